@@ -1,0 +1,11 @@
+"""Adapters that run a schedule inside an unmodified Hugging Face model: `from seats_ops.integrations import attach`."""
+
+from __future__ import annotations
+
+# The folder is reachable as `integrations` from the repository root. Imported so, every class in it would exist twice.
+if __name__ != "seats_ops.integrations":
+    raise ImportError(f"this package is imported as 'seats_ops.integrations', got {__name__!r}")
+
+from seats_ops.integrations.attach import attach
+
+__all__ = ["attach"]

@@ -1,0 +1,140 @@
+"""attach(model, schedule): prune an unmodified Hugging Face model while a `with` block lasts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from seats_ops.backend import check_backend
+from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations import qwen2_5_omni
+from seats_ops.integrations.adapter import Adapter
+from seats_ops.integrations.refusals import (
+    KV_POLICIES,
+    check_attachable,
+    check_generate,
+    check_schedule,
+    check_text_config,
+)
+from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
+from seats_ops.schedule import Schedule
+from seats_ops.trace import PruneTrace
+
+
+@contextmanager
+def attach(
+    model: nn.Module,
+    schedule: Schedule,
+    kv_policy: str = "uniform",
+    backend: str = "auto",
+    saliency_segments: str = "paper",
+) -> Iterator[PruneTrace]:
+    """Run `schedule` in every prefill of `model` until the block ends.
+
+    Hooks are registered, the layers of the cache in use are replaced, and the instance gets a guarded `generate`;
+    no class and no module is changed, and everything is undone on exit, also after an exception. Decoding with a cache
+    from inside the block goes on working after it.
+
+    Args:
+        model: `Qwen2_5OmniThinkerForConditionalGeneration`, or the full model through its `.thinker`.
+        schedule: e.g. from `seats_ops.seats(model.config, video=0.06, audio=0.35)`.
+        kv_policy: "uniform": every layer's cache ends with the final survivors only, as in the paper; "per-layer": each
+            layer holds the keys of the tokens it saw.
+        backend: "auto", "triton" or "reference", for all primitives.
+        saliency_segments: "paper": saliency from the paper's windows (two temporal grids, two seconds of sound);
+            "encoder": from the segments in which the encoder itself attends.
+
+    Yields:
+        PruneTrace of the latest prefill.
+
+    Raises:
+        TypeError: a model class or schedule that is not supported.
+        ValueError: an option or a layer that does not exist.
+        UnsupportedModelState: the model is compiled or attached already; inside the block, a cache, argument or
+            generation mode that pruning would get silently wrong (see docs/limitations.md).
+    """
+    for name, value, known in (
+        ("kv_policy", kv_policy, KV_POLICIES),
+        ("saliency_segments", saliency_segments, SALIENCY_SEGMENTS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {known}, got {value!r}")
+    check_backend(backend)
+    thinker = _thinker_of(model)
+    text_model = thinker.model.language_model
+    guarded = [thinker] if model is thinker else [thinker, model]
+    check_attachable([*guarded, thinker.model, text_model])
+    check_schedule(schedule, text_model.config)
+    check_text_config(text_model.config)
+    if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
+        raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
+
+    adapter = Adapter(qwen2_5_omni.Qwen25Omni(thinker), schedule, kv_policy, backend, saliency_segments)
+    try:
+        adapter.register()
+        for module in guarded:
+            _guard(module, thinker, adapter)
+        yield adapter.trace
+        adapter.check_ran()
+    finally:
+        for module in guarded:
+            if isinstance(module.__dict__.get("generate"), _Guard):
+                module.__dict__["generate"].restore()
+        adapter.remove()
+
+
+def _thinker_of(model: object) -> Any:
+    """The thinker of a supported model, by class name so that no other family's code is imported."""
+    classes = {cls.__name__ for cls in type(model).__mro__}
+    original = getattr(model, "_orig_mod", None)
+    if original is not None:
+        check_attachable([model])  # type: ignore[list-item]
+    if qwen2_5_omni.THINKER in classes:
+        return model
+    if qwen2_5_omni.FULL_MODEL in classes:
+        return model.thinker  # type: ignore[attr-defined]
+    raise TypeError(
+        f"model: expected {qwen2_5_omni.THINKER} or {qwen2_5_omni.FULL_MODEL}, got {type(model).__name__}"
+    )
+
+
+class _Guard:
+    """Stands in front of one instance's `generate` and looks at its arguments."""
+
+    def __init__(self, module: Any, check: Callable[[dict[str, Any]], None]) -> None:
+        self.module = module
+        self.check = check
+        self.had_own = "generate" in module.__dict__
+        self.generate = module.generate
+        functools.update_wrapper(self, self.generate)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.check(kwargs)
+        return self.generate(*args, **kwargs)
+
+    def restore(self) -> None:
+        """Leave the instance as it was found."""
+        if self.had_own:
+            self.module.__dict__["generate"] = self.generate
+        else:
+            self.module.__dict__.pop("generate", None)
+
+
+def _guard(module: Any, thinker: Any, adapter: Adapter) -> None:
+    def check_thinker(kwargs: dict[str, Any]) -> None:
+        check_generate(module.generation_config, kwargs, adapter.kv_policy)
+        adapter.generate_called = True
+
+    def check_full_model(kwargs: dict[str, Any]) -> None:
+        # The talker scatters masks of the full prompt into the thinker's hidden states.
+        if module.has_talker and kwargs.get("generation_mode") not in ("text", False):
+            raise UnsupportedModelState(
+                f"generation_mode: expected 'text', got {kwargs.get('generation_mode')!r}: speech needs the hidden states "
+                "of the whole prompt"
+            )
+
+    module.__dict__["generate"] = _Guard(module, check_thinker if module is thinker else check_full_model)

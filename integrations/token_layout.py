@@ -1,0 +1,158 @@
+"""Input ids and grids -> TokenLayout: the only place that knows special tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout, run_windows
+from seats_ops.validation import check_integers, describe
+
+
+@dataclass(frozen=True)
+class MediaTokens:
+    """How a model family writes media into a prompt.
+
+    Attributes:
+        video_id, audio_id, image_id: placeholder token ids.
+        merge: spatial merge size, so that a grid of H x W patches is H * W / merge**2 tokens.
+        grids_per_block: temporal grids in one Stage I video block (SEATS section 3.1: 2).
+        audio_block: tokens in one Stage I audio block (SEATS section 3.1: 2 s at 25 tokens per second = 50).
+    """
+
+    video_id: int
+    audio_id: int
+    image_id: int
+    merge: int = 2
+    grids_per_block: int = 2
+    audio_block: int = 50
+
+    @classmethod
+    def from_config(cls, config: Any, **overrides: int) -> MediaTokens:
+        """From the config of a thinker."""
+        return cls(
+            video_id=config.video_token_id,
+            audio_id=config.audio_token_id,
+            image_id=config.image_token_id,
+            merge=config.vision_config.spatial_merge_size,
+            **overrides,
+        )
+
+
+def build_token_layout(
+    input_ids: Tensor,
+    media: MediaTokens,
+    *,
+    video_grid_thw: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+) -> TokenLayout:
+    """Read a batch of prompts once and lay out its tokens.
+
+    Blocks (Stage I) are consecutive tokens of one modality in order of appearance; they never cross a video or audio
+    item. Each video uses its own grid; an audio (or image) item ends where text stands between its tokens. Images are
+    one block each. Windows (Stage II) pair the i-th run of video with the i-th run of audio.
+
+    Args:
+        input_ids: integer [B, S].
+        media: the family's special tokens.
+        video_grid_thw: integer [videos, 3] patches before merging, in order of appearance. Without it video tokens have
+            no block.
+        attention_mask: [B, S], 0 at padding, which is not part of the layout; None means no padding.
+
+    Returns:
+        TokenLayout on the device of `input_ids`, with `blocks` and `num_windows`; one device read altogether.
+
+    Raises:
+        TypeError, ValueError: shapes do not fit, or the video tokens of a prompt are not those of whole grids.
+    """
+    check_integers("input_ids", input_ids, 2)
+    ids, mask, grids = _read_once(input_ids, attention_mask, video_grid_thw)
+    rows, position = mask.nonzero().unbind(1)
+    ids = ids[rows, position]
+    modality = torch.zeros_like(ids)
+    for kind, token in (
+        (Modality.VIDEO, media.video_id),
+        (Modality.AUDIO, media.audio_id),
+        (Modality.IMAGE, media.image_id),
+    ):
+        modality[ids == token] = int(kind)
+    cu_seqlens = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+
+    block = torch.full_like(ids, -1)
+    blocks: list[tuple[int, int]] = []
+    for kind, lengths in (
+        (Modality.VIDEO, _video_blocks(modality, rows, grids, media)),
+        (Modality.AUDIO, _audio_blocks(modality, rows, media)),
+        (Modality.IMAGE, _item_lengths(modality, rows, Modality.IMAGE)),
+    ):
+        if lengths is not None:
+            numbers = torch.arange(len(lengths)) + len(blocks)
+            block[modality == kind] = numbers.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
+            blocks += [(int(kind), n) for n in lengths]
+    layout = TokenLayout(modality, position, cu_seqlens.int(), block, blocks=tuple(blocks))
+    window = run_windows(layout)
+    num_windows = int(window.max()) + 1 if len(layout) else 0
+    device = input_ids.device
+    if device.type == "cpu":
+        return replace(layout, window=window, num_windows=num_windows)
+    packed = torch.stack([modality, position, block, window]).to(device)
+    return TokenLayout(
+        packed[0], packed[1], cu_seqlens.int().to(device), packed[2], packed[3], layout.blocks, num_windows
+    )
+
+
+def _read_once(input_ids: Tensor, attention_mask: Tensor | None, grids: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Host copies of ids, bool mask and grids in a single transfer."""
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if mask.shape != input_ids.shape:
+        raise ValueError(f"attention_mask: expected shape {list(input_ids.shape)} as input_ids, got {describe(mask)}")
+    parts = [input_ids.flatten(), (mask != 0).to(input_ids).flatten()]
+    if grids is not None:
+        if check_integers("video_grid_thw", grids, 2).shape[1] != 3:
+            raise ValueError(f"video_grid_thw: expected [videos, 3], got {describe(grids)}")
+        parts.append(grids.to(input_ids).flatten())
+    host = torch.cat(parts).cpu().long()
+    ids, flags, rest = host.split([input_ids.numel(), input_ids.numel(), host.numel() - 2 * input_ids.numel()])
+    return ids.view(input_ids.shape), flags.view(input_ids.shape) > 0, None if grids is None else rest.view(-1, 3)
+
+
+def _video_blocks(modality: Tensor, rows: Tensor, grids: Tensor | None, media: MediaTokens) -> list[int] | None:
+    """Tokens per video block, or None where grids are not known."""
+    per_row = torch.bincount(rows[modality == Modality.VIDEO])
+    if grids is None:
+        return None
+    items = grids.prod(1) // media.merge**2
+    ends = items.cumsum(0)
+    row_ends = per_row[per_row > 0].cumsum(0)
+    if int(items.sum()) != int(per_row.sum()) or not bool(torch.isin(row_ends, ends).all()):
+        raise ValueError(
+            f"video_grid_thw: expected grids of {per_row.tolist()} video tokens per prompt, got {items.tolist()} tokens "
+            "per video"
+        )
+    per_grid = grids[:, 1] * grids[:, 2] // media.merge**2
+    return [n for item, grid in zip(items.tolist(), per_grid.tolist(), strict=True)
+            for n in _split(item, media.grids_per_block * grid)]
+
+
+def _audio_blocks(modality: Tensor, rows: Tensor, media: MediaTokens) -> list[int]:
+    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in _split(item, media.audio_block)]
+
+
+def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
+    """Tokens per item of one modality; text between two tokens, or another prompt, starts a new item."""
+    member = modality == kind
+    texts = (modality == Modality.TEXT).cumsum(0)[member]
+    if texts.numel() == 0:
+        return []
+    new = torch.ones_like(texts, dtype=torch.bool)
+    new[1:] = (texts[1:] != texts[:-1]) | (rows[member][1:] != rows[member][:-1])
+    return torch.bincount(new.cumsum(0) - 1).tolist()
+
+
+def _split(total: int, size: int) -> list[int]:
+    """`total` in pieces of `size`, the last one possibly shorter."""
+    full, rest = divmod(total, size)
+    return [size] * full + [rest] * (rest > 0)

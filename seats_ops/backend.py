@@ -1,0 +1,52 @@
+"""Which implementation runs: the Triton kernel on a GPU, the PyTorch reference elsewhere, never a silent fallback."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from torch import Tensor
+
+from seats_ops.errors import BackendUnavailable
+
+BACKENDS = ("auto", "triton", "reference")
+
+
+def check_backend(backend: object) -> str:
+    """`backend` if it is one of "auto", "triton", "reference", else ValueError."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
+    return str(backend)
+
+
+def why_not_triton(primitive: str, tensor: Tensor) -> str | None:
+    """The reason why `primitive` has no Triton path for `tensor`, or None if it has one.
+
+    Args:
+        primitive: name of a folder below `seats_ops.ops`, e.g. "segment_topk".
+        tensor: a tensor the primitive would be called with; only its device matters.
+    """
+    if importlib.util.find_spec(f"seats_ops.ops.{primitive}.triton") is None:
+        return f"this version of seats_ops has no Triton kernel for {primitive}"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"tensors are on {tensor.device} and TRITON_INTERPRET=1 was not set before triton was imported"
+    return None
+
+
+def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
+    """"triton" or "reference". "auto" takes the kernel on a CUDA or HIP device where there is one.
+
+    Raises:
+        ValueError: unknown name. BackendUnavailable: "triton" was asked for and cannot run; the reason is given.
+    """
+    check_backend(backend)
+    if backend == "reference" or (backend == "auto" and tensor.device.type != "cuda"):
+        return "reference"
+    reason = why_not_triton(primitive, tensor)
+    if reason is None:
+        return "triton"
+    if backend == "triton":
+        raise BackendUnavailable(f"backend='triton' for {primitive}: {reason}")
+    return "reference"

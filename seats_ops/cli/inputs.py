@@ -1,0 +1,79 @@
+"""A clip and a question as keyword arguments for the thinker: by the demo's own preparation or a model's processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .clip import Clip
+from .prepare import num_audio_tokens, sound_inputs, video_inputs
+from .prompt import SYSTEM, interleaved_runs, media_ids, prompt_ids
+
+DEFAULT_FRAME_TOKENS = 768
+"""Qwen2.5-Omni's own bound on video tokens per temporal patch."""
+
+
+def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DEFAULT_FRAME_TOKENS) -> dict[str, Any]:
+    """Inputs for a thinker with this config, without torchvision and without files of the model.
+
+    Returns:
+        `input_ids`, `attention_mask` int64 `[1, S]`, the tensors of `video_inputs` and, unless the clip is silent, of
+        `sound_inputs`, and `use_audio_in_video`.
+
+    Raises:
+        ValueError: a question without text, a model that does not fit the prompt.
+    """
+    if not question.strip():
+        raise ValueError("question: got an empty text, expected a question")
+    inputs: dict[str, Any] = dict(video_inputs(clip, config.vision_config, frame_tokens=frame_tokens))
+    audio_tokens = 0
+    if clip.sound is not None:
+        inputs.update(sound_inputs(clip.sound, num_mel_bins=config.audio_config.num_mel_bins))
+        audio_tokens = num_audio_tokens(inputs["feature_attention_mask"])
+    grids, height, width = merged_grid(inputs, config)
+    runs = interleaved_runs(
+        grids,
+        height * width,
+        audio_tokens,
+        seconds_per_grid=float(inputs["video_second_per_grid"][0]),
+        config=config,
+    )
+    ids = prompt_ids(media_ids(runs, config), question, vocab_size=config.text_config.vocab_size)
+    inputs.update(input_ids=ids, attention_mask=torch.ones_like(ids), use_audio_in_video=audio_tokens > 0)
+    return inputs
+
+
+def processor_inputs(model: str, clip: Clip, question: str) -> dict[str, Any]:
+    """The same from the processor that comes with a checkpoint; frames and sound are passed as decoded.
+
+    Raises:
+        ImportError: the processor needs a package that is missing or does not import, such as torchvision.
+        OSError, ValueError: the checkpoint has no processor.
+    """
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model)
+    conversation = [
+        {"role": "system", "content": [{"type": "text", "text": SYSTEM}]},
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]},
+    ]
+    text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    sound = {} if clip.sound is None else {"audio": [clip.sound], "audio_from_video_indices": [0]}
+    batch = processor(
+        text=[text],
+        videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2)],
+        load_audio_from_video=clip.sound is not None,
+        do_sample_frames=False,
+        fps=clip.fps,
+        return_tensors="pt",
+        **sound,
+    )
+    return {**batch, "use_audio_in_video": clip.sound is not None}
+
+
+def merged_grid(inputs: dict[str, Any], config: Any) -> tuple[int, int, int]:
+    """Temporal patches, height and width of the one video of a prompt, in video tokens."""
+    merge = config.vision_config.spatial_merge_size
+    grids, height, width = inputs["video_grid_thw"][0].tolist()
+    return grids, height // merge, width // merge

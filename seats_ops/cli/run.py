@@ -1,0 +1,169 @@
+"""The same prompt with all tokens and with SEATS: what was kept, what it cost, how long it took."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from seats_ops import PruneTrace, Schedule, seats
+from seats_ops.integrations import attach
+
+PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
+"""Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
+
+
+@dataclass
+class Run:
+    """One way to run the prompt.
+
+    Attributes:
+        name: For tables and file names.
+        schedule: None runs all tokens.
+        retention: The schedule's (video, audio) retention ratios.
+        trace: What the schedule kept; None without one.
+        prefill_seconds: One measurement per repeat: encoders, selection, all decoder layers, logits of the last token.
+        encoder_seconds: Of each, the part spent in the vision and the audio tower.
+        kv_bytes: Keys and values in the cache after the prefill, of all layers.
+        answer: Token ids generated greedily.
+    """
+
+    name: str
+    schedule: Schedule | None = None
+    retention: tuple[float, float] = (1.0, 1.0)
+    trace: PruneTrace | None = None
+    prefill_seconds: list[float] = field(default_factory=list)
+    encoder_seconds: list[float] = field(default_factory=list)
+    kv_bytes: int = 0
+    answer: list[int] = field(default_factory=list)
+
+    @property
+    def prefill(self) -> float:
+        """Median seconds of a whole prefill."""
+        return statistics.median(self.prefill_seconds)
+
+    @property
+    def decoder(self) -> float:
+        """Median seconds of a prefill without the encoders: what a schedule can change, selection included."""
+        return statistics.median(
+            [whole - part for whole, part in zip(self.prefill_seconds, self.encoder_seconds, strict=True)]
+        )
+
+
+def paper_runs(config: Any) -> list[Run]:
+    """All tokens, then SEATS at the paper's retention ratios, most tokens first."""
+    runs = [Run("all tokens")]
+    for percent, (video, audio) in PAPER_RATIOS.items():
+        runs.append(Run(f"SEATS {percent}", seats(config, video=video, audio=audio), (video, audio)))
+    return runs
+
+
+@torch.no_grad()
+def measure(
+    model: Any,
+    inputs: dict[str, torch.Tensor],
+    runs: list[Run],
+    *,
+    repeats: int = 3,
+    max_new_tokens: int = 8,
+    kv_policy: str = "uniform",
+    backend: str = "auto",
+    progress: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Fill in `runs`. Each generates once, which also warms up; then prefills are timed, the runs taking turns.
+
+    Turns spread a slow moment of the machine over all runs instead of over one.
+
+    Args:
+        model: A thinker.
+        inputs: Keyword arguments of its forward call, one prompt.
+        runs: Changed in place.
+        repeats: Timed prefills per run.
+        max_new_tokens: Length of the answer.
+        kv_policy, backend: As in `seats_ops.integrations.attach`.
+        progress: Called with a description before each of the `len(runs) * (1 + repeats)` steps.
+    """
+    encoders = [model.model.visual, model.model.audio_tower]
+    with _last_logits_only(model):
+        for run in runs:
+            progress(f"{run.name}: selection and answer")
+            with _attached(model, run.schedule, kv_policy, backend) as run.trace:
+                output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, use_audio_in_video=True)
+            run.answer = output[0, inputs["input_ids"].shape[1] :].tolist()
+        for repeat in range(repeats):
+            for run in runs:
+                progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
+                with _attached(model, run.schedule, kv_policy, backend) as run.trace, _Stopwatch(encoders) as watch:
+                    output = model(**inputs, use_audio_in_video=True, use_cache=True)
+                run.prefill_seconds.append(watch.seconds)
+                run.encoder_seconds.append(watch.inside)
+                run.kv_bytes = _kv_bytes(output.past_key_values)
+
+
+@contextlib.contextmanager
+def _attached(
+    model: Any, schedule: Schedule | None, kv_policy: str, backend: str
+) -> Iterator[PruneTrace | None]:
+    if schedule is None:
+        yield None
+    else:
+        with attach(model, schedule, kv_policy=kv_policy, backend=backend) as trace:
+            yield trace
+
+
+@contextlib.contextmanager
+def _last_logits_only(model: Any) -> Iterator[None]:
+    """Compute logits for the last token only, as serving engines do.
+
+    The thinker's forward computes them for the whole prompt, which with 152,064 entries per token is a large part of
+    the time and of the memory, and of no use.
+    """
+    handle = model.lm_head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Stopwatch:
+    """Seconds inside the block, and of these the seconds inside some modules."""
+
+    def __init__(self, modules: list[torch.nn.Module]) -> None:
+        self.seconds = self.inside = 0.0
+        self._modules = modules
+        self._handles: list[Any] = []
+        self._start = 0.0
+
+    def __enter__(self) -> _Stopwatch:
+        # Prepended in front and appended behind: a hook somebody else put on a module is not its own time.
+        for module in self._modules:
+            self._handles.append(module.register_forward_pre_hook(self._enter_module))
+            self._handles.append(module.register_forward_hook(self._leave_module, prepend=True))
+        self.seconds = -_now()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += _now()
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
+        self._start = _now()
+
+    def _leave_module(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        self.inside += _now() - self._start
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _kv_bytes(cache: Any) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)

@@ -1,0 +1,115 @@
+"""Stage I: a diverse, salient subset of every block, before the LLM (SEATS section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout
+from seats_ops.ops.max_min_diversity.api import max_min_diversity
+from seats_ops.ops.segments import counts_to_offsets
+from seats_ops.stages import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
+from seats_ops.validation import check_keep_ratio, check_length, check_same_device, check_values, describe
+
+
+@dataclass(frozen=True)
+class DiversitySelector:
+    """Keeps max(1, round(keep_ratio * n)) tokens of every block of n by weighted max-min cosine diversity.
+
+    Attributes:
+        keep_ratio: in [0, 1]. A number applies to video and audio; a mapping to the modalities it names ("video",
+            "audio", "image"). All other tokens are kept.
+        weighted: multiply distances by the saliency of the candidate; needs `saliency` when called.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("features", "saliency")
+
+    keep_ratio: KeepRatio
+    weighted: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
+        if not isinstance(self.weighted, bool):
+            raise TypeError(f"weighted: expected a bool, got {describe(self.weighted)}")
+
+    def __call__(
+        self, features: Tensor, layout: TokenLayout, *, saliency: Tensor | None = None, backend: str = "auto"
+    ) -> Tensor:
+        """Select tokens.
+
+        Args:
+            features: [T, D] float32, bfloat16 or float16: merged input embeddings.
+            layout: of the same T tokens. With `layout.blocks` nothing is read from the device, else once.
+            saliency: [T] float, attention received; ignored for kept tokens and when not `weighted`.
+            backend: "auto", "triton" or "reference".
+
+        Returns:
+            bool [T] keep mask.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or devices do not fit, or `saliency` is missing.
+        """
+        total = check_values("features", features, 2).shape[0]
+        check_length("features", features, len(layout), "layout")
+        if self.weighted and saliency is None:
+            raise ValueError(f"saliency: expected a tensor [{total}] as the selector is weighted, got None")
+        if saliency is not None:
+            check_length("saliency", check_values("saliency", saliency, 1), total, "features")
+        check_same_device("features", features, saliency=saliency, modality=layout.modality)
+
+        thinned, block, blocks = self._blocks(layout)
+        lengths = [n for _, n in blocks]
+        wanted = [self.num_kept(n, m) for m, n in blocks]
+        # Tokens of one block need not be neighbours (audio and video interleave): bring them together, in order.
+        last = torch.iinfo(torch.int64).max
+        order = torch.where(thinned, block, last).argsort(stable=True)[: sum(lengths)]
+        kept = max_min_diversity(
+            features[order],
+            counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).to(features.device, non_blocking=True),
+            torch.tensor(wanted, dtype=torch.int64).to(features.device, non_blocking=True),
+            weights=saliency[order] if self.weighted and saliency is not None else None,
+            max_seqlen=max(lengths, default=0),
+            backend=backend,
+        )
+        return (~thinned).index_put((order,), kept)
+
+    def _blocks(self, layout: TokenLayout) -> tuple[Tensor, Tensor, list[tuple[Modality, int]]]:
+        """bool [T] tokens that are in a block to thin, int64 [T] block ids, and those blocks on the host."""
+        modalities = [m for m in MEDIA_MODALITIES if ratio_of(self.keep_ratio, m) is not None]
+        block = layout.block
+        if block is None:
+            block = layout.rows() * len(Modality) + layout.modality
+        thinned = layout.is_modality(*modalities) & (block >= 0)
+        blocks = layout.blocks if layout.blocks is not None else _read_blocks(layout.modality, block, thinned)
+        return thinned, block.long(), [(Modality(m), n) for m, n in blocks if m in modalities and n]
+
+    def num_kept(self, num_tokens: int, modality: Modality) -> int:
+        """How many of a block of `num_tokens` tokens of one modality survive."""
+        ratio = ratio_of(self.keep_ratio, modality)
+        return num_tokens if ratio is None else num_kept(num_tokens, ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; see `Schedule.from_dict`."""
+        ratio = dict(self.keep_ratio) if isinstance(self.keep_ratio, Mapping) else self.keep_ratio
+        return {"type": "DiversitySelector", "keep_ratio": ratio, "weighted": self.weighted}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DiversitySelector:
+        """Inverse of `to_dict`."""
+        return cls(data["keep_ratio"], weighted=data["weighted"])
+
+
+def _read_blocks(modality: Tensor, block: Tensor, thinned: Tensor) -> list[tuple[int, int]]:
+    """(modality, number of tokens) of every block with thinned tokens, ascending by id; one device read."""
+    host = torch.stack([block.long(), modality.long(), thinned.long()]).cpu()
+    ids, kinds = host[:2, host[2] > 0]
+    unique, slot, counts = ids.unique(return_inverse=True, return_counts=True)
+    kind = torch.zeros_like(unique).scatter_(0, slot, kinds)
+    mixed = unique[slot[kind[slot] != kinds]]
+    if mixed.numel():
+        raise ValueError(f"layout.block: expected blocks of one modality, got several in block {int(mixed[0])}")
+    return list(zip(kind.tolist(), counts.tolist(), strict=True))

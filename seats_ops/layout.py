@@ -1,0 +1,158 @@
+"""What a token is and where it came from: the one value that flows through a schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from seats_ops.ops.compact.api import compact
+from seats_ops.ops.segments import rows_of
+from seats_ops.validation import check_cu_seqlens, check_integers, check_length, check_same_device, describe
+
+
+class Modality(IntEnum):
+    """Kind of a token. Everything that is not video, audio or image is TEXT, special tokens included."""
+
+    TEXT = 0
+    VIDEO = 1
+    AUDIO = 2
+    IMAGE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLayout:
+    """T tokens of B prompts on one packed axis.
+
+    Attributes:
+        modality: integer [T], values of `Modality`.
+        position: integer [T], the token's column in the original prompt; never renumbered.
+        cu_seqlens: integer [B+1], where each prompt starts and ends on the packed axis (as in FlashAttention).
+        block: integer [T] or None, Stage I block of a token, -1 for none (SEATS section 3.1). Blocks hold one modality.
+            None means: every modality of a row is one block.
+        window: integer [T] or None, Stage II window, -1 for none; ids ascend over rows (SEATS section 3.2).
+            None means: every row is one window.
+        blocks: host copy of (modality, number of tokens) of every block id, if known. Spares operators a device read.
+        num_windows: number of window ids, if known. Spares operators a device read.
+
+    Raises:
+        TypeError, ValueError: a tensor of the wrong dtype, shape or device; ragged `cu_seqlens` that do not fit.
+    """
+
+    modality: Tensor
+    position: Tensor
+    cu_seqlens: Tensor
+    block: Tensor | None = None
+    window: Tensor | None = None
+    blocks: tuple[tuple[int, int], ...] | None = None
+    num_windows: int | None = None
+
+    def __post_init__(self) -> None:
+        total = check_integers("modality", self.modality).shape[0]
+        check_cu_seqlens("cu_seqlens", self.cu_seqlens, total, validate=False)
+        for name in ("position", "block", "window"):
+            value = getattr(self, name)
+            if value is not None:
+                check_length(name, check_integers(name, value), total, "modality")
+        check_same_device(
+            "modality",
+            self.modality,
+            position=self.position,
+            cu_seqlens=self.cu_seqlens,
+            block=self.block,
+            window=self.window,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TokenLayout):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return self.modality.shape[0]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of prompts B."""
+        return self.cu_seqlens.shape[0] - 1
+
+    def is_modality(self, *modalities: Modality) -> Tensor:
+        """bool [T]: the token is of one of these modalities."""
+        mask = torch.zeros_like(self.modality, dtype=torch.bool)
+        for modality in modalities:
+            mask |= self.modality == int(modality)
+        return mask
+
+    def rows(self) -> Tensor:
+        """int64 [T]: the prompt each token belongs to."""
+        return rows_of(self.cu_seqlens, len(self))
+
+    def windows(self) -> tuple[Tensor, int]:
+        """int64 [T] window ids and their number; without `num_windows` (and with `window`) one device read."""
+        if self.window is None:
+            return self.rows(), self.num_rows
+        num_windows = self.num_windows
+        if num_windows is None:
+            num_windows = int(self.window.max()) + 1 if len(self) else 0
+        return self.window.long(), num_windows
+
+    def select(self, keep_mask: Tensor, num_kept: int | None = None) -> TokenLayout:
+        """The layout of the kept tokens; ids and positions stay what they were.
+
+        Args:
+            keep_mask: bool [T].
+            num_kept: number of True entries, if known; without it one device read.
+        """
+        if not isinstance(keep_mask, Tensor) or keep_mask.dtype != torch.bool or keep_mask.shape != self.modality.shape:
+            raise ValueError(f"keep_mask: expected bool [{len(self)}], got {describe(keep_mask)}")
+        present = [n for n in ("modality", "position", "block", "window") if getattr(self, n) is not None]
+        kept = dict(
+            zip(present, compact(keep_mask, *(getattr(self, n) for n in present), num_kept=num_kept), strict=True)
+        )
+        running = torch.nn.functional.pad(keep_mask.cumsum(0), (1, 0))
+        cu_seqlens = running[self.cu_seqlens.long()].to(self.cu_seqlens.dtype)
+        return TokenLayout(
+            kept["modality"],
+            kept["position"],
+            cu_seqlens,
+            kept.get("block"),
+            kept.get("window"),
+            num_windows=self.num_windows,
+        )
+
+
+def run_windows(layout: TokenLayout) -> Tensor:
+    """Windows from adjacency: int64 [T] ids, -1 outside audio and video (SEATS section 3.2).
+
+    A run is a maximal stretch of neighbouring tokens of one modality; text, an image or the other modality ends it. The
+    i-th video run and the i-th audio run of a prompt share window i; surplus runs are windows of one modality. Ids of a
+    prompt start after those that its predecessors could use at most, so that they ascend over rows without a read.
+    """
+    rows = layout.rows()
+    total = len(layout)
+    window = torch.full((total,), -1, dtype=torch.int64, device=layout.modality.device)
+    if total == 0:
+        return window
+    starts_run = torch.ones(total, dtype=torch.bool, device=window.device)
+    starts_run[1:] = (layout.modality[1:] != layout.modality[:-1]) | (rows[1:] != rows[:-1])
+    ordinals, runs_per_row = {}, []
+    for modality in (Modality.VIDEO, Modality.AUDIO):
+        running = (starts_run & layout.is_modality(modality)).cumsum(0)
+        before = torch.nn.functional.pad(running, (1, 0))[layout.cu_seqlens.long()]
+        ordinals[modality] = running - 1 - before[:-1][rows]
+        runs_per_row.append(before[1:] - before[:-1])
+    windows_per_row = torch.maximum(*runs_per_row)
+    first_id = torch.nn.functional.pad(windows_per_row.cumsum(0), (1, 0))[:-1]
+    for modality, ordinal in ordinals.items():
+        window = torch.where(layout.is_modality(modality), ordinal + first_id[rows], window)
+    return window
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.device == b.device and torch.equal(a, b)
+    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b)

@@ -1,0 +1,47 @@
+"""Stage III: drop whole modalities once fusion is done (SEATS section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout
+from seats_ops.stages import BUDGETED, MEDIA
+from seats_ops.validation import describe
+
+
+@dataclass(frozen=True)
+class ModalityDropper:
+    """Drops every token of the named modalities.
+
+    Attributes:
+        modalities: names among "video", "audio", "image".
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+    modalities: tuple[str, ...] = BUDGETED
+
+    def __post_init__(self) -> None:
+        if isinstance(self.modalities, str) or not isinstance(self.modalities, Iterable):
+            raise TypeError(f"modalities: expected a tuple of names among {MEDIA}, got {describe(self.modalities)}")
+        names = tuple(self.modalities)
+        if any(name not in MEDIA for name in names) or len(set(names)) != len(names):
+            raise ValueError(f"modalities: expected distinct names among {MEDIA}, got {names}")
+        object.__setattr__(self, "modalities", names)
+
+    def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
+        """bool [T] keep mask: everything but the named modalities. `backend` is accepted for uniformity."""
+        return ~layout.is_modality(*(Modality[name.upper()] for name in self.modalities))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; see `Schedule.from_dict`."""
+        return {"type": "ModalityDropper", "modalities": list(self.modalities)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModalityDropper:
+        """Inverse of `to_dict`."""
+        return cls(tuple(data["modalities"]))

@@ -1,0 +1,1 @@
+"""The six primitives: one folder each with `api.py` (contract, checks, dispatch) and `reference.py` (PyTorch)."""

@@ -1,0 +1,1 @@
+"""`attention_received`: see `api.py` for the contract."""

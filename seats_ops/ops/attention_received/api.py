@@ -1,0 +1,68 @@
+"""attention_received: how much attention every token of a segment receives."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seats_ops.backend import resolve_backend
+from seats_ops.validation import (
+    check_cu_seqlens,
+    check_max_seqlen,
+    check_same_device,
+    check_values,
+    describe,
+    longest_segment,
+)
+
+
+def attention_received(
+    query: Tensor,
+    key: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """Column sums of softmax(scale * q k^T) inside every segment, averaged over heads (SEATS section 3.1, saliency).
+
+    Every token attends to all tokens of its segment; the attention a token receives is summed over the queries, so the
+    mean over a segment is 1. Accumulation in float32. No more than a bounded tile of the attention matrix exists at a
+    time (see `reference.py` for the bound). A NaN in q or k makes the values of its segment NaN, no other.
+
+    Args:
+        query: [T, H, D], float32, bfloat16 or float16, after rotary embedding where the encoder has one.
+        key: [T, H, D] of the same dtype.
+        cu_seqlens: integer [N+1], segments on the packed axis; empty segments are legal.
+        scale: default D ** -0.5.
+        max_seqlen: upper bound of the segment lengths. Given as an int, nothing is read from the device.
+        backend: "auto", "triton" or "reference".
+        validate: check the values of a `cu_seqlens` on a device too (one read); on the CPU they always are.
+
+    Returns:
+        float32 [T].
+
+    Raises:
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
+    """
+    check_values("query", query, 3)
+    check_values("key", key, 3)
+    if query.dtype != key.dtype:
+        raise TypeError(f"key: expected {query.dtype} as query has, got {describe(key)}")
+    if query.shape != key.shape:
+        raise ValueError(f"key: expected shape {list(query.shape)} as query has, got {describe(key)}")
+    if query.shape[1] == 0 or query.shape[2] == 0:
+        raise ValueError(f"query: expected at least one head and one channel, got {describe(query)}")
+    check_same_device("query", query, key=key, cu_seqlens=cu_seqlens)
+    check_cu_seqlens("cu_seqlens", cu_seqlens, query.shape[0], validate)
+    check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
+    if max_seqlen is None:
+        max_seqlen = longest_segment(cu_seqlens)
+    scale = query.shape[2] ** -0.5 if scale is None else float(scale)
+    match resolve_backend(backend, "attention_received", query):
+        case "triton":
+            from seats_ops.ops.attention_received import triton as implementation
+        case _:
+            from seats_ops.ops.attention_received import reference as implementation
+    return implementation.attention_received(query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen)

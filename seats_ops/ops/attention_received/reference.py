@@ -1,0 +1,44 @@
+"""attention_received in PyTorch: one head, some query rows and whole segments of keys at a time.
+
+At no time does more of the attention matrix exist than max(TILE, longest segment) entries, twice over (logits and
+probabilities). TILE is sized for a core's L2 cache: on a CPU that is what makes it fast.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from seats_ops.ops.segments import padded_groups, scatter_padded
+
+# float32 entries of one tile (1 MiB).
+TILE = 2**18
+
+
+def attention_received(query: Tensor, key: Tensor, cu_seqlens: Tensor, *, scale: float, max_seqlen: int) -> Tensor:
+    """See `api.attention_received`."""
+    received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
+    for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
+        q = rearrange(query[group.index], "g n h d -> h g n d").float() * scale
+        k = rearrange(key[group.index], "g n h d -> h g d n").float()
+        block = sum((_columns(q_head, k_head, group.valid) for q_head, k_head in zip(q, k, strict=True)), start=0.0)
+        received = scatter_padded(received, group, block / q.shape[0])
+    return received
+
+
+def _columns(query: Tensor, key: Tensor, valid: Tensor | None) -> Tensor:
+    """One head: [g, n, d] scaled queries, [g, d, n] keys -> [g, n] column sums of the softmax."""
+    width = query.shape[1]
+    rows_per_tile = max(1, TILE // (query.shape[0] * width))
+    columns = torch.zeros(query.shape[:2], dtype=torch.float32, device=query.device)
+    for start in range(0, width, rows_per_tile):
+        rows = slice(start, start + rows_per_tile)
+        logits = query[:, rows] @ key
+        if valid is not None:
+            logits = logits.masked_fill(~valid[:, None, :], -torch.inf)
+        attention = logits.softmax(-1)
+        if valid is not None:
+            attention = torch.where(valid[:, rows, None], attention, 0.0)
+        columns += attention.sum(1)
+    return columns

@@ -1,0 +1,1 @@
+"""`compact`: see `api.py` for the contract."""

@@ -1,0 +1,1 @@
+"""`max_min_diversity`: see `api.py` for the contract."""

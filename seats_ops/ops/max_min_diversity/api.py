@@ -1,0 +1,68 @@
+"""max_min_diversity: a salient and mutually distant subset of every window."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seats_ops.backend import resolve_backend
+from seats_ops.validation import (
+    check_cu_seqlens,
+    check_integers,
+    check_length,
+    check_max_seqlen,
+    check_non_negative,
+    check_same_device,
+    check_values,
+    longest_segment,
+)
+
+
+def max_min_diversity(
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    *,
+    weights: Tensor | None = None,
+    max_seqlen: int | None = None,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """Greedy weighted max-min selection by cosine distance inside every window (SEATS section 3.1).
+
+    d(i, j) = 1 - cos(x_i, x_j) with norms + 1e-8. First the token with the largest w_j * (second-smallest entry of column
+    j of d), then again and again the one with the largest w_j * min over picked s of d(s, j). Ties go to the lowest
+    index; a picked token is no candidate any more. Exactly min(num_keep[w], length of w) tokens of window w are kept,
+    whatever the data: the distances of a token with NaN or infinite features count as 0, a NaN weight counts as 0 and an
+    infinite one as the largest finite number. Accumulation in float32.
+
+    Args:
+        features: [T, D], float32, bfloat16 or float16.
+        cu_seqlens: integer [W+1], windows on the packed axis; empty windows are legal.
+        num_keep: integer [W], entries >= 0; above the window's length the window is kept whole.
+        weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
+        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device.
+        backend: "auto", "triton" or "reference".
+        validate: check the values of device tensors too (one read each); those of CPU tensors always are.
+
+    Returns:
+        bool [T] keep mask.
+
+    Raises:
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`.
+    """
+    total = check_values("features", features, 2).shape[0]
+    check_same_device("features", features, cu_seqlens=cu_seqlens, num_keep=num_keep, weights=weights)
+    check_cu_seqlens("cu_seqlens", cu_seqlens, total, validate)
+    check_length("num_keep", check_integers("num_keep", num_keep), cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
+    check_non_negative("num_keep", num_keep, validate)
+    if weights is not None:
+        check_length("weights", check_values("weights", weights, 1), total, "features")
+    check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
+    if max_seqlen is None:
+        max_seqlen = longest_segment(cu_seqlens)
+    match resolve_backend(backend, "max_min_diversity", features):
+        case "triton":
+            from seats_ops.ops.max_min_diversity import triton as implementation
+        case _:
+            from seats_ops.ops.max_min_diversity import reference as implementation
+    return implementation.max_min_diversity(features, cu_seqlens, num_keep, weights=weights, max_seqlen=max_seqlen)

@@ -1,0 +1,117 @@
+"""max_min_diversity in PyTorch: a Python loop over greedy steps only, all windows of similar length at once.
+
+The weight of a candidate does not depend on what was picked, so it factorises out of the running minimum: only the
+unweighted minimum is kept. The distances of a group of windows stay in memory if they fit MATRIX_CELLS; a window that is
+longer than that allows is served by one row of distances per step, and by tiles of rows for its first pick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from seats_ops.ops.segments import PaddedGroup, padded_groups, scatter_padded
+from seats_ops.validation import reads_are_free
+
+# Distances (and, apart from them, padded feature elements) held for one group of windows (float32: 64 MiB each).
+MATRIX_CELLS = 2**24
+EPS = 1e-8
+LOWEST = torch.finfo(torch.float32).min
+
+
+def max_min_diversity(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, *, weights: Tensor | None, max_seqlen: int
+) -> Tensor:
+    """See `api.max_min_diversity`."""
+    keep_mask = torch.zeros(features.shape[0], dtype=torch.bool, device=features.device)
+    for group, _, picked in _pick_groups(features, cu_seqlens, num_keep, weights, max_seqlen):
+        keep_mask = scatter_padded(keep_mask, group, picked)
+    return keep_mask
+
+
+def max_min_order(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None = None, max_seqlen: int | None = None
+) -> Tensor:
+    """The picks of `max_min_diversity` in the order they were made, for tests and for studying a selection.
+
+    Returns:
+        int64 [W, K], K the largest number of picks: positions inside the window, -1 after the last pick.
+    """
+    if max_seqlen is None:
+        max_seqlen = int((cu_seqlens[1:] - cu_seqlens[:-1]).max()) if num_keep.numel() else 0
+    groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, max_seqlen))
+    width = max((order.shape[1] for _, order, _ in groups), default=0)
+    result = torch.full((num_keep.shape[0], width), -1, device=features.device)
+    for group, order, _ in groups:
+        result[group.segments, : order.shape[1]] = order
+    return result
+
+
+def _pick_groups(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
+    """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
+    for group in padded_groups(cu_seqlens, max_seqlen, features.shape[1], MATRIX_CELLS):
+        x = features[group.index].float()
+        # With the added eps a zero vector is at distance 1 from everything, itself included.
+        x = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPS)
+        x = torch.where(x.isfinite().all(-1, keepdim=True), x, torch.nan)
+        w = torch.ones(()) if weights is None else weights[group.index].float().nan_to_num()
+        valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid
+        wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
+        yield group, *_greedy(_Distances(x, valid), w.to(x.device), valid, wanted)
+
+
+def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    num_windows, width = valid.shape
+    # Without a free look at the counts, run as many steps as a window can need; finished windows pick nothing.
+    steps = int(wanted.max()) if reads_are_free(wanted) else width
+    windows = torch.arange(num_windows, device=valid.device)
+    candidate = valid.clone()
+    order = torch.full((num_windows, steps), -1, device=valid.device)
+    nearest = distances.second_smallest() if steps else None
+    for step in range(steps):
+        value = (weights * nearest).clamp(min=LOWEST)
+        pick = torch.where(candidate, value, -torch.inf).argmax(1)
+        active = step < wanted
+        order[:, step] = torch.where(active, pick, -1)
+        candidate[windows, pick] &= ~active
+        row = distances.row(pick)
+        nearest = row if step == 0 else torch.minimum(nearest, row)
+    return order, valid & ~candidate
+
+
+class _Distances:
+    """1 - cos between the tokens of each window of a group; `x` [G, n, D] is normalised, NaN where not finite."""
+
+    def __init__(self, x: Tensor, valid: Tensor) -> None:
+        self.x = x
+        self.valid = valid
+        self.windows = torch.arange(x.shape[0], device=x.device)
+        held = x.shape[0] * x.shape[1] ** 2 <= MATRIX_CELLS
+        self.matrix = self._between(x) if held else None
+
+    def _between(self, rows: Tensor) -> Tensor:
+        return (1.0 - rows @ self.x.mT).nan_to_num(nan=0.0)
+
+    def row(self, token: Tensor) -> Tensor:
+        """[G] token of each window -> [G, n] distances to it."""
+        if self.matrix is not None:
+            return self.matrix[self.windows, token]
+        return self._between(self.x[self.windows, token][:, None]).squeeze(1)
+
+    def second_smallest(self) -> Tensor:
+        """[G, n] second-smallest distance of every token, its own included (d is symmetric); 0 in windows of one."""
+        width = self.x.shape[1]
+        if width == 1:
+            return torch.zeros(self.valid.shape, device=self.x.device)
+        rows_per_tile = max(1, MATRIX_CELLS // (self.x.shape[0] * width))
+        tiles = []
+        for start in range(0, width, rows_per_tile):
+            rows = slice(start, start + rows_per_tile)
+            d = self._between(self.x[:, rows]) if self.matrix is None else self.matrix[:, rows]
+            d = torch.where(self.valid[:, None, :], d, torch.inf)
+            tiles.append(d.topk(2, dim=-1, largest=False).values[..., 1])
+        return torch.cat(tiles, 1).nan_to_num(posinf=0.0)

@@ -1,0 +1,1 @@
+"""`query_relevance`: see `api.py` for the contract."""

@@ -1,0 +1,74 @@
+"""query_relevance: how much one query token of a prompt attends to each of its tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seats_ops.backend import resolve_backend
+from seats_ops.ops.segments import offsets_of_one_row
+from seats_ops.validation import (
+    check_cu_seqlens,
+    check_max_seqlen,
+    check_same_device,
+    check_values,
+    describe,
+    longest_segment,
+)
+
+
+def query_relevance(
+    query: Tensor,
+    key: Tensor,
+    cu_seqlens: Tensor | None = None,
+    *,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+    backend: str = "auto",
+    validate: bool = False,
+) -> Tensor:
+    """softmax(scale * q k^T) over all tokens of a prompt, averaged over query heads (SEATS section 3.2).
+
+    One query token per prompt, no causal mask, text keys included; accumulation in float32. The scores of a prompt add
+    up to 1. Query head h reads key head h // (Hq // Hkv), as in grouped-query attention. A NaN in q or k makes the
+    scores of that prompt NaN.
+
+    Args:
+        query: [B, Hq, D], float32, bfloat16 or float16.
+        key: [T, Hkv, D] of the same dtype, packed; Hkv divides Hq.
+        cu_seqlens: integer [B+1]; None means one prompt (B = 1).
+        scale: default D ** -0.5.
+        max_seqlen: upper bound of the prompt lengths. Given as an int, nothing is read from the device.
+        backend: "auto", "triton" or "reference".
+        validate: check the values of device tensors too (one read); those of CPU tensors always are.
+
+    Returns:
+        float32 [T].
+
+    Raises:
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
+    """
+    check_values("query", query, 3)
+    check_values("key", key, 3)
+    if query.dtype != key.dtype:
+        raise TypeError(f"key: expected {query.dtype} as query has, got {describe(key)}")
+    if query.shape[2] != key.shape[2] or query.shape[2] == 0:
+        raise ValueError(f"key: expected head_dim {query.shape[2]} as query has, got {describe(key)}")
+    if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
+        raise ValueError(f"key: expected a number of heads that divides {query.shape[1]}, got {describe(key)}")
+    check_same_device("query", query, key=key, cu_seqlens=cu_seqlens)
+    if cu_seqlens is None:
+        cu_seqlens, max_seqlen = offsets_of_one_row(key), key.shape[0]
+    else:
+        check_cu_seqlens("cu_seqlens", cu_seqlens, key.shape[0], validate)
+        check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
+    if cu_seqlens.shape[0] - 1 != query.shape[0]:
+        raise ValueError(f"query: expected {cu_seqlens.shape[0] - 1} row(s), one per prompt, got {describe(query)}")
+    if max_seqlen is None:
+        max_seqlen = longest_segment(cu_seqlens)
+    scale = query.shape[2] ** -0.5 if scale is None else float(scale)
+    match resolve_backend(backend, "query_relevance", key):
+        case "triton":
+            from seats_ops.ops.query_relevance import triton as implementation
+        case _:
+            from seats_ops.ops.query_relevance import reference as implementation
+    return implementation.query_relevance(query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen)

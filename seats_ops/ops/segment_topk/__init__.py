@@ -1,0 +1,1 @@
+"""`segment_topk`: see `api.py` for the contract."""

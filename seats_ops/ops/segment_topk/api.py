@@ -1,0 +1,53 @@
+"""segment_topk: keep the best-scored tokens of every segment, as many as its budget."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seats_ops.backend import resolve_backend
+from seats_ops.validation import (
+    check_integers,
+    check_length,
+    check_non_negative,
+    check_same_device,
+    check_values,
+    reads_are_free,
+)
+
+
+def segment_topk(
+    scores: Tensor, segment: Tensor, budget: Tensor, *, backend: str = "auto", validate: bool = False
+) -> Tensor:
+    """Top-`budget[g]` tokens of every segment g by score; tokens outside all segments are kept.
+
+    Exact counts, stable: among equal scores the lowest index is kept. A budget above the size of its segment keeps it
+    whole. NaN ranks as -inf, and -0.0 equals 0.0. Nothing is read from the device.
+
+    Args:
+        scores: float32, bfloat16 or float16 [T].
+        segment: integer [T] with values -1 (always kept) to G-1, in any order.
+        budget: integer [G], entries >= 0.
+        backend: "auto", "triton" or "reference".
+        validate: check the values of device tensors too (one read each); those of CPU tensors always are.
+
+    Returns:
+        bool [T] keep mask.
+
+    Raises:
+        TypeError: wrong dtypes. ValueError: wrong shapes or devices, a negative budget, a segment id out of range.
+    """
+    total = check_values("scores", scores, 1).shape[0]
+    check_length("segment", check_integers("segment", segment), total, "scores")
+    check_integers("budget", budget)
+    check_same_device("scores", scores, segment=segment, budget=budget)
+    check_non_negative("budget", budget, validate)
+    if total and (validate or reads_are_free(segment)):
+        low, high = int(segment.min()), int(segment.max())
+        if low < -1 or high >= budget.shape[0]:
+            raise ValueError(f"segment: expected ids from -1 to {budget.shape[0] - 1}, got {low} to {high}")
+    match resolve_backend(backend, "segment_topk", scores):
+        case "triton":
+            from seats_ops.ops.segment_topk import triton as implementation
+        case _:
+            from seats_ops.ops.segment_topk import reference as implementation
+    return implementation.segment_topk(scores, segment, budget)

@@ -1,0 +1,1 @@
+"""`window_budget`: see `api.py` for the contract."""

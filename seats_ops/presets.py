@@ -1,0 +1,143 @@
+"""`seats(...)`: the paper's schedule for a model, from its config alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seats_ops.diversity_selector import DiversitySelector
+from seats_ops.modality_dropper import ModalityDropper
+from seats_ops.schedule import Schedule, average_retention, solve_keep_ratios
+from seats_ops.stage_pruner import StagePruner
+from seats_ops.validation import check_positive, check_ratio, describe
+from seats_ops.window_budget_allocator import WindowBudgetAllocator
+
+
+@dataclass(frozen=True)
+class Family:
+    """The paper's settings for one model family (SEATS section 4.1); layers are 1-based and scale with depth."""
+
+    num_layers: int
+    drop_layers: tuple[int, ...]
+    late_layer: int
+    temperature: float
+
+
+FAMILIES = {"qwen2_5_omni": Family(num_layers=28, drop_layers=(16, 18, 20), late_layer=24, temperature=0.1)}
+
+
+def seats(
+    config: Any,
+    video: float,
+    audio: float,
+    *,
+    drop_layers: Sequence[int] | None = None,
+    late_layer: int | None | Literal["family"] = "family",
+    temperature: float | None = None,
+    encoder_ratio_scale: float = 1.4,
+    windows: str = "layout",
+) -> Schedule:
+    """The SEATS schedule: diversity before the LLM, staged pruning inside it, a late drop of audio and video.
+
+    Family defaults scale with depth: layer l of the family's L_0 layers becomes round(l * L / L_0).
+
+    Args:
+        config: of a whole model or its thinker, e.g. `model.config`.
+        video: retention ratio, the share of the encoder's video tokens kept, averaged over all decoder layers.
+        audio: the same for audio. The paper's R=10 % is (0.06, 0.35), 15 % (0.10, 0.45), 25 % (0.20, 0.55),
+            35 % (0.30, 0.65) for Qwen2.5-Omni.
+        drop_layers: 1-based layers whose output is pruned; default from the family.
+        late_layer: first layer without audio and video; None = never; default from the family.
+        temperature: of the softmax over windows; default from the family.
+        encoder_ratio_scale: encoder ratio / retention ratio; the paper uses 1.4.
+        windows: "layout" or "runs", see `StagePruner`.
+
+    Returns:
+        A Schedule with one DiversitySelector, one StagePruner per drop layer, and one ModalityDropper unless
+        `late_layer` is None.
+
+    Raises:
+        TypeError: an argument of the wrong type, a config that is not one of a known family's.
+        ValueError: ratios outside [0, 1], an encoder ratio above 1, layers out of range, repeated or not before the
+            late drop, scaled layers that collide, a target that cannot be reached.
+    """
+    family, num_layers = _family(config)
+    late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer
+    drops = _checked_layers(
+        drop_layers, [_scaled(layer, family, num_layers) for layer in family.drop_layers], late, num_layers
+    )
+    retention = {"video": check_ratio("video", video), "audio": check_ratio("audio", audio)}
+    scale = check_positive("encoder_ratio_scale", encoder_ratio_scale)
+    encoder = {}
+    keep: dict[str, tuple[float, ...]] = {}
+    for name, target in retention.items():
+        encoder[name] = scale * target
+        if encoder[name] > 1.0:
+            raise ValueError(
+                f"{name}: expected encoder_ratio_scale * {name} <= 1, got {scale} * {target} = {encoder[name]:.4g}"
+            )
+        _check_reachable(name, target, encoder[name], num_layers, drops, late)
+        keep[name] = solve_keep_ratios(
+            target, encoder[name], num_layers=num_layers, drop_layers=drops, late_layer=late
+        )
+    allocator = WindowBudgetAllocator(family.temperature if temperature is None else temperature)
+    after_layer: dict[int, Any] = {}
+    for layer, of_video, of_audio in zip(drops, keep["video"], keep["audio"], strict=True):
+        ratio = of_video if of_video == of_audio else {"video": of_video, "audio": of_audio}
+        after_layer[layer] = StagePruner(ratio, allocator=allocator, windows=windows)
+    if late is not None:
+        after_layer[late - 1] = ModalityDropper()
+    return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
+
+
+def _family(config: Any) -> tuple[Family, int]:
+    """Settings for a config and the number of its decoder layers."""
+    thinker = getattr(config, "thinker_config", config)
+    model_type = str(getattr(thinker, "model_type", "")).removesuffix("_thinker")
+    text = getattr(thinker, "text_config", None)
+    if model_type not in FAMILIES or text is None:
+        raise TypeError(
+            f"config: expected the config of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
+        )
+    return FAMILIES[model_type], int(text.num_hidden_layers)
+
+
+def _scaled(layer: int, family: Family, num_layers: int) -> int:
+    return round(layer * num_layers / family.num_layers)
+
+
+def _checked_layers(
+    given: Sequence[int] | None, scaled: list[int], late: int | None, num_layers: int
+) -> tuple[int, ...]:
+    """Drop layers, ascending, after all checks that concern layers."""
+    if late is not None:
+        if isinstance(late, bool) or not isinstance(late, int):
+            raise TypeError(f"late_layer: expected an int or None, got {describe(late)}")
+        if not 2 <= late <= num_layers:
+            raise ValueError(f"late_layer: expected 2 to {num_layers}, the number of layers, got {late}")
+    if given is not None and (isinstance(given, str) or any(type(layer) is not int for layer in given)):
+        raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(given)}")
+    drops = tuple(sorted(scaled if given is None else given))
+    if len(set(drops)) != len(drops):
+        hint = "" if given is not None else f" by scaling the family's layers to {num_layers}; give drop_layers"
+        raise ValueError(f"drop_layers: expected distinct layers, got {drops}{hint}")
+    # The late drop acts on the output of layer late - 1, so a drop there would have no layer of its own.
+    end = num_layers if late is None else late - 1
+    if drops and not 1 <= drops[0] <= drops[-1] < end:
+        what = "the number of layers" if late is None else f"the layer before late_layer {late}"
+        raise ValueError(f"drop_layers: expected layers from 1 to below {end}, {what}, got {drops}")
+    return drops
+
+
+def _check_reachable(
+    name: str, target: float, encoder: float, num_layers: int, drops: tuple[int, ...], late: int | None
+) -> None:
+    most, least = (
+        average_retention(encoder, f, num_layers=num_layers, drop_layers=drops, late_layer=late) for f in (0.0, 1.0)
+    )
+    if not least - 1e-9 <= target <= most + 1e-9:
+        raise ValueError(
+            f"{name}: expected a retention from {least:.4g} to {most:.4g}, what these layers can reach from an encoder "
+            f"ratio of {encoder:.4g}, got {target}"
+        )

@@ -1,0 +1,56 @@
+"""A stage that keeps what a trace says was kept: for debugging and for comparing devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import TokenLayout
+from seats_ops.validation import describe
+
+
+@dataclass(frozen=True)
+class RecordedStage:
+    """Keeps exactly the recorded tokens; computes no score.
+
+    Attributes:
+        kept: for every prompt the kept columns of the original prompt, text included, ascending.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+    kept: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        kept = tuple(tuple(int(column) for column in row) for row in self.kept)
+        for i, row in enumerate(kept):
+            if any(a >= b for a, b in zip(row, row[1:], strict=False)) or (row and row[0] < 0):
+                raise ValueError(f"kept[{i}]: expected ascending columns >= 0, got {describe(row)}")
+        object.__setattr__(self, "kept", kept)
+
+    def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
+        """bool [T] keep mask. Raises ValueError if the layout has other prompts than were recorded."""
+        if layout.num_rows != len(self.kept):
+            raise ValueError(f"layout: expected {len(self.kept)} prompt(s) as recorded, got {layout.num_rows}")
+        rows = layout.rows()
+        keep_mask = torch.zeros(len(layout), dtype=torch.bool, device=rows.device)
+        for row, columns in enumerate(self.kept):
+            wanted = torch.tensor(columns, dtype=torch.int64, device=rows.device)
+            keep_mask |= (rows == row) & torch.isin(layout.position.long(), wanted)
+        missing = sum(map(len, self.kept)) - int(keep_mask.sum())
+        if missing:
+            raise ValueError(f"layout: expected all recorded tokens to be there, got {missing} too few")
+        return keep_mask
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; see `Schedule.from_dict`."""
+        return {"type": "RecordedStage", "kept": [list(row) for row in self.kept]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RecordedStage:
+        """Inverse of `to_dict`."""
+        return cls(tuple(tuple(row) for row in data["kept"]))

@@ -1,0 +1,141 @@
+"""Schedules: which stages act where, and the keep ratios that meet a retention target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from seats_ops.diversity_selector import DiversitySelector
+from seats_ops.modality_dropper import ModalityDropper
+from seats_ops.recorded_stage import RecordedStage
+from seats_ops.stage_pruner import StagePruner
+from seats_ops.stages import Stage
+from seats_ops.validation import describe
+
+STAGES = {cls.__name__: cls for cls in (DiversitySelector, StagePruner, ModalityDropper, RecordedStage)}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Stages before the LLM and after its layers; a single stage may stand for a list of one.
+
+    Attributes:
+        before_llm: stages that act on the merged embeddings, in order.
+        after_layer: stages that act on the output of a decoder layer (1-based), ascending.
+
+    Raises:
+        TypeError: something that is not a stage, a layer that is not an int. ValueError: a layer below 1, a stage before
+            the LLM that needs the scores of a layer.
+    """
+
+    before_llm: tuple[Stage, ...] = ()
+    after_layer: Mapping[int, tuple[Stage, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "before_llm", _stages("before_llm", self.before_llm))
+        for stage in self.before_llm:
+            if "scores" in stage.inputs:
+                raise ValueError(f"before_llm: expected stages that need no query scores, got {stage}")
+        if not isinstance(self.after_layer, Mapping):
+            raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(self.after_layer)}")
+        for layer in self.after_layer:
+            if isinstance(layer, bool) or not isinstance(layer, int):
+                raise TypeError(f"after_layer: expected int keys, got {describe(layer)}")
+            if layer < 1:
+                raise ValueError(f"after_layer: expected layers from 1, got {layer}")
+        ordered = {n: _stages(f"after_layer[{n}]", self.after_layer[n]) for n in sorted(self.after_layer)}
+        object.__setattr__(self, "after_layer", {n: stages for n, stages in ordered.items() if stages})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: `Schedule.from_dict(json.loads(json.dumps(s.to_dict()))) == s`."""
+        return {
+            "before_llm": [stage.to_dict() for stage in self.before_llm],
+            "after_layer": {str(n): [stage.to_dict() for stage in stages] for n, stages in self.after_layer.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
+        """Inverse of `to_dict`. Raises ValueError for a stage type it does not know."""
+        return cls(
+            before_llm=tuple(_stage_from_dict(item) for item in data["before_llm"]),
+            after_layer={int(n): tuple(map(_stage_from_dict, items)) for n, items in data["after_layer"].items()},
+        )
+
+
+def _stages(name: str, value: object) -> tuple[Stage, ...]:
+    stages = (value,) if isinstance(value, Stage) else value
+    if not isinstance(stages, Iterable) or isinstance(stages, (str, Mapping)):
+        raise TypeError(f"{name}: expected a stage or a list of stages, got {describe(value)}")
+    stages = tuple(stages)
+    for stage in stages:
+        if isinstance(stage, type) or not isinstance(stage, Stage):
+            raise TypeError(f"{name}: expected stages such as StagePruner(0.5), got {describe(stage)}")
+    return stages
+
+
+def _stage_from_dict(data: Mapping[str, Any]) -> Stage:
+    if data.get("type") not in STAGES:
+        raise ValueError(f"type: expected one of {tuple(STAGES)}, got {data.get('type')!r}")
+    return STAGES[data["type"]].from_dict(data)
+
+
+def average_retention(
+    encoder_ratio: float, drop: float, *, num_layers: int, drop_layers: Sequence[int], late_layer: int | None
+) -> float:
+    """Retention averaged over all layers if the drops together remove the fraction `drop` of the encoder ratio.
+
+    Segment i runs on N_0 (1 - drop * C_i), N_0 the encoder ratio and C_i the running sum of e^(i-1) / sum_j e^(j-1)
+    (SEATS section 3.2); layers without audio and video count as 0.
+    """
+    lengths, shares = _segments(num_layers, drop_layers, late_layer)
+    weighted = sum(n * (1.0 - drop * share) for n, share in zip(lengths, [0.0, *shares], strict=True))
+    return encoder_ratio * weighted / num_layers
+
+
+def solve_keep_ratios(
+    retention: float,
+    encoder_ratio: float,
+    *,
+    num_layers: int,
+    drop_layers: Sequence[int],
+    late_layer: int | None = None,
+    digits: int | None = 4,
+) -> tuple[float, ...]:
+    """Keep ratio of every drop, N_i / N_(i-1), such that the layer average meets `retention` (SEATS section 3.2).
+
+    A target above what the encoder ratio allows gives 1.0 throughout, one below what the drops can reach ends in 0.0.
+
+    Args:
+        retention: tokens kept, averaged over all layers, as a share of the encoder's tokens.
+        encoder_ratio: share of the encoder's tokens that enter the LLM.
+        num_layers: decoder layers.
+        drop_layers: 1-based layers whose output is pruned, in any order. Those at or after the layer whose output loses
+            all audio and video are left out.
+        late_layer: first layer without audio and video; None = never.
+        digits: decimals to round to, 4 as in the paper's implementation; None does not round.
+
+    Returns:
+        One ratio per effective drop layer, ascending.
+    """
+    _, shares = _segments(num_layers, drop_layers, late_layer)
+    # The average is linear in the total drop: two points of the line give the drop that meets the target.
+    most, least = (
+        average_retention(encoder_ratio, f, num_layers=num_layers, drop_layers=drop_layers, late_layer=late_layer)
+        for f in (0.0, 1.0)
+    )
+    drop = min(1.0, max(0.0, (most - retention) / (most - least))) if most > least else 0.0
+    levels = [1.0, *(1.0 - drop * share for share in shares)]
+    ratios = (after / before for before, after in zip(levels, levels[1:], strict=False))
+    return tuple(ratios) if digits is None else tuple(round(ratio, digits) for ratio in ratios)
+
+
+def _segments(num_layers: int, drop_layers: Sequence[int], late_layer: int | None) -> tuple[list[int], list[float]]:
+    """Layers per segment (K + 1 of them) and the running shares C_1..C_K of the total drop."""
+    end = num_layers if late_layer is None else min(late_layer - 1, num_layers)
+    drops = [layer for layer in sorted(drop_layers) if layer < end]
+    edges = [0, *drops, end]
+    growth = [math.exp(i) for i in range(len(drops))]
+    shares = [sum(growth[: i + 1]) / sum(growth) for i in range(len(drops))]
+    return [b - a for a, b in zip(edges, edges[1:], strict=False)], shares

@@ -1,0 +1,86 @@
+"""Stage II: drop the tokens that matter least to the query, window by window (SEATS section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout, run_windows
+from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities
+from seats_ops.validation import check_keep_ratio, describe
+from seats_ops.window_budget_allocator import WindowBudgetAllocator
+
+WINDOWS = ("layout", "runs")
+
+
+@dataclass(frozen=True)
+class StagePruner:
+    """Keeps the top-scored tokens of every (window, modality), as many as the allocator grants.
+
+    Attributes:
+        keep_ratio: in [0, 1], share of the tokens still there to keep; a number for video and audio, or a mapping by
+            "video" and "audio". What it does not name is left alone, as text and images always are.
+        allocator: turns scores into budgets per window and modality.
+        windows: "layout" uses the window ids given once from the original prompt; "runs" rebuilds them from adjacency
+            at every drop, as the paper's implementation does. They differ once a run has lost all its tokens.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("scores",)
+
+    keep_ratio: KeepRatio
+    allocator: WindowBudgetAllocator = field(default_factory=WindowBudgetAllocator, kw_only=True)
+    windows: str = field(default="layout", kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, BUDGETED))
+        if not callable(self.allocator):
+            raise TypeError(f"allocator: expected a WindowBudgetAllocator, got {describe(self.allocator)}")
+        if self.windows not in WINDOWS:
+            raise ValueError(f"windows: expected one of {WINDOWS}, got {self.windows!r}")
+
+    def __call__(self, scores: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
+        """Select tokens.
+
+        Args:
+            scores: [T] float, relevance of every token to the query of its prompt.
+            layout: of the same T tokens. With `layout.num_windows` nothing is read from the device, else once.
+            backend: "auto", "triton" or "reference".
+
+        Returns:
+            bool [T] keep mask.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or devices do not fit.
+        """
+        return self.select(scores, layout, backend=backend)[0]
+
+    def select(self, scores: Tensor, layout: TokenLayout, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
+        """The keep mask, bool [T], and the budgets behind it, int64 [W, 2] of (video, audio)."""
+        if self.windows == "runs":
+            layout = replace(layout, window=run_windows(layout))
+        budgets = self.allocator(scores, layout, self.keep_ratio, backend=backend)
+        window, _ = layout.windows()
+        budgeted = layout.is_modality(*budgeted_modalities(self.keep_ratio)) & (window >= 0)
+        slot = torch.where(layout.is_modality(Modality.AUDIO), 2 * window + 1, 2 * window)
+        return segment_topk(scores, torch.where(budgeted, slot, -1), budgets.flatten(), backend=backend), budgets
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; see `Schedule.from_dict`."""
+        ratio = dict(self.keep_ratio) if isinstance(self.keep_ratio, Mapping) else self.keep_ratio
+        return {
+            "type": "StagePruner",
+            "keep_ratio": ratio,
+            "allocator": self.allocator.to_dict(),
+            "windows": self.windows,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StagePruner:
+        """Inverse of `to_dict`."""
+        allocator = WindowBudgetAllocator.from_dict(data["allocator"])
+        return cls(data["keep_ratio"], allocator=allocator, windows=data["windows"])

@@ -1,0 +1,28 @@
+"""What tests of selection code need, here and in projects that build on this one.
+
+A selection is a set of tokens, so closeness of numbers says nothing about it: one near-tie changes a whole greedy
+chain. The tools below compare sets, accept a difference only where a near-tie is shown, and make data on which a wrong
+selection cannot pass by luck. Hypothesis strategies live in `seats_ops.testing.strategies` (needs `hypothesis`); golden
+numbers are read by `seats_ops.testing.golden` (needs `safetensors`).
+"""
+
+from seats_ops.testing.certificate import GreedyCertificate, certify_greedy
+from seats_ops.testing.data import (
+    clustered_features,
+    layout_of_runs,
+    near_constant_saliency,
+    packed_offsets,
+    tied_features,
+)
+from seats_ops.testing.selection import assert_same_selection
+
+__all__ = [
+    "GreedyCertificate",
+    "assert_same_selection",
+    "certify_greedy",
+    "clustered_features",
+    "layout_of_runs",
+    "near_constant_saliency",
+    "packed_offsets",
+    "tied_features",
+]

@@ -1,0 +1,167 @@
+"""What happened in the latest prefill: kept tokens, budgets and cache lengths, as a table, as JSON, as a schedule."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality
+from seats_ops.recorded_stage import RecordedStage
+from seats_ops.schedule import Schedule
+
+FORMAT = 1
+
+
+@dataclass
+class StageRecord:
+    """One stage of a prefill.
+
+    Attributes:
+        name: class name of the stage.
+        layer: 1-based layer whose output it acted on, 0 before the LLM.
+        kept_indices: per prompt an ascending int64 tensor of columns of the caller's `input_ids`, text included.
+        num_tokens: tokens left, over the whole batch.
+        counts: tokens left by modality name.
+        budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
+    """
+
+    name: str
+    layer: int
+    kept_indices: list[Tensor]
+    num_tokens: int
+    counts: dict[str, int]
+    budgets: Tensor | None = None
+
+
+@dataclass
+class PruneTrace:
+    """The latest prefill under `attach`; empty before the first one.
+
+    Attributes:
+        stages: one record per stage, in the order they ran; a stage that dropped nothing is there too.
+        prompt_lengths: tokens per prompt before any stage, padding not counted.
+        prompt_counts: tokens of the prompts by modality name.
+        kv_lengths: keys held per layer after the prefill; empty if there was no cache.
+    """
+
+    stages: list[StageRecord] = field(default_factory=list)
+    prompt_lengths: list[int] = field(default_factory=list)
+    prompt_counts: dict[str, int] = field(default_factory=dict)
+    kv_lengths: list[int] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget everything; a new prefill begins."""
+        self.stages.clear()
+        self.prompt_lengths.clear()
+        self.prompt_counts.clear()
+        self.kv_lengths.clear()
+
+    def summary(self) -> str:
+        """Print a table of the stages and return it as text."""
+        rows = [("stage", "after layer", "tokens", *_columns(), "kept")]
+        total = sum(self.prompt_lengths)
+        media = _media(self.prompt_counts)
+        rows.append(("prompt", "", str(total), *_counts(self.prompt_counts), ""))
+        for stage in self.stages:
+            share = f"{_media(stage.counts) / media:.1%}" if media else "-"
+            rows.append(
+                (stage.name, str(stage.layer or "-"), str(stage.num_tokens), *_counts(stage.counts), share)
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+        lines.insert(1, "  ".join("-" * w for w in widths))
+        if self.kv_lengths:
+            lines.append(f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
+                         f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache")
+        text = "\n".join(lines)
+        print(text)
+        return text
+
+    def as_schedule(self) -> Schedule:
+        """A schedule that keeps the same tokens at the same places without scoring anything."""
+        recorded = [
+            (stage.layer, RecordedStage(tuple(tuple(row.tolist()) for row in stage.kept_indices)))
+            for stage in self.stages
+        ]
+        after_layer: dict[int, list[RecordedStage]] = {}
+        for layer, stage in recorded:
+            if layer:
+                after_layer.setdefault(layer, []).append(stage)
+        return Schedule(
+            before_llm=tuple(stage for layer, stage in recorded if not layer),
+            after_layer={layer: tuple(stages) for layer, stages in after_layer.items()},
+        )
+
+    def to_json(self) -> str:
+        """JSON text; `from_json` reads it back."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "prompt_lengths": self.prompt_lengths,
+                "prompt_counts": self.prompt_counts,
+                "kv_lengths": self.kv_lengths,
+                "stages": [_record_to_dict(stage) for stage in self.stages],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PruneTrace:
+        """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for another format."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"text: expected a prune trace of format {FORMAT}, got {text[:60]!r}")
+        return cls(
+            stages=[_record_from_dict(stage) for stage in data["stages"]],
+            prompt_lengths=data["prompt_lengths"],
+            prompt_counts=data["prompt_counts"],
+            kv_lengths=data["kv_lengths"],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_json` to a file."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> PruneTrace:
+        """Read a file that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _record_to_dict(stage: StageRecord) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "layer": stage.layer,
+        "num_tokens": stage.num_tokens,
+        "counts": stage.counts,
+        "kept_indices": [row.tolist() for row in stage.kept_indices],
+        "budgets": None if stage.budgets is None else stage.budgets.tolist(),
+    }
+
+
+def _record_from_dict(data: dict[str, Any]) -> StageRecord:
+    budgets = data["budgets"]
+    return StageRecord(
+        name=data["name"],
+        layer=data["layer"],
+        kept_indices=[torch.tensor(row, dtype=torch.int64) for row in data["kept_indices"]],
+        num_tokens=data["num_tokens"],
+        counts=data["counts"],
+        budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64).reshape(-1, 2),
+    )
+
+
+def _columns() -> list[str]:
+    return [modality.name.lower() for modality in Modality]
+
+
+def _counts(counts: dict[str, int]) -> list[str]:
+    return [str(counts.get(name, 0)) for name in _columns()]
+
+
+def _media(counts: dict[str, int]) -> int:
+    return counts.get("video", 0) + counts.get("audio", 0)

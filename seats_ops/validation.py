@@ -1,0 +1,127 @@
+"""Argument checks shared by the primitives: every message names the argument, what was got and what was expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+VALUE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def describe(value: object) -> str:
+    """A short account of an argument for error messages: shape, dtype and device of a tensor, else its repr."""
+    if isinstance(value, Tensor):
+        return f"{list(value.shape)} {value.dtype} on {value.device}"
+    return f"{value!r} ({type(value).__name__})"
+
+
+def check_tensor(name: str, value: object, ndim: int) -> Tensor:
+    """`value` as a tensor of `ndim` dimensions, else TypeError / ValueError."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {describe(value)}")
+    if value.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimension(s), got {describe(value)}")
+    return value
+
+
+def check_values(name: str, value: object, ndim: int) -> Tensor:
+    """A tensor of float32, bfloat16 or float16."""
+    tensor = check_tensor(name, value, ndim)
+    if tensor.dtype not in VALUE_DTYPES:
+        raise TypeError(f"{name}: expected float32, bfloat16 or float16, got {describe(tensor)}")
+    return tensor
+
+
+def check_integers(name: str, value: object, ndim: int = 1) -> Tensor:
+    """A tensor of any integer dtype (bool is not one)."""
+    tensor = check_tensor(name, value, ndim)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name}: expected an integer tensor, got {describe(tensor)}")
+    return tensor
+
+
+def check_length(name: str, value: Tensor, length: int, of: str) -> None:
+    """First dimension of `value` equals `length`, which is the length of `of`."""
+    if value.shape[0] != length:
+        raise ValueError(f"{name}: expected first dimension {length} as {of} has, got {describe(value)}")
+
+
+def check_same_device(reference_name: str, reference: Tensor, **others: Tensor | None) -> None:
+    """All tensors live on one device."""
+    for name, tensor in others.items():
+        if tensor is not None and tensor.device != reference.device:
+            raise ValueError(f"{name}: expected device {reference.device} as {reference_name}, got {describe(tensor)}")
+
+
+def reads_are_free(tensor: Tensor) -> bool:
+    """Values may be looked at without a device synchronisation (and without breaking a fake-tensor trace)."""
+    return tensor.device.type == "cpu" and type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def check_cu_seqlens(name: str, value: object, total: int, validate: bool) -> Tensor:
+    """Cumulative lengths `[N+1]` as in FlashAttention: start at 0, never fall, end at `total`.
+
+    Values of CPU tensors are always checked, those of a device tensor only with `validate` (one read).
+    """
+    tensor = check_integers(name, value)
+    if tensor.shape[0] < 1:
+        raise ValueError(f"{name}: expected at least one entry (0), got {describe(tensor)}")
+    if validate or reads_are_free(tensor):
+        ends = tensor.tolist()
+        if ends[0] != 0 or ends[-1] != total or any(a > b for a, b in zip(ends, ends[1:], strict=False)):
+            shown = str(ends) if len(ends) <= 8 else f"[{', '.join(map(str, ends[:4]))}, ..., {ends[-1]}]"
+            raise ValueError(f"{name}: expected to start at 0, never to fall and to end at {total}, got {shown}")
+    return tensor
+
+
+def check_max_seqlen(name: str, value: int | None, cu_seqlens: Tensor) -> None:
+    """An upper bound of the segment lengths, given as an int; checked against CPU `cu_seqlens`."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int or None, got {describe(value)}")
+    longest = longest_segment(cu_seqlens) if reads_are_free(cu_seqlens) else 0
+    if value < longest:
+        raise ValueError(f"{name}: expected at least the longest segment, {longest}, got {value}")
+
+
+def longest_segment(cu_seqlens: Tensor) -> int:
+    """Length of the longest segment; one device read."""
+    return int((cu_seqlens[1:] - cu_seqlens[:-1]).max()) if cu_seqlens.shape[0] > 1 else 0
+
+
+def check_non_negative(name: str, value: Tensor, validate: bool) -> None:
+    """No entry below zero; CPU tensors always, device tensors only with `validate`."""
+    if value.numel() and (validate or reads_are_free(value)) and int(value.min()) < 0:
+        raise ValueError(f"{name}: expected entries >= 0, got a minimum of {int(value.min())}")
+
+
+def check_ratio(name: str, value: object) -> float:
+    """A number in [0, 1] as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number in [0, 1], got {describe(value)}")
+    if math.isnan(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+    return float(value)
+
+
+def check_positive(name: str, value: object) -> float:
+    """A finite number above zero as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number > 0, got {describe(value)}")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
+    return float(value)
+
+
+def check_keep_ratio(name: str, value: object, modalities: tuple[str, ...]) -> float | dict[str, float]:
+    """One ratio for audio and video, or a mapping with keys among `modalities`."""
+    if not isinstance(value, Mapping):
+        return check_ratio(name, value)
+    unknown = [key for key in value if key not in modalities]
+    if unknown or not value:
+        raise ValueError(f"{name}: expected keys among {modalities}, got {sorted(map(str, value))}")
+    return {key: check_ratio(f"{name}[{key!r}]", value[key]) for key in modalities if key in value}

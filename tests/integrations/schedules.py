@@ -1,0 +1,30 @@
+"""Schedules for the 7-layer model: the preset with and without a late drop, and some nobody would choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner, seats
+
+SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
+    "preset": lambda config: seats(config, video=0.3, audio=0.6, drop_layers=(2, 3, 4), late_layer=7),
+    "preset_without_late_drop": lambda config: seats(config, video=0.2, audio=0.5, drop_layers=(3, 5), late_layer=None),
+    "droppers_at_odd_layers": lambda config: Schedule(
+        after_layer={1: ModalityDropper(("audio",)), 5: ModalityDropper(("video",))}
+    ),
+    "only_audio_dropped": lambda config: Schedule(after_layer={3: ModalityDropper(("audio",))}),
+    "before_the_last_layer": lambda config: Schedule(after_layer={6: ModalityDropper()}),
+    "pruners_only": lambda config: Schedule(after_layer={2: StagePruner(0.5), 4: StagePruner(0.4)}),
+    "selector_only": lambda config: Schedule(before_llm=DiversitySelector({"video": 0.4, "audio": 0.3})),
+    "unweighted_selector_late_drop": lambda config: Schedule(
+        before_llm=DiversitySelector(0.5, weighted=False), after_layer={6: ModalityDropper()}
+    ),
+    "several_stages_at_one_place": lambda config: Schedule(
+        before_llm=[DiversitySelector(0.6), DiversitySelector({"audio": 0.5})],
+        after_layer={3: [StagePruner(0.5), ModalityDropper(("audio",))], 4: ModalityDropper(("video",))},
+    ),
+    "one_modality_before_the_llm": lambda config: Schedule(
+        before_llm=ModalityDropper(("audio",)), after_layer={1: StagePruner(0.5)}
+    ),
+}
