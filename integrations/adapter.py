@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+import inspect
 from typing import Any
 
 import torch
@@ -10,55 +11,37 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_causal_mask
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.call import Call
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.refusals import check_forward
-from seats_ops.integrations.saliency import ATTRIBUTE, Encoded
-from seats_ops.integrations.token_layout import build_token_layout
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.integrations.saliency import Encoded
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
-
-
-@dataclass
-class Call:
-    """One forward of the thinker."""
-
-    kwargs: dict[str, Any]
-    input_ids: Tensor
-    is_prefill: bool
-    visual: list[Encoded] = field(default_factory=list)
-    audio: list[Encoded] = field(default_factory=list)
-    prefill: Prefill | None = None
-    masks: dict[tuple[int, int], Any] = field(default_factory=dict)
 
 
 class Adapter:
     """Owns the hooks of one `attach`."""
 
-    def __init__(
-        self, family: Any, schedule: Schedule, kv_policy: str, backend: str, saliency_segments: str
-    ) -> None:
+    def __init__(self, family: Any, schedule: Schedule, kv_policy: str, backend: str, needs_blocks: bool) -> None:
         self.family = family
         self.schedule = schedule
         self.kv_policy = kv_policy
         self.backend = backend
-        self.saliency_segments = saliency_segments
+        self.needs_blocks = needs_blocks
         self.trace = PruneTrace()
-        self.generate_called = False
         self.call: Call | None = None
+        self.num_forwards = 0
         self.handles: list[Any] = []
-        self.prefills = 0
-        stages = [*schedule.before_llm, *(s for group in schedule.after_layer.values() for s in group)]
-        self.needs_saliency = any("saliency" in s.inputs and getattr(s, "weighted", True) for s in stages)
-        self.needs_blocks = any("features" in s.inputs for s in stages)
+        self.argument_names = tuple(inspect.signature(family.thinker.forward).parameters)
 
     def register(self) -> None:
         """Put all hooks in place."""
         family = self.family
-        options = (self.saliency_segments, self.needs_saliency, self.backend)
         if self.needs_blocks:
-            self.handles += family.watch_vision(*options, lambda e: self._note("visual", e))
-            self.handles += family.watch_audio(*options, lambda e: self._note("audio", e))
+            watches = family.watch_towers(
+                functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
+            )
+            self.handles += [handle for watch in watches for handle in watch.handles]
         text = family.text_model
         self.handles += [
             family.thinker.register_forward_pre_hook(self._begin, with_kwargs=True),
@@ -77,14 +60,6 @@ class Adapter:
         self.handles.clear()
         self.call = None
 
-    def check_ran(self) -> None:
-        """Raise UnsupportedModelState if `generate` was called and no prefill came by the hooks."""
-        if self.generate_called and not self.prefills:
-            raise UnsupportedModelState(
-                "model: expected its hooks to run, got a `generate` that skipped them (is the forward compiled?); its "
-                "output is not pruned"
-            )
-
     def _note(self, tower: str, encoded: Encoded) -> None:
         # `generate` encodes images and videos before the first forward; those arrive in `mm_encoder_outputs`.
         if self.call is not None:
@@ -92,18 +67,19 @@ class Adapter:
 
     def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.call = None
-        input_ids = kwargs.get("input_ids", args[0] if args else None)
-        check_forward(input_ids, kwargs)
-        cache = kwargs.get("past_key_values")
+        arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
+        input_ids = check_forward(arguments)
+        cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
         if not is_prefill and input_ids.shape[1] > 1:
             media = self.family.media
             ids = torch.tensor([media.video_id, media.audio_id, media.image_id], device=input_ids.device)
             if bool(torch.isin(input_ids, ids).any()):
                 raise UnsupportedModelState(
-                    "input_ids: expected text only when a cache holds an earlier prompt, got new audio, video or image tokens"
+                    "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
                 )
-        self.call = Call(dict(kwargs), input_ids, is_prefill)
+        self.call = Call(arguments, input_ids, is_prefill)
+        self.num_forwards += 1
 
     def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         call, self.call = self.call, None
@@ -116,77 +92,20 @@ class Adapter:
                 f"model: expected stages to run after layers {sorted(expected)}, got {sorted(fired)} (is a part of it "
                 "compiled?)"
             )
-        self.prefills += 1
 
     def _enter_text(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.call is None:
             raise UnsupportedModelState(
-                "model: expected to be called through the thinker, whose input_ids tell media from text, got a call of an "
-                "inner module"
+                "model: expected to be called through the thinker, whose input_ids tell media from text, got a call of "
+                "an inner module"
             )
         if not self.call.is_prefill:
             return None
-        layout = self._layout()
-        saliency = self._saliency(layout, kwargs["inputs_embeds"].device) if self.needs_saliency else None
+        layout = self.call.layout(self.family.media, self.needs_blocks)
+        needed = self.family.saliency.needed
+        saliency = self.call.saliency(layout, kwargs["inputs_embeds"].device) if needed else None
         self.call.prefill = Prefill(self.family, layout, saliency, self.trace, self.backend)
         return args, self.call.prefill.enter(self.schedule.before_llm, kwargs)
-
-    def _layout(self) -> TokenLayout:
-        assert self.call is not None
-        kwargs = self.call.kwargs
-        grids = kwargs.get("video_grid_thw")
-        if grids is None:
-            encoded = self._encoded(Modality.VIDEO)
-            grids = None if encoded is None else encoded.grid_thw
-        mask = kwargs.get("attention_mask")
-        layout = build_token_layout(
-            self.call.input_ids,
-            self.family.media,
-            video_grid_thw=grids if self.needs_blocks else None,
-            attention_mask=mask,
-        )
-        if len(layout) != self.call.input_ids.shape[1]:
-            raise UnsupportedModelState(
-                f"attention_mask: expected no padding, got {self.call.input_ids.shape[1] - len(layout)} masked tokens"
-            )
-        return layout
-
-    def _encoded(self, modality: Modality) -> Encoded | None:
-        """What the tower said of one modality: from precomputed outputs, else from this call's own encoding."""
-        assert self.call is not None
-        outputs = self.call.kwargs.get("mm_encoder_outputs") or {}
-        output = outputs.get(modality.name.lower())
-        if output is not None:
-            return getattr(output, ATTRIBUTE, None)
-        if modality == Modality.AUDIO:
-            return self.call.audio[0] if self.call.audio else None
-        # Images are encoded before videos where a prompt has both.
-        order = [m for m, name in ((Modality.IMAGE, "pixel_values"), (Modality.VIDEO, "pixel_values_videos"))
-                 if self.call.kwargs.get(name) is not None]
-        if modality not in order or len(self.call.visual) != len(order):
-            return None
-        return self.call.visual[order.index(modality)]
-
-    def _saliency(self, layout: TokenLayout, device: torch.device) -> Tensor:
-        """float32 [T]: saliency of audio, video and images in the order of the prompt, 0 for text."""
-        saliency = torch.zeros(len(layout), device=device)
-        lengths = {m: sum(n for kind, n in layout.blocks or () if kind == m) for m in Modality}
-        for modality in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
-            if lengths[modality] == 0:
-                continue
-            encoded = self._encoded(modality)
-            if encoded is None or encoded.saliency is None:
-                raise UnsupportedModelState(
-                    f"mm_encoder_outputs: expected {modality.name.lower()} features with saliency from a tower that ran inside "
-                    "`attach`, got none; let the model encode, or use DiversitySelector(..., weighted=False)"
-                )
-            if encoded.num_tokens != lengths[modality]:
-                raise ValueError(
-                    f"input_ids: expected {encoded.num_tokens} {modality.name.lower()} tokens as the encoder produced, got "
-                    f"{lengths[modality]}"
-                )
-            saliency = saliency.masked_scatter(layout.is_modality(modality), encoded.saliency.to(device, saliency.dtype))
-        return saliency
 
     def _leave_text(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         prefill = self.call.prefill if self.call is not None else None
@@ -223,7 +142,7 @@ class Adapter:
             call.masks[sizes[1]] = create_causal_mask(
                 config=self.family.text_model.config,
                 inputs_embeds=hidden,
-                attention_mask=call.kwargs.get("attention_mask"),
+                attention_mask=call.arguments.get("attention_mask"),
                 past_key_values=cache,
                 layer_idx=index,
             )

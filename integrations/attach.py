@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +16,14 @@ from seats_ops.integrations import qwen2_5_omni
 from seats_ops.integrations.adapter import Adapter
 from seats_ops.integrations.refusals import (
     KV_POLICIES,
-    check_attachable,
     check_generate,
+    check_not_compiled,
     check_schedule,
     check_text_config,
 )
-from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
+from seats_ops.integrations.saliency import SALIENCY_SEGMENTS, SaliencyOptions
 from seats_ops.schedule import Schedule
+from seats_ops.stages import stage_inputs
 from seats_ops.trace import PruneTrace
 
 
@@ -67,39 +69,40 @@ def attach(
     thinker = _thinker_of(model)
     text_model = thinker.model.language_model
     guarded = [thinker] if model is thinker else [thinker, model]
-    check_attachable([*guarded, thinker.model, text_model])
+    check_not_compiled([*guarded, thinker.model, text_model])
     check_schedule(schedule, text_model.config)
     check_text_config(text_model.config)
     if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
         raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
 
-    adapter = Adapter(qwen2_5_omni.Qwen25Omni(thinker), schedule, kv_policy, backend, saliency_segments)
+    inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
+    saliency = SaliencyOptions(saliency_segments, needed="saliency" in inputs, backend=backend)
+    family = qwen2_5_omni.Qwen25Omni(thinker, saliency)
+    adapter = Adapter(family, schedule, kv_policy, backend, needs_blocks="features" in inputs)
+    guards: list[_Guard] = [_ThinkerGuard(thinker, adapter)]
+    if model is not thinker:
+        guards.append(_guard_full_model(model))
     try:
         adapter.register()
-        for module in guarded:
-            _guard(module, thinker, adapter)
+        for guard in guards:
+            guard.module.__dict__["generate"] = guard
         yield adapter.trace
-        adapter.check_ran()
     finally:
-        for module in guarded:
-            if isinstance(module.__dict__.get("generate"), _Guard):
-                module.__dict__["generate"].restore()
+        for guard in guards:
+            guard.restore()
         adapter.remove()
 
 
 def _thinker_of(model: object) -> Any:
     """The thinker of a supported model, by class name so that no other family's code is imported."""
+    if isinstance(model, nn.Module):
+        check_not_compiled([model])
     classes = {cls.__name__ for cls in type(model).__mro__}
-    original = getattr(model, "_orig_mod", None)
-    if original is not None:
-        check_attachable([model])  # type: ignore[list-item]
     if qwen2_5_omni.THINKER in classes:
         return model
     if qwen2_5_omni.FULL_MODEL in classes:
         return model.thinker  # type: ignore[attr-defined]
-    raise TypeError(
-        f"model: expected {qwen2_5_omni.THINKER} or {qwen2_5_omni.FULL_MODEL}, got {type(model).__name__}"
-    )
+    raise TypeError(f"model: expected {qwen2_5_omni.THINKER} or {qwen2_5_omni.FULL_MODEL}, got {type(model).__name__}")
 
 
 class _Guard:
@@ -110,10 +113,12 @@ class _Guard:
         self.check = check
         self.had_own = "generate" in module.__dict__
         self.generate = module.generate
+        self.signature = inspect.signature(self.generate)
         functools.update_wrapper(self, self.generate)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.check(kwargs)
+        arguments = dict(self.signature.bind_partial(*args, **kwargs).arguments)
+        self.check({**arguments.pop("kwargs", {}), **arguments})
         return self.generate(*args, **kwargs)
 
     def restore(self) -> None:
@@ -124,17 +129,33 @@ class _Guard:
             self.module.__dict__.pop("generate", None)
 
 
-def _guard(module: Any, thinker: Any, adapter: Adapter) -> None:
-    def check_thinker(kwargs: dict[str, Any]) -> None:
-        check_generate(module.generation_config, kwargs, adapter.kv_policy)
-        adapter.generate_called = True
+class _ThinkerGuard(_Guard):
+    """Also makes sure that the hooks saw the generation."""
 
-    def check_full_model(kwargs: dict[str, Any]) -> None:
-        # The talker scatters masks of the full prompt into the thinker's hidden states.
-        if module.has_talker and kwargs.get("generation_mode") not in ("text", False):
+    def __init__(self, thinker: Any, adapter: Adapter) -> None:
+        super().__init__(
+            thinker, lambda arguments: check_generate(thinker.generation_config, arguments, adapter.kv_policy)
+        )
+        self.adapter = adapter
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        seen = self.adapter.num_forwards
+        result = super().__call__(*args, **kwargs)
+        if self.adapter.num_forwards == seen:
             raise UnsupportedModelState(
-                f"generation_mode: expected 'text', got {kwargs.get('generation_mode')!r}: speech needs the hidden states "
-                "of the whole prompt"
+                "model: expected its hooks to run, got a `generate` that went past them (a compiled forward does); its "
+                "output is not pruned"
+            )
+        return result
+
+
+def _guard_full_model(model: Any) -> _Guard:
+    def check(arguments: dict[str, Any]) -> None:
+        mode = arguments.get("generation_mode")
+        if model.has_talker and mode not in ("text", False):
+            # The talker scatters masks of the full prompt into the thinker's hidden states.
+            raise UnsupportedModelState(
+                f"generation_mode: expected 'text', got {mode!r}: speech needs the hidden states of the whole prompt"
             )
 
-    module.__dict__["generate"] = _Guard(module, check_thinker if module is thinker else check_full_model)
+    return _Guard(model, check)

@@ -13,7 +13,7 @@ from seats_ops.functional import compact
 from seats_ops.integrations.cache import prune_layer
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.ops.compact.reference import kept_index
-from seats_ops.stages import Stage
+from seats_ops.stages import Stage, stage_inputs
 from seats_ops.trace import PruneTrace, StageRecord
 
 
@@ -60,7 +60,9 @@ class Prefill:
             (position_ids,) = compact(keep_mask, position_ids, dim=-1, num_kept=num_kept, backend=self.backend)
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:
                 # Row 0 holds text positions; gaps there would be taken for several packed sequences.
-                position_ids = torch.cat([torch.arange(num_kept, device=embeds.device).expand(1, 1, -1), position_ids[1:]])
+                position_ids = torch.cat(
+                    [torch.arange(num_kept, device=embeds.device).expand(1, 1, -1), position_ids[1:]]
+                )
             kwargs = {**kwargs, "inputs_embeds": embeds, "position_ids": position_ids, "attention_mask": None}
         self.fired.add(0)
         return kwargs
@@ -123,7 +125,7 @@ class Prefill:
 
     def _run(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> tuple[Tensor | None, int]:
         """Keep mask and number of kept tokens; None if all are kept. Updates layout, saliency and trace."""
-        names = stage.inputs
+        names = stage_inputs(stage)
         call = getattr(stage, "select", stage)
         arguments = [tensors[name] for name in names[:1]]
         options = {name: tensors[name] for name in names[1:]}

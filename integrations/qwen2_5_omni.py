@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from einops import reduce
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
 from seats_ops import functional as F
-from seats_ops.integrations.saliency import Captured, Encoded, watch_tower
-from seats_ops.integrations.token_layout import MediaTokens
-from seats_ops.ops.segments import counts_to_offsets
+from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
+from seats_ops.integrations.token_layout import MediaTokens, split_evenly
 
 THINKER = "Qwen2_5OmniThinkerForConditionalGeneration"
 FULL_MODEL = "Qwen2_5OmniForConditionalGeneration"
@@ -25,71 +24,61 @@ AUDIO_WINDOW = 100
 class Qwen25Omni:
     """The parts of one thinker that pruning needs."""
 
-    def __init__(self, thinker: nn.Module) -> None:
+    def __init__(self, thinker: Any, saliency: SaliencyOptions) -> None:
         self.thinker = thinker
+        self.saliency = saliency
         self.text_model: Any = thinker.model.language_model
-        self.visual: Any = thinker.model.visual
-        self.audio_tower: Any = thinker.model.audio_tower
         self.media = MediaTokens.from_config(thinker.config)
 
-    def watch_vision(
-        self, segments: str, needs_saliency: bool, backend: str, on_encoded: Callable[[Encoded], None]
-    ) -> list[Any]:
-        """Hook the vision tower; see `watch_tower`."""
-        attention = self.visual.blocks[-1].attn
-        projections = {"q": attention.q, "k": attention.k} if needs_saliency else {}
+    def watch_towers(
+        self, on_visual: Callable[[Encoded], None], on_audio: Callable[[Encoded], None]
+    ) -> list[TowerWatch]:
+        """Hook both towers; the callbacks are told of every output, in order."""
+        visual, audio = self.thinker.model.visual, self.thinker.model.audio_tower
+        wanted = self.saliency.needed
+        return [
+            TowerWatch(visual, visual.blocks[-1].attn, ("q", "k") if wanted else (), self._encode_vision, on_visual),
+            TowerWatch(
+                audio, audio.layers[-1].self_attn, ("q_proj", "k_proj") if wanted else (), self._encode_audio, on_audio
+            ),
+        ]
 
-        def finish(captured: Captured, output: Any) -> Encoded:
-            grid_thw = captured.tower_kwargs["grid_thw"]
-            num_tokens = output.pooler_output.shape[0]
-            if not needs_saliency:
-                return Encoded(num_tokens, None, grid_thw)
-            q, k = (captured.tensors[name].unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))
-            rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
-            q, k = rotate(q, k, *captured.attention_kwargs["position_embeddings"])
-            if segments == "paper":
-                cu_seqlens, longest = _vision_windows(grid_thw, self.media.grids_per_block)
-            else:
-                cu_seqlens, longest = captured.attention_kwargs["cu_seqlens"], None
-            received = F.attention_received(
-                q, k, cu_seqlens.to(q.device), scale=attention.scaling, max_seqlen=longest, backend=backend
-            )
-            # The tower runs in window order: pool neighbours there, then put the tokens back in reading order.
-            pooled = reduce(received, "(token patch) -> token", "mean", patch=self.visual.spatial_merge_unit)
-            window_index, _ = get_vision_window_index(
-                grid_thw, self.visual.spatial_merge_size, self.visual.window_size, self.visual.patch_size, kwargs={}
-            )
-            return Encoded(num_tokens, pooled[window_index.argsort().to(pooled.device)], grid_thw)
+    def _encode_vision(self, captured: Captured, output: Any) -> Encoded:
+        grid_thw = captured.arguments["grid_thw"]
+        num_tokens = output.pooler_output.shape[0]
+        if not self.saliency.needed:
+            return Encoded(num_tokens, None, grid_thw)
+        visual = self.thinker.model.visual
+        attention = visual.blocks[-1].attn
+        rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
+        q, k = (captured.projected[name].unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))
+        q, k = rotate(q, k, *captured.attention["position_embeddings"])
+        lengths = [
+            n * height * width
+            for frames, height, width in grid_thw.tolist()
+            for n in split_evenly(frames, self.media.grids_per_block)
+        ]
+        received = self.saliency.received(q, k, attention, lengths, captured)
+        # The tower runs in window order: pool neighbours there, then put the tokens back in reading order.
+        pooled = reduce(received, "(token patch) -> token", "mean", patch=visual.spatial_merge_unit)
+        window_index, _ = get_vision_window_index(
+            grid_thw, visual.spatial_merge_size, visual.window_size, visual.patch_size, kwargs={}
+        )
+        return Encoded(num_tokens, pooled[window_index.argsort().to(pooled.device)], grid_thw)
 
-        return watch_tower(self.visual, attention, projections, ("hidden_states", "grid_thw"), finish, on_encoded)
-
-    def watch_audio(
-        self, segments: str, needs_saliency: bool, backend: str, on_encoded: Callable[[Encoded], None]
-    ) -> list[Any]:
-        """Hook the audio tower; see `watch_tower`."""
-        attention = self.audio_tower.layers[-1].self_attn
-        projections = {"q": attention.q_proj, "k": attention.k_proj} if needs_saliency else {}
-
-        def finish(captured: Captured, output: Any) -> Encoded:
-            num_tokens = output.last_hidden_state.shape[0]
-            if not needs_saliency:
-                return Encoded(num_tokens, None)
-            q, k = (captured.tensors[name].unflatten(-1, (attention.num_heads, -1)) for name in ("q", "k"))
-            # Mel frames -> encoder positions: one convolution of stride 2.
-            positions = [(n - 1) // 2 + 1 for n in captured.tower_kwargs["feature_lens"].tolist()]
-            if segments == "paper":
-                cu_seqlens, longest = _blocks_of(positions, AUDIO_WINDOW)
-            else:
-                cu_seqlens, longest = captured.attention_kwargs["cu_seqlens"], None
-            received = F.attention_received(
-                q, k, cu_seqlens.to(q.device), scale=attention.scaling, max_seqlen=longest, backend=backend
-            )
-            # Tokens are pairs of positions, per audio; an odd last position has no token.
-            pairs = [item[: n // 2 * 2] for item, n in zip(received.split(positions), positions, strict=True)]
-            return Encoded(num_tokens, reduce(torch.cat(pairs), "(token pair) -> token", "mean", pair=2))
-
-        names = ("input_features", "feature_lens", "aftercnn_lens")
-        return watch_tower(self.audio_tower, attention, projections, names, finish, on_encoded)
+    def _encode_audio(self, captured: Captured, output: Any) -> Encoded:
+        num_tokens = output.last_hidden_state.shape[0]
+        if not self.saliency.needed:
+            return Encoded(num_tokens, None)
+        attention = self.thinker.model.audio_tower.layers[-1].self_attn
+        q, k = (captured.projected[name].unflatten(-1, (attention.num_heads, -1)) for name in ("q_proj", "k_proj"))
+        # Mel frames -> encoder positions: one convolution of stride 2.
+        positions = [(n - 1) // 2 + 1 for n in captured.arguments["feature_lens"].tolist()]
+        lengths = [n for total in positions for n in split_evenly(total, AUDIO_WINDOW)]
+        received = self.saliency.received(q, k, attention, lengths, captured)
+        # Tokens are pairs of positions, per audio; an odd last position has no token.
+        pairs = [item[: n // 2 * 2] for item, n in zip(received.split(positions), positions, strict=True)]
+        return Encoded(num_tokens, reduce(torch.cat(pairs), "(token pair) -> token", "mean", pair=2))
 
     @torch.no_grad()
     def query_scores(
@@ -116,21 +105,6 @@ class Qwen25Omni:
         k = _rotate(k, cos, sin)
         longest = hidden.shape[0] if cu_seqlens.shape[0] == 2 else None
         return F.query_relevance(q, k, cu_seqlens, scale=attention.scaling, max_seqlen=longest, backend=backend)
-
-
-def _vision_windows(grid_thw: Tensor, grids_per_block: int) -> tuple[Tensor, int]:
-    """Offsets of windows of some temporal grids, restarting at each item, and the longest."""
-    lengths = []
-    for frames, height, width in grid_thw.tolist():
-        full, rest = divmod(frames, grids_per_block)
-        lengths += [grids_per_block * height * width] * full + [rest * height * width] * (rest > 0)
-    return counts_to_offsets(torch.tensor(lengths)).int(), max(lengths)
-
-
-def _blocks_of(totals: list[int], size: int) -> tuple[Tensor, int]:
-    """Offsets of windows of `size`, restarting at each item, and the longest."""
-    lengths = [min(size, total - start) for total in totals for start in range(0, total, size)]
-    return counts_to_offsets(torch.tensor(lengths)).int(), max(lengths)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

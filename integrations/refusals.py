@@ -12,19 +12,20 @@ from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
 
 KV_POLICIES = ("uniform", "per-layer")
-CACHE_IMPLEMENTATIONS = (None, "dynamic")
 
 
-def check_attachable(modules: list[nn.Module]) -> None:
+def check_not_compiled(modules: list[nn.Module]) -> None:
     """Raise UnsupportedModelState if one of the modules is compiled: its hooks might never run."""
     for module in modules:
         forward = module.__dict__.get("forward")
-        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None or hasattr(
-            forward, "_torchdynamo_orig_callable"
+        if (
+            hasattr(module, "_orig_mod")
+            or module._compiled_call_impl is not None
+            or hasattr(forward, "_torchdynamo_orig_callable")
         ):
             raise UnsupportedModelState(
-                f"model: expected an uncompiled model, got a compiled {type(module).__name__} (torch.compile skips hooks "
-                "that are attached later, so pruning would silently not happen); attach first or compile single layers"
+                f"model: expected an uncompiled model, got a compiled {type(module).__name__}: it skips hooks that are "
+                "attached later, so that pruning would silently not happen; compile its layers one by one instead"
             )
 
 
@@ -36,7 +37,7 @@ def check_schedule(schedule: object, text_config: Any) -> None:
     beyond = [layer for layer in schedule.after_layer if layer >= num_layers]
     if beyond:
         raise ValueError(
-            f"schedule: expected layers from 1 to {num_layers - 1}, since something has to run after a drop, got {beyond}"
+            f"schedule: expected layers from 1 to {num_layers - 1}, as a layer has to run after a drop, got {beyond}"
         )
 
 
@@ -47,56 +48,50 @@ def check_text_config(text_config: Any) -> None:
         raise UnsupportedModelState(f"model: expected full-attention layers only, got {odd}")
 
 
-def check_generate(model_config: Any, kwargs: dict[str, Any], kv_policy: str) -> None:
-    """Look at the arguments of `generate` for modes that hooks cannot see."""
-    given = kwargs.get("generation_config")
+def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str) -> None:
+    """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState.
 
-    def setting(name: str) -> Any:
-        for source in (kwargs.get(name), getattr(given, name, None), getattr(model_config, name, None)):
-            if source is not None:
-                return source
-        return None
+    A setting counts from the keyword, else from `generation_config`, else from the model's own.
+    """
+    configs = (arguments.get("generation_config"), model_config)
 
-    if setting("assistant_model") is not None or setting("prompt_lookup_num_tokens") is not None:
-        raise UnsupportedModelState(
-            "assistant_model / prompt_lookup_num_tokens: expected none, got assisted decoding, which puts draft tokens into "
-            "the prefill so that the query is no longer the last prompt token"
-        )
-    if setting("assistant_early_exit") is not None:
-        raise UnsupportedModelState("assistant_early_exit: expected None, got assisted decoding")
-    if setting("prefill_chunk_size") is not None:
-        raise UnsupportedModelState(
-            f"prefill_chunk_size: expected None, got {setting('prefill_chunk_size')}: a chunk does not show the whole prompt"
-        )
-    if setting("cache_implementation") not in CACHE_IMPLEMENTATIONS:
-        raise UnsupportedModelState(
-            f"cache_implementation: expected one of {CACHE_IMPLEMENTATIONS}, got {setting('cache_implementation')!r}"
-        )
-    if setting("use_cache") is False and kv_policy == "uniform":
-        raise UnsupportedModelState(
-            "use_cache: expected True under kv_policy='uniform', got False: recomputing the prompt with every token would "
-            "let new tokens attend to what has been dropped"
-        )
+    def refuse(name: str, expected: Any, reason: str) -> None:
+        candidates = (arguments.get(name), *(getattr(config, name, None) for config in configs))
+        value = next((value for value in candidates if value is not None), None)
+        if value is not None and (expected is None or value != expected):
+            shown = repr(value) if isinstance(value, (int, str)) else type(value).__name__
+            raise UnsupportedModelState(f"{name}: expected {expected!r}, got {shown}: {reason}")
+
+    drafts = "assisted decoding puts draft tokens into the prefill, so its last token is not the query"
+    for name in ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit"):
+        refuse(name, None, drafts)
+    refuse("prefill_chunk_size", None, "a chunk does not show the whole prompt")
+    refuse("cache_implementation", "dynamic", "other caches cannot hold a pruned prompt")
     for name in ("num_beams", "num_return_sequences"):
-        if (setting(name) or 1) > 1:
-            raise UnsupportedModelState(f"{name}: expected 1, got {setting(name)}: one sequence at a time is supported")
-    check_cache(kwargs.get("past_key_values"))
+        refuse(name, 1, "one sequence at a time is supported")
+    if kv_policy == "uniform":
+        refuse("use_cache", True, "without a cache new tokens would see what kv_policy='uniform' says is dropped")
+    check_cache(arguments.get("past_key_values"))
 
 
-def check_forward(input_ids: object, kwargs: dict[str, Any]) -> None:
-    """Look at the arguments of the thinker's `forward`."""
-    if kwargs.get("labels") is not None:
-        raise UnsupportedModelState("labels: expected None, got labels of the unpruned length; compute the loss outside")
+def check_forward(arguments: dict[str, Any]) -> Tensor:
+    """Look at the arguments of the thinker's `forward`, by name; returns `input_ids`."""
+    input_ids = arguments.get("input_ids")
+    if arguments.get("labels") is not None:
+        raise UnsupportedModelState(
+            "labels: expected None, got labels of the unpruned length; compute the loss outside"
+        )
     if not isinstance(input_ids, Tensor):
         raise UnsupportedModelState(
             f"input_ids: expected the prompt's token ids (media are found by them), got {describe(input_ids)}"
         )
-    if kwargs.get("inputs_embeds") is not None:
+    if arguments.get("inputs_embeds") is not None:
         raise UnsupportedModelState("inputs_embeds: expected None, got embeddings; pass input_ids and features instead")
     if input_ids.shape[0] != 1:
         raise UnsupportedModelState(f"input_ids: expected one prompt at a time, got a batch of {input_ids.shape[0]}")
-    mask = kwargs.get("attention_mask")
+    mask = arguments.get("attention_mask")
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
         got = describe(mask) if isinstance(mask, Tensor) else type(mask).__name__
         raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {got}")
-    check_cache(kwargs.get("past_key_values"))
+    check_cache(arguments.get("past_key_values"))
+    return input_ids

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from seats_ops.functional import attention_received
+from seats_ops.ops.segments import counts_to_offsets
 
 ATTRIBUTE = "seats_encoded"
 SALIENCY_SEGMENTS = ("paper", "encoder")
@@ -17,14 +23,14 @@ class Captured:
     """What one forward of a tower left behind.
 
     Attributes:
-        tensors: outputs of the watched linear layers by name, [T, H * D].
-        attention_kwargs: keyword arguments of the last attention module (`cu_seqlens`, `position_embeddings`).
-        tower_kwargs: keyword arguments of the tower, positional ones by name.
+        arguments: of the tower, by name.
+        attention: keyword arguments of its last attention module (`cu_seqlens`, `position_embeddings`).
+        projected: outputs of the watched linear layers by name, [T, H * D].
     """
 
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    attention_kwargs: dict[str, Any] = field(default_factory=dict)
-    tower_kwargs: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    attention: dict[str, Any] = field(default_factory=dict)
+    projected: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,53 +48,81 @@ class Encoded:
     grid_thw: Tensor | None = None
 
 
-def watch_tower(
-    tower: nn.Module,
-    attention: nn.Module,
-    projections: dict[str, nn.Module],
-    argument_names: tuple[str, ...],
-    finish: Callable[[Captured, Any], Encoded],
-    on_encoded: Callable[[Encoded], None],
-) -> list[Any]:
-    """Hook a tower so that its output carries an `Encoded`.
+@dataclass(frozen=True)
+class SaliencyOptions:
+    """How saliency is computed.
+
+    Attributes:
+        segments: attention windows, "paper" (SEATS section 3.1) or "encoder" (those the tower itself attends in).
+        needed: False if no stage weighs by saliency; q and k are then not captured.
+        backend: of the primitive.
+    """
+
+    segments: str
+    needed: bool
+    backend: str
+
+    def received(
+        self, query: Tensor, key: Tensor, attention: Any, paper_lengths: list[int], captured: Captured
+    ) -> Tensor:
+        """float32 [T] attention received, for q and k [T, H, D] of one attention module."""
+        if self.segments == "paper":
+            offsets, longest = counts_to_offsets(torch.tensor(paper_lengths)), max(paper_lengths)
+        else:
+            offsets, longest = captured.attention["cu_seqlens"], None
+        return attention_received(
+            query,
+            key,
+            offsets.to(query.device, torch.int32),
+            scale=attention.scaling,
+            max_seqlen=longest,
+            backend=self.backend,
+        )
+
+
+class TowerWatch:
+    """Hooks on an encoder tower that make its output carry an `Encoded`.
 
     Args:
         tower: the encoder.
         attention: its last attention module.
-        projections: linear layers whose outputs are q and k; empty to capture none.
-        argument_names: names of the tower's positional arguments.
+        projections: names of the attention's linear layers whose outputs are q and k; empty to capture none.
         finish: turns a capture and the tower's output into an `Encoded`.
         on_encoded: told of every `Encoded`, in order.
-
-    Returns:
-        The handles of the hooks.
     """
-    captured = Captured()
 
-    def before_tower(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        captured.__init__()  # type: ignore[misc]
-        captured.tower_kwargs = {**dict(zip(argument_names, args, strict=False)), **kwargs}
+    def __init__(
+        self,
+        tower: nn.Module,
+        attention: nn.Module,
+        projections: tuple[str, ...],
+        finish: Callable[[Captured, Any], Encoded],
+        on_encoded: Callable[[Encoded], None],
+    ) -> None:
+        self.captured = Captured()
+        self.names = tuple(inspect.signature(tower.forward).parameters)
+        self.finish = finish
+        self.on_encoded = on_encoded
+        self.handles = [
+            tower.register_forward_pre_hook(self._before_tower, with_kwargs=True),
+            tower.register_forward_hook(self._after_tower),
+            attention.register_forward_pre_hook(self._before_attention, with_kwargs=True),
+        ]
+        for name in projections:
+            hook = functools.partial(self._after_projection, name)
+            self.handles.append(attention.get_submodule(name).register_forward_hook(hook))
 
-    def before_attention(_module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        captured.attention_kwargs = kwargs
+    def _before_tower(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.captured = Captured(arguments={**dict(zip(self.names, args, strict=False)), **kwargs})
 
-    def keep(name: str) -> Callable[..., None]:
-        def after_projection(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-            captured.tensors[name] = output.detach()
+    def _before_attention(self, _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.captured.attention = kwargs
 
-        return after_projection
+    def _after_projection(self, name: str, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
+        self.captured.projected[name] = output.detach()
 
-    def after_tower(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        encoded = finish(captured, output)
-        captured.__init__()  # type: ignore[misc]
+    def _after_tower(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        captured, self.captured = self.captured, Captured()
+        encoded = self.finish(captured, output)
         setattr(output, ATTRIBUTE, encoded)
-        on_encoded(encoded)
-
-    handles = [
-        tower.register_forward_pre_hook(before_tower, with_kwargs=True),
-        tower.register_forward_hook(after_tower),
-    ]
-    if projections:
-        handles.append(attention.register_forward_pre_hook(before_attention, with_kwargs=True))
-    handles += [module.register_forward_hook(keep(name)) for name, module in projections.items()]
-    return handles
+        self.on_encoded(encoded)

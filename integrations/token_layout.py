@@ -104,7 +104,9 @@ def build_token_layout(
     )
 
 
-def _read_once(input_ids: Tensor, attention_mask: Tensor | None, grids: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def _read_once(
+    input_ids: Tensor, attention_mask: Tensor | None, grids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Host copies of ids, bool mask and grids in a single transfer."""
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if mask.shape != input_ids.shape:
@@ -129,16 +131,19 @@ def _video_blocks(modality: Tensor, rows: Tensor, grids: Tensor | None, media: M
     row_ends = per_row[per_row > 0].cumsum(0)
     if int(items.sum()) != int(per_row.sum()) or not bool(torch.isin(row_ends, ends).all()):
         raise ValueError(
-            f"video_grid_thw: expected grids of {per_row.tolist()} video tokens per prompt, got {items.tolist()} tokens "
-            "per video"
+            f"video_grid_thw: expected videos that make up {per_row.tolist()} tokens per prompt, got videos of "
+            f"{items.tolist()} tokens"
         )
     per_grid = grids[:, 1] * grids[:, 2] // media.merge**2
-    return [n for item, grid in zip(items.tolist(), per_grid.tolist(), strict=True)
-            for n in _split(item, media.grids_per_block * grid)]
+    return [
+        n
+        for item, grid in zip(items.tolist(), per_grid.tolist(), strict=True)
+        for n in split_evenly(item, media.grids_per_block * grid)
+    ]
 
 
 def _audio_blocks(modality: Tensor, rows: Tensor, media: MediaTokens) -> list[int]:
-    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in _split(item, media.audio_block)]
+    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in split_evenly(item, media.audio_block)]
 
 
 def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
@@ -152,7 +157,7 @@ def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
     return torch.bincount(new.cumsum(0) - 1).tolist()
 
 
-def _split(total: int, size: int) -> list[int]:
+def split_evenly(total: int, size: int) -> list[int]:
     """`total` in pieces of `size`, the last one possibly shorter."""
     full, rest = divmod(total, size)
     return [size] * full + [rest] * (rest > 0)

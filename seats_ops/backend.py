@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def why_not_triton(primitive: str, tensor: Tensor) -> str | None:
 
 
 def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
-    """"triton" or "reference". "auto" takes the kernel on a CUDA or HIP device where there is one.
+    """ "triton" or "reference". "auto" takes the kernel on a CUDA or HIP device where there is one.
 
     Raises:
         ValueError: unknown name. BackendUnavailable: "triton" was asked for and cannot run; the reason is given.
@@ -50,3 +52,8 @@ def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
     if backend == "triton":
         raise BackendUnavailable(f"backend='triton' for {primitive}: {reason}")
     return "reference"
+
+
+def implementation(primitive: str, backend: str, tensor: Tensor) -> Any:
+    """The module, `reference` or `triton`, that carries out `primitive` for tensors like this one."""
+    return importlib.import_module(f"seats_ops.ops.{primitive}.{resolve_backend(backend, primitive, tensor)}")

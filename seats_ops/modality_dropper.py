@@ -26,9 +26,10 @@ class ModalityDropper:
     modalities: tuple[str, ...] = BUDGETED
 
     def __post_init__(self) -> None:
-        if isinstance(self.modalities, str) or not isinstance(self.modalities, Iterable):
-            raise TypeError(f"modalities: expected a tuple of names among {MEDIA}, got {describe(self.modalities)}")
-        names = tuple(self.modalities)
+        given: object = self.modalities
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise TypeError(f"modalities: expected a tuple of names among {MEDIA}, got {describe(given)}")
+        names = tuple(given)
         if any(name not in MEDIA for name in names) or len(set(names)) != len(names):
             raise ValueError(f"modalities: expected distinct names among {MEDIA}, got {names}")
         object.__setattr__(self, "modalities", names)

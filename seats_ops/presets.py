@@ -33,7 +33,7 @@ def seats(
     audio: float,
     *,
     drop_layers: Sequence[int] | None = None,
-    late_layer: int | None | Literal["family"] = "family",
+    late_layer: int | Literal["family"] | None = "family",
     temperature: float | None = None,
     encoder_ratio_scale: float = 1.4,
     windows: str = "layout",
@@ -78,9 +78,7 @@ def seats(
                 f"{name}: expected encoder_ratio_scale * {name} <= 1, got {scale} * {target} = {encoder[name]:.4g}"
             )
         _check_reachable(name, target, encoder[name], num_layers, drops, late)
-        keep[name] = solve_keep_ratios(
-            target, encoder[name], num_layers=num_layers, drop_layers=drops, late_layer=late
-        )
+        keep[name] = solve_keep_ratios(target, encoder[name], num_layers=num_layers, drop_layers=drops, late_layer=late)
     allocator = WindowBudgetAllocator(family.temperature if temperature is None else temperature)
     after_layer: dict[int, Any] = {}
     for layer, of_video, of_audio in zip(drops, keep["video"], keep["audio"], strict=True):
@@ -116,7 +114,7 @@ def _checked_layers(
             raise TypeError(f"late_layer: expected an int or None, got {describe(late)}")
         if not 2 <= late <= num_layers:
             raise ValueError(f"late_layer: expected 2 to {num_layers}, the number of layers, got {late}")
-    if given is not None and (isinstance(given, str) or any(type(layer) is not int for layer in given)):
+    if given is not None and any(type(layer) is not int for layer in given):
         raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(given)}")
     drops = tuple(sorted(scaled if given is None else given))
     if len(set(drops)) != len(drops):

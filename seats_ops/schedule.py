@@ -48,6 +48,11 @@ class Schedule:
         ordered = {n: _stages(f"after_layer[{n}]", self.after_layer[n]) for n in sorted(self.after_layer)}
         object.__setattr__(self, "after_layer", {n: stages for n, stages in ordered.items() if stages})
 
+    def stages(self) -> list[tuple[int, Stage]]:
+        """(layer, stage) in the order they act; layer 0 is before the LLM."""
+        after = [(layer, stage) for layer, stages in self.after_layer.items() for stage in stages]
+        return [(0, stage) for stage in self.before_llm] + after
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form: `Schedule.from_dict(json.loads(json.dumps(s.to_dict()))) == s`."""
         return {

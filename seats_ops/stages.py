@@ -29,6 +29,12 @@ class Stage(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
+def stage_inputs(stage: Stage) -> tuple[str, ...]:
+    """The tensors this stage will be called with; a selector that is not weighted needs no saliency."""
+    weighted = getattr(stage, "weighted", True)
+    return tuple(name for name in stage.inputs if weighted or name != "saliency")
+
+
 def ratio_of(keep_ratio: KeepRatio, modality: Modality) -> float | None:
     """The ratio that applies to one modality, None where it is left alone.
 

@@ -69,15 +69,20 @@ class PruneTrace:
         rows.append(("prompt", "", str(total), *_counts(self.prompt_counts), ""))
         for stage in self.stages:
             share = f"{_media(stage.counts) / media:.1%}" if media else "-"
-            rows.append(
-                (stage.name, str(stage.layer or "-"), str(stage.num_tokens), *_counts(stage.counts), share)
-            )
+            rows.append((stage.name, str(stage.layer or "-"), str(stage.num_tokens), *_counts(stage.counts), share))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
         lines.insert(1, "  ".join("-" * w for w in widths))
         if self.kv_lengths:
-            lines.append(f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
-                         f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache")
+            lines.append(
+                f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
+                f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache"
+            )
         text = "\n".join(lines)
         print(text)
         return text

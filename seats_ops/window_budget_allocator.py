@@ -29,9 +29,7 @@ class WindowBudgetAllocator:
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
 
-    def __call__(
-        self, scores: Tensor, layout: TokenLayout, keep_ratio: KeepRatio, *, backend: str = "auto"
-    ) -> Tensor:
+    def __call__(self, scores: Tensor, layout: TokenLayout, keep_ratio: KeepRatio, *, backend: str = "auto") -> Tensor:
         """Budgets for one drop.
 
         Per prompt and modality the total is max(1, round(keep_ratio * n)), half to even, 0 where it has no token.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import resolve_backend
+from seats_ops.backend import implementation
 from seats_ops.validation import (
     check_cu_seqlens,
     check_max_seqlen,
@@ -60,9 +60,6 @@ def attention_received(
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = query.shape[2] ** -0.5 if scale is None else float(scale)
-    match resolve_backend(backend, "attention_received", query):
-        case "triton":
-            from seats_ops.ops.attention_received import triton as implementation
-        case _:
-            from seats_ops.ops.attention_received import reference as implementation
-    return implementation.attention_received(query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen)
+    return implementation("attention_received", backend, query).attention_received(
+        query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
+    )

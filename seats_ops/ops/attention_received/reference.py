@@ -22,7 +22,9 @@ def attention_received(query: Tensor, key: Tensor, cu_seqlens: Tensor, *, scale:
     for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
         q = rearrange(query[group.index], "g n h d -> h g n d").float() * scale
         k = rearrange(key[group.index], "g n h d -> h g d n").float()
-        block = sum((_columns(q_head, k_head, group.valid) for q_head, k_head in zip(q, k, strict=True)), start=0.0)
+        block = torch.zeros_like(group.index, dtype=torch.float32)
+        for q_head, k_head in zip(q, k, strict=True):
+            block += _columns(q_head, k_head, group.valid)
         received = scatter_padded(received, group, block / q.shape[0])
     return received
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import resolve_backend
+from seats_ops.backend import implementation
 from seats_ops.validation import check_same_device, check_tensor, describe, reads_are_free
 
 
@@ -50,9 +50,4 @@ def compact(
         if not -tensor.ndim <= dim < tensor.ndim or tensor.shape[dim] != mask.shape[0]:
             raise ValueError(f"tensors[{i}]: expected size {mask.shape[0]} along dim {dim}, got {describe(tensor)}")
     check_same_device("keep_mask", mask, **{f"tensors[{i}]": t for i, t in enumerate(tensors)})
-    match resolve_backend(backend, "compact", mask):
-        case "triton":
-            from seats_ops.ops.compact import triton as implementation
-        case _:
-            from seats_ops.ops.compact import reference as implementation
-    return implementation.compact(mask, tensors, dim=dim, num_kept=num_kept)
+    return implementation("compact", backend, mask).compact(mask, tensors, dim=dim, num_kept=num_kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import resolve_backend
+from seats_ops.backend import implementation
 from seats_ops.validation import (
     check_cu_seqlens,
     check_integers,
@@ -60,9 +60,6 @@ def max_min_diversity(
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    match resolve_backend(backend, "max_min_diversity", features):
-        case "triton":
-            from seats_ops.ops.max_min_diversity import triton as implementation
-        case _:
-            from seats_ops.ops.max_min_diversity import reference as implementation
-    return implementation.max_min_diversity(features, cu_seqlens, num_keep, weights=weights, max_seqlen=max_seqlen)
+    return implementation("max_min_diversity", backend, features).max_min_diversity(
+        features, cu_seqlens, num_keep, weights=weights, max_seqlen=max_seqlen
+    )

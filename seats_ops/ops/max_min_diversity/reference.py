@@ -71,7 +71,7 @@ def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tenso
     windows = torch.arange(num_windows, device=valid.device)
     candidate = valid.clone()
     order = torch.full((num_windows, steps), -1, device=valid.device)
-    nearest = distances.second_smallest() if steps else None
+    nearest = distances.second_smallest() if steps else weights
     for step in range(steps):
         value = (weights * nearest).clamp(min=LOWEST)
         pick = torch.where(candidate, value, -torch.inf).argmax(1)

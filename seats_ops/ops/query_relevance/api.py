@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import resolve_backend
+from seats_ops.backend import implementation
 from seats_ops.ops.segments import offsets_of_one_row
 from seats_ops.validation import (
     check_cu_seqlens,
@@ -66,9 +66,6 @@ def query_relevance(
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = query.shape[2] ** -0.5 if scale is None else float(scale)
-    match resolve_backend(backend, "query_relevance", key):
-        case "triton":
-            from seats_ops.ops.query_relevance import triton as implementation
-        case _:
-            from seats_ops.ops.query_relevance import reference as implementation
-    return implementation.query_relevance(query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen)
+    return implementation("query_relevance", backend, key).query_relevance(
+        query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
+    )

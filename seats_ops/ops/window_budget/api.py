@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import resolve_backend
+from seats_ops.backend import implementation
 from seats_ops.validation import (
     check_cu_seqlens,
     check_integers,
@@ -73,24 +73,25 @@ def window_budget(
     if num_windows < 0:
         raise ValueError(f"num_windows: expected >= 0, got {num_windows}")
     temperature = check_positive("temperature", temperature)
-    check_same_device(
-        "scores", scores, modality=modality, window=window, totals=totals, window_offsets=window_offsets
-    )
+    check_same_device("scores", scores, modality=modality, window=window, totals=totals, window_offsets=window_offsets)
     check_non_negative("totals", totals, validate)
     if window_offsets is None:
         if totals.shape[0] != 1:
-            raise ValueError(f"window_offsets: expected integer [{totals.shape[0] + 1}] as totals has several rows, got None")
+            raise ValueError(
+                f"window_offsets: expected integer [{totals.shape[0] + 1}] as totals has several rows, got None"
+            )
         window_offsets = totals.new_tensor([0, num_windows])
     else:
-        check_length("window_offsets", check_integers("window_offsets", window_offsets), totals.shape[0] + 1, "totals + 1")
+        check_length(
+            "window_offsets", check_integers("window_offsets", window_offsets), totals.shape[0] + 1, "totals + 1"
+        )
         check_cu_seqlens("window_offsets", window_offsets, num_windows, validate)
     if total and (validate or reads_are_free(window)):
         low, high = int(window.min()), int(window.max())
         if low < -1 or high >= num_windows:
-            raise ValueError(f"window: expected ids from -1 to num_windows - 1 = {num_windows - 1}, got {low} to {high}")
-    match resolve_backend(backend, "window_budget", scores):
-        case "triton":
-            from seats_ops.ops.window_budget import triton as implementation
-        case _:
-            from seats_ops.ops.window_budget import reference as implementation
-    return implementation.window_budget(scores, modality, window, totals, num_windows, temperature, window_offsets)
+            raise ValueError(
+                f"window: expected ids from -1 to num_windows - 1 = {num_windows - 1}, got {low} to {high}"
+            )
+    return implementation("window_budget", backend, scores).window_budget(
+        scores, modality, window, totals, num_windows, temperature, window_offsets
+    )
