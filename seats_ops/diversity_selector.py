@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segments import counts_to_offsets
 from seats_ops.stages import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
@@ -54,7 +54,7 @@ class DiversitySelector:
             TypeError, ValueError: shapes, dtypes or devices do not fit, or `saliency` is missing.
         """
         total = check_values("features", features, 2).shape[0]
-        check_length("features", features, len(layout), "layout")
+        check_length("features", features, len(check_layout(layout)), "layout")
         if self.weighted and saliency is None:
             raise ValueError(f"saliency: expected a tensor [{total}] as the selector is weighted, got None")
         if saliency is not None:

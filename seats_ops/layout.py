@@ -152,6 +152,13 @@ def run_windows(layout: TokenLayout) -> Tensor:
     return window
 
 
+def check_layout(value: object) -> TokenLayout:
+    """`value` if it is a TokenLayout, else TypeError."""
+    if not isinstance(value, TokenLayout):
+        raise TypeError(f"layout: expected a TokenLayout, got {describe(value)}")
+    return value
+
+
 def _same(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.device == b.device and torch.equal(a, b)

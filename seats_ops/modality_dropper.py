@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.stages import BUDGETED, MEDIA
 from seats_ops.validation import describe
 
@@ -36,7 +36,7 @@ class ModalityDropper:
 
     def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """bool [T] keep mask: everything but the named modalities. `backend` is accepted for uniformity."""
-        return ~layout.is_modality(*(Modality[name.upper()] for name in self.modalities))
+        return ~check_layout(layout).is_modality(*(Modality[name.upper()] for name in self.modalities))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; see `Schedule.from_dict`."""

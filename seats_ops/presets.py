@@ -96,7 +96,7 @@ def _family(config: Any) -> tuple[Family, int]:
     text = getattr(thinker, "text_config", None)
     if model_type not in FAMILIES or text is None:
         raise TypeError(
-            f"config: expected the config of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
+            f"config: expected that of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
         )
     return FAMILIES[model_type], int(text.num_hidden_layers)
 

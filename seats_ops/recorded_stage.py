@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from seats_ops.layout import TokenLayout
+from seats_ops.layout import TokenLayout, check_layout
 from seats_ops.validation import describe
 
 
@@ -28,13 +29,13 @@ class RecordedStage:
     def __post_init__(self) -> None:
         kept = tuple(tuple(int(column) for column in row) for row in self.kept)
         for i, row in enumerate(kept):
-            if any(a >= b for a, b in zip(row, row[1:], strict=False)) or (row and row[0] < 0):
+            if any(a >= b for a, b in pairwise(row)) or (row and row[0] < 0):
                 raise ValueError(f"kept[{i}]: expected ascending columns >= 0, got {describe(row)}")
         object.__setattr__(self, "kept", kept)
 
     def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """bool [T] keep mask. Raises ValueError if the layout has other prompts than were recorded."""
-        if layout.num_rows != len(self.kept):
+        if check_layout(layout).num_rows != len(self.kept):
             raise ValueError(f"layout: expected {len(self.kept)} prompt(s) as recorded, got {layout.num_rows}")
         rows = layout.rows()
         keep_mask = torch.zeros(len(layout), dtype=torch.bool, device=rows.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from seats_ops.diversity_selector import DiversitySelector
@@ -26,8 +27,8 @@ class Schedule:
         after_layer: stages that act on the output of a decoder layer (1-based), ascending.
 
     Raises:
-        TypeError: something that is not a stage, a layer that is not an int. ValueError: a layer below 1, a stage before
-            the LLM that needs the scores of a layer.
+        TypeError: something that is not a stage, a layer that is not an int.
+        ValueError: a layer below 1, a stage before the LLM that needs the scores of a layer.
     """
 
     before_llm: tuple[Stage, ...] = ()
@@ -132,7 +133,7 @@ def solve_keep_ratios(
     )
     drop = min(1.0, max(0.0, (most - retention) / (most - least))) if most > least else 0.0
     levels = [1.0, *(1.0 - drop * share for share in shares)]
-    ratios = (after / before for before, after in zip(levels, levels[1:], strict=False))
+    ratios = (after / before for before, after in pairwise(levels))
     return tuple(ratios) if digits is None else tuple(round(ratio, digits) for ratio in ratios)
 
 
@@ -143,4 +144,4 @@ def _segments(num_layers: int, drop_layers: Sequence[int], late_layer: int | Non
     edges = [0, *drops, end]
     growth = [math.exp(i) for i in range(len(drops))]
     shares = [sum(growth[: i + 1]) / sum(growth) for i in range(len(drops))]
-    return [b - a for a, b in zip(edges, edges[1:], strict=False)], shares
+    return [b - a for a, b in pairwise(edges)], shares

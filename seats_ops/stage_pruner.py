@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, run_windows
+from seats_ops.layout import Modality, TokenLayout, check_layout, run_windows
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities
 from seats_ops.validation import check_keep_ratio, describe
@@ -61,6 +61,7 @@ class StagePruner:
 
     def select(self, scores: Tensor, layout: TokenLayout, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
         """The keep mask, bool [T], and the budgets behind it, int64 [W, 2] of (video, audio)."""
+        check_layout(layout)
         if self.windows == "runs":
             layout = replace(layout, window=run_windows(layout))
         budgets = self.allocator(scores, layout, self.keep_ratio, backend=backend)

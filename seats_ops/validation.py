@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def check_cu_seqlens(name: str, value: object, total: int, validate: bool) -> Te
         raise ValueError(f"{name}: expected at least one entry (0), got {describe(tensor)}")
     if validate or reads_are_free(tensor):
         ends = tensor.tolist()
-        if ends[0] != 0 or ends[-1] != total or any(a > b for a, b in zip(ends, ends[1:], strict=False)):
+        if ends[0] != 0 or ends[-1] != total or any(a > b for a, b in pairwise(ends)):
             shown = str(ends) if len(ends) <= 8 else f"[{', '.join(map(str, ends[:4]))}, ..., {ends[-1]}]"
             raise ValueError(f"{name}: expected to start at 0, never to fall and to end at {total}, got {shown}")
     return tensor
@@ -105,6 +106,17 @@ def check_ratio(name: str, value: object) -> float:
         raise TypeError(f"{name}: expected a number in [0, 1], got {describe(value)}")
     if math.isnan(value) or not 0.0 <= value <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+    return float(value)
+
+
+def check_scale(value: object, head_dim: int) -> float:
+    """The softmax scale: a finite number, or head_dim ** -0.5 where None is given."""
+    if value is None:
+        return head_dim**-0.5
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"scale: expected a number or None, got {describe(value)}")
+    if not math.isfinite(value):
+        raise ValueError(f"scale: expected a finite number, got {value!r}")
     return float(value)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.segments import segment_sums
 from seats_ops.ops.window_budget.api import window_budget
 from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities, ratio_of
@@ -46,7 +46,7 @@ class WindowBudgetAllocator:
         Raises:
             TypeError, ValueError: shapes, dtypes, devices or ratios do not fit.
         """
-        check_length("scores", check_values("scores", scores, 1), len(layout), "layout")
+        check_length("scores", check_values("scores", scores, 1), len(check_layout(layout)), "layout")
         keep_ratio = check_keep_ratio("keep_ratio", keep_ratio, BUDGETED)
         window, num_windows = layout.windows()
         rows = layout.rows()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -25,9 +26,10 @@ def scores_for(layout: TokenLayout, seed: int) -> torch.Tensor:
 def totals_of(layout: TokenLayout, ratio: dict[str, float]) -> list[list[int]]:
     """max(1, round(ratio * n)) per prompt and modality, 0 of none; Python rounds half to even."""
     bounds = layout.cu_seqlens.tolist()
-    rows = [layout.modality[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    rows = [layout.modality[start:end] for start, end in itertools.pairwise(bounds)]
     counts = [[int((row == int(m)).sum()) for m in (V, A)] for row in rows]
-    return [[max(1, round(ratio[m] * n)) if n else 0 for n, m in zip(c, ("video", "audio"), strict=True)] for c in counts]
+    ratios = ratio["video"], ratio["audio"]
+    return [[max(1, round(r * n)) if n else 0 for n, r in zip(c, ratios, strict=True)] for c in counts]
 
 
 @settings(max_examples=50)
@@ -53,7 +55,6 @@ def test_is_window_budget_of_the_rounded_totals(
         temperature=temperature,
         window_offsets=torch.tensor([0, *windows_per_row]).cumsum(0),
     )
-    # Windows at the end of the last prompt may be unknown to a layout that does not say how many there are.
     assert budgets.dtype == torch.int64 and budgets.shape[1] == 2
     assert torch.equal(budgets, expected)
 
@@ -134,8 +135,11 @@ def test_bad_arguments_are_named() -> None:
         allocator(scores.long(), layout, 0.5)
     with pytest.raises(ValueError, match=r"scores|modality"):
         allocator(scores.to("meta"), layout, 0.5)
+
+
+def test_a_layout_is_asked_for() -> None:
     with pytest.raises(TypeError, match="layout"):
-        allocator(scores, None, 0.5)
+        WindowBudgetAllocator()(torch.ones(3), None, 0.5)
 
 
 def test_is_a_frozen_comparable_value() -> None:

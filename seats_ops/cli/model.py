@@ -99,3 +99,20 @@ def load_checkpoint(
     """The thinker of a Qwen2.5-Omni checkpoint: a folder or a Hugging Face id, of the whole model or of its thinker."""
     loaded = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(model, dtype=dtype)
     return loaded.to(device).eval()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+
+    Raises:
+        ValueError: an unknown name, or a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"device: got {name!r}, but torch finds {torch.cuda.device_count()} CUDA device(s)")
+    return device

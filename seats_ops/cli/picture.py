@@ -98,9 +98,7 @@ def draw(
         strips = place(label, down + 1.04, 9.4 - gap, 0.17 * len(rows))
         _strips(strips, rows, mel.shape[1] / 100, seconds, window_seconds)
     for number, note in enumerate(notes):
-        figure.text(
-            0.12 / width, (0.12 + 0.17 * (len(notes) - 1 - number)) / height, note, fontsize=7.5, color=MUTED
-        )
+        figure.text(0.12 / width, (0.12 + 0.17 * (len(notes) - 1 - number)) / height, note, fontsize=7.5, color=MUTED)
     figure.savefig(path)
 
 

@@ -15,8 +15,6 @@ SYSTEM = (
 )
 """The system prompt Qwen2.5-Omni was trained with."""
 
-QUESTION = "What happens in this video, and what do you hear while it happens?"
-
 
 @cache
 def tokenizer() -> Tokenizer:

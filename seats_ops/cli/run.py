@@ -93,22 +93,20 @@ def measure(
         for run in runs:
             progress(f"{run.name}: selection and answer")
             with _attached(model, run.schedule, kv_policy, backend) as run.trace:
-                output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, use_audio_in_video=True)
+                output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             run.answer = output[0, inputs["input_ids"].shape[1] :].tolist()
         for repeat in range(repeats):
             for run in runs:
                 progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
                 with _attached(model, run.schedule, kv_policy, backend) as run.trace, _Stopwatch(encoders) as watch:
-                    output = model(**inputs, use_audio_in_video=True, use_cache=True)
+                    output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
                 run.kv_bytes = _kv_bytes(output.past_key_values)
 
 
 @contextlib.contextmanager
-def _attached(
-    model: Any, schedule: Schedule | None, kv_policy: str, backend: str
-) -> Iterator[PruneTrace | None]:
+def _attached(model: Any, schedule: Schedule | None, kv_policy: str, backend: str) -> Iterator[PruneTrace | None]:
     if schedule is None:
         yield None
     else:

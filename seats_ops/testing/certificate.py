@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,7 @@ def certify_greedy(
     bounds = cu_seqlens.tolist()
     orders: list[tuple[int, ...]] = []
     gaps: list[float] = []
-    for window, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for window, (start, end) in enumerate(itertools.pairwise(bounds)):
         kept = torch.nonzero(keep_mask[start:end].cpu()).flatten().tolist()
         wanted = min(int(num_keep[window]), end - start)
         if len(kept) != wanted:
@@ -118,7 +119,7 @@ class _Window:
             score = self.weights * self.distance[list(picked)].min(dim=0).values
             score[list(picked)] = -torch.inf
         else:
-            score = self.weights * self.distance.sort(dim=0).values[1]
+            score = self.weights * self.distance.topk(2, dim=0, largest=False).values[1]
         best = float(score.max())
         rest = sorted(set(self.kept) - set(picked), key=lambda j: (float(score[j]), -j))
         floor = best - self.near_tie * abs(best) - self.slack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -43,7 +44,7 @@ def assert_same_selection(
     if len(gaps) != len(bounds) - 1:
         raise ValueError(f"gap: expected one number for each of {len(bounds) - 1} segments, got {len(gaps)}")
     got, want = actual.cpu(), expected.cpu()
-    for segment, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for segment, (start, end) in enumerate(itertools.pairwise(bounds)):
         _assert_segment(segment, got[start:end], want[start:end], gaps[segment], near_tie)
 
 

@@ -22,22 +22,22 @@ KeptSets = Sequence[tuple[int, Tensor]]
 
 def merged_embeddings(thinker: nn.Module, inputs: dict[str, Any], later_ids: Sequence[int] = ()) -> Tensor:
     """Token embeddings `[S + G, D]` of one row, with the towers' features written over their placeholders."""
-    ids = torch.cat([inputs["input_ids"][0], torch.tensor(list(later_ids), dtype=torch.long)])
-    model, config = thinker.model, thinker.config
-    embeddings = model.language_model.embed_tokens.weight[ids].clone()
+    prompt, table = inputs["input_ids"][0], thinker.model.language_model.embed_tokens.weight
+    embeddings, model, config = table[prompt].clone(), thinker.model, thinker.config
     if inputs.get("input_features") is not None:
         frames = inputs["feature_attention_mask"].bool()
         mel = torch.cat([row[:, valid] for row, valid in zip(inputs["input_features"], frames, strict=True)], dim=1)
         lengths = frames.sum(1)
         tower = model.audio_tower(mel, feature_lens=lengths, aftercnn_lens=(lengths - 1) // 2 + 1)
-        embeddings[ids == config.audio_token_id] = tower.last_hidden_state
+        embeddings[prompt == config.audio_token_id] = tower.last_hidden_state
     for pixels, grids, token in (
         ("pixel_values", "image_grid_thw", config.image_token_id),
         ("pixel_values_videos", "video_grid_thw", config.video_token_id),
     ):
         if inputs.get(pixels) is not None:
-            embeddings[ids == token] = model.visual(inputs[pixels], grid_thw=inputs[grids]).pooler_output
-    return embeddings
+            embeddings[prompt == token] = model.visual(inputs[pixels], grid_thw=inputs[grids]).pooler_output
+    # A random model may well generate the id of a placeholder: without features it is a token like any other.
+    return torch.cat([embeddings, table[torch.tensor(list(later_ids), dtype=torch.long)]])
 
 
 def prompt_positions(thinker: nn.Module, inputs: dict[str, Any]) -> Tensor:
@@ -107,7 +107,9 @@ def decoder_layer(layer: nn.Module, config: Any, x: Tensor, cos: Tensor, sin: Te
     """One decoder layer on `[N, D]` float64, attention written out."""
     head_dim = config.hidden_size // config.num_attention_heads
     attention, normed = layer.self_attn, _norm(layer.input_layernorm, x, config.rms_norm_eps)
-    query, key, value = (_heads(_linear(getattr(attention, p), normed), head_dim) for p in ("q_proj", "k_proj", "v_proj"))
+    query, key, value = (
+        _heads(_linear(getattr(attention, p), normed), head_dim) for p in ("q_proj", "k_proj", "v_proj")
+    )
     groups = query.shape[0] // key.shape[0]
     key = _turn(key, cos, sin).repeat_interleave(groups, dim=0)
     scores = _turn(query, cos, sin) @ key.transpose(1, 2) * head_dim**-0.5

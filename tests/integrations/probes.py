@@ -26,7 +26,10 @@ UPSTREAM = (
 def footprint(model: nn.Module) -> dict[str, Any]:
     """Attribute names and hooks of every module of a model."""
     return {
-        name: (sorted(vars(module)), {k: dict(v) for k, v in vars(module).items() if "hooks" in k and isinstance(v, dict)})
+        name: (
+            sorted(vars(module)),
+            {k: dict(v) for k, v in vars(module).items() if "hooks" in k and isinstance(v, dict)},
+        )
         for name, module in model.named_modules()
     }
 

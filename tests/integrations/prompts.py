@@ -98,7 +98,10 @@ def build_prompt(config: Any, *parts: Part, seed: int = 0) -> dict[str, Any]:
     """Keyword arguments of the thinker for one row made of `parts`, in this order."""
     generator = torch.Generator().manual_seed(seed)
     ids = [token for part in parts for token in _tokens(config, part, generator)]
-    inputs: dict[str, Any] = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+    inputs: dict[str, Any] = {
+        "input_ids": torch.tensor([ids]),
+        "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
+    }
     images = [part.grid for part in parts if isinstance(part, Image)]
     videos = [part for part in parts if isinstance(part, Video)]
     sounds = [part.mel_frames for part in parts if isinstance(part, (Audio, Video)) and part.mel_frames is not None]

@@ -79,7 +79,9 @@ def audio_saliency(thinker: nn.Module, features: Tensor, mask: Tensor, windows: 
     """`[audio tokens]` float64; `windows` is "paper" (100 positions, restarting at each audio) or "encoder"."""
     tower, mel = thinker.model.audio_tower, mask.sum(1)
     frames = torch.cat([row[:, : int(n)] for row, n in zip(features, mel, strict=True)], dim=1)
-    segments = last_block_segments(tower.layers[-1].self_attn, tower, frames, feature_lens=mel, aftercnn_lens=(mel + 1) // 2)
+    segments = last_block_segments(
+        tower.layers[-1].self_attn, tower, frames, feature_lens=mel, aftercnn_lens=(mel + 1) // 2
+    )
     positions = ((mel + 1) // 2).tolist()
     scores = received(segments, [n for total in positions for n in cut(total, 100)] if windows == "paper" else None)
     pairs = [item[: len(item) // 2 * 2].view(-1, 2).mean(1) for item in scores.split(positions)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seats_ops import DiversitySelector, StagePruner
+from seats_ops import DiversitySelector, WindowBudgetAllocator
 from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.golden_case import GoldenCase
@@ -104,7 +104,7 @@ def test_saliency(case: GoldenCase, model: nn.Module, monkeypatch: pytest.Monkey
 
 
 def test_query_scores(case: GoldenCase, model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = probes.recorded_calls(monkeypatch, StagePruner)
+    calls = probes.recorded_calls(monkeypatch, WindowBudgetAllocator)
     with attach(model, case.schedule(model.config)):
         probes.generate(model, case.inputs, 1)
     layers = case.params["drop_layers_1_based"]
@@ -127,7 +127,9 @@ def test_recorded_trace_replays_without_scoring(
     with attach(model, case.schedule(model.config)) as trace:
         answer = probes.generate(model, case.inputs, 4)
     trace.save(tmp_path / "trace.json")
-    scored: list[Any] = [probes.recorded_calls(monkeypatch, operator) for operator in (DiversitySelector, StagePruner)]
+    scored: list[Any] = [
+        probes.recorded_calls(monkeypatch, operator) for operator in (DiversitySelector, WindowBudgetAllocator)
+    ]
     with attach(model, type(trace).load(tmp_path / "trace.json").as_schedule()) as replayed:
         again = probes.generate(model, case.inputs, 4)
     assert scored == [[], []]

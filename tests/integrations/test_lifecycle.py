@@ -21,7 +21,8 @@ PRUNING = ["preset", "pruners_only", "several_stages_at_one_place"]
 KEEPING = {
     "empty": Schedule(),
     "ratios_of_one": Schedule(
-        before_llm=DiversitySelector(1.0), after_layer={2: StagePruner(1.0), 5: [StagePruner({"video": 1.0, "audio": 1.0})]}
+        before_llm=DiversitySelector(1.0),
+        after_layer={2: StagePruner(1.0), 5: [StagePruner({"video": 1.0, "audio": 1.0})]},
     ),
     "nothing_to_drop": Schedule(before_llm=ModalityDropper(("image",)), after_layer={3: ModalityDropper(("image",))}),
 }
@@ -63,7 +64,9 @@ def test_after_exit_the_model_is_as_it_was(thinker: nn.Module, clip: dict[str, A
     assert_same(probes.generate(thinker, clip), before)
 
 
-def test_meanwhile_only_hooks_and_generate_are_touched(thinker: nn.Module, clip: dict[str, Any], kv_policy: str) -> None:
+def test_meanwhile_only_hooks_and_generate_are_touched(
+    thinker: nn.Module, clip: dict[str, Any], kv_policy: str
+) -> None:
     probes.generate(thinker, clip)
     footprint, definitions = probes.footprint(thinker), probes.definitions(thinker)
     with attach(thinker, SCHEDULES["preset"](thinker.config), kv_policy=kv_policy):
@@ -74,7 +77,9 @@ def test_meanwhile_only_hooks_and_generate_are_touched(thinker: nn.Module, clip:
         assert set(attributes) - set(footprint[name][0]) <= ({"generate"} if name == "" else set()), name
 
 
-def test_an_exception_in_the_context_is_passed_on_and_cleaned_up_after(thinker: nn.Module, clip: dict[str, Any]) -> None:
+def test_an_exception_in_the_context_is_passed_on_and_cleaned_up_after(
+    thinker: nn.Module, clip: dict[str, Any]
+) -> None:
     before = probes.generate(thinker, clip)
     footprint = probes.footprint(thinker)
     with pytest.raises(_Interrupted), attach(thinker, SCHEDULES["preset"](thinker.config)):
@@ -143,7 +148,9 @@ def test_every_call_in_one_context_stands_alone(thinker: nn.Module, clip: dict[s
         build_prompt(config, Text(6), Video((4, 4, 6)), Text(3), seed=1),
         build_prompt(config, Text(12), seed=2),
         build_prompt(config, Text(3), Audio(431), Text(8), seed=3),
-        build_prompt(config, Text(3), Image((1, 4, 6)), Text(4), Video((3, 4, 6), 1.0, mel_frames=231), Text(4), seed=4),
+        build_prompt(
+            config, Text(3), Image((1, 4, 6)), Text(4), Video((3, 4, 6), 1.0, mel_frames=231), Text(4), seed=4
+        ),
         clip,
     ]
     alone = []

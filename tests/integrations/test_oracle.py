@@ -21,7 +21,16 @@ PROMPTS: dict[str, list[Part]] = {
     "video": [Text(5), Video((6, 4, 6)), Text(4)],
     "audio": [Text(5), Audio(431), Text(4)],
     "video_then_audio": [Text(5), Video((5, 4, 8)), Text(2), Audio(333), Text(4)],
-    "two_of_each": [Text(5), Video((4, 4, 6)), Text(3), Video((3, 6, 8), 0.5), Audio(333), Text(1), Audio(410), Text(4)],
+    "two_of_each": [
+        Text(5),
+        Video((4, 4, 6)),
+        Text(3),
+        Video((3, 6, 8), 0.5),
+        Audio(333),
+        Text(1),
+        Audio(410),
+        Text(4),
+    ],
     "image_and_clip": [Text(3), Image((1, 4, 6)), Text(2), Video((4, 4, 6), 1.0, mel_frames=410), Text(5)],
     "sound_ends_early": [Text(9), Video((4, 4, 6), 1.0, mel_frames=230), Text(3)],
 }
@@ -66,7 +75,9 @@ def test_generate(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any],
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_decoding_loop(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str) -> None:
+def test_decoding_loop(
+    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str
+) -> None:
     with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
         answer = probes.loop(thinker, clip)
     start = next_in_forward(thinker, clip)

@@ -19,7 +19,16 @@ PROMPTS: dict[str, list[Part]] = {
     "clip_with_sound": [Text(9), Video((5, 4, 6), 1.0, mel_frames=430), Text(7)],
     "video": [Text(5), Video((4, 4, 6)), Text(4)],
     "audio": [Text(5), Audio(333), Text(4)],
-    "two_of_each": [Text(5), Video((4, 4, 6)), Text(3), Video((3, 6, 8), 0.5), Audio(333), Text(1), Audio(410), Text(4)],
+    "two_of_each": [
+        Text(5),
+        Video((4, 4, 6)),
+        Text(3),
+        Video((3, 6, 8), 0.5),
+        Audio(333),
+        Text(1),
+        Audio(410),
+        Text(4),
+    ],
     "image_and_clip": [Text(3), Image((1, 4, 6)), Text(2), Video((4, 4, 6), 1.0, mel_frames=410), Text(5)],
     "text": [Text(30)],
 }
@@ -47,7 +56,9 @@ def test_decoder_oracle_equals_the_untouched_model(thinker: nn.Module, name: str
 def test_decoder_oracle_equals_the_golden_numbers(case: GoldenCase, golden_pristine: nn.Module) -> None:
     generated = case.numbers["seats.generated"].tolist()
     last = int(prompt_positions(golden_pristine, case.inputs)[0, -1])
-    logits = oracle_logits(golden_pristine, case.inputs, case.kept, "uniform", generated[:-1], range(last + 1, last + 4))
+    logits = oracle_logits(
+        golden_pristine, case.inputs, case.kept, "uniform", generated[:-1], range(last + 1, last + 4)
+    )
     tail = logits[case.params["sequence"] - 1 :]
     assert (tail[0] - case.numbers["seats.last_logits"]).abs().max() < 2e-5
     assert tail.argmax(-1).tolist() == generated
@@ -58,12 +69,18 @@ def test_decoder_oracle_tells_the_policies_and_every_stage_apart(pristine: nn.Mo
     config, later = pristine.config, ([11, 12], [200, 201])
     silent = columns_without(config, inputs, "audio")
     text = columns_without(config, inputs, "audio", "video")
-    schedules: list[list[tuple[int, Tensor]]] = [[], [(0, silent)], [(2, silent)], [(2, silent), (5, text)], [(3, silent)]]
+    schedules: list[list[tuple[int, Tensor]]] = [
+        [],
+        [(0, silent)],
+        [(2, silent)],
+        [(2, silent), (5, text)],
+        [(3, silent)],
+    ]
     answers = [
         oracle_logits(pristine, inputs, kept, policy, *later)[-1]
         for kept in schedules
         for policy in ("uniform", "per-layer")
-        if kept and kept[-1][0] or policy == "uniform"  # without a drop inside the LLM the policies are one
+        if (kept and kept[-1][0]) or policy == "uniform"  # without a drop inside the LLM the policies are one
     ]
     for i, one in enumerate(answers):
         for other in answers[:i]:
@@ -71,9 +88,7 @@ def test_decoder_oracle_tells_the_policies_and_every_stage_apart(pristine: nn.Mo
 
 
 def test_saliency_oracle_equals_the_golden_numbers(case: GoldenCase, golden_pristine: nn.Module) -> None:
-    video = visual_saliency(
-        golden_pristine, case.inputs["pixel_values_videos"], case.inputs["video_grid_thw"], "paper"
-    )
+    video = visual_saliency(golden_pristine, case.inputs["pixel_values_videos"], case.inputs["video_grid_thw"], "paper")
     audio = audio_saliency(
         golden_pristine, case.inputs["input_features"], case.inputs["feature_attention_mask"], "paper"
     )

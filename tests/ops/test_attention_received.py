@@ -34,7 +34,9 @@ def dense(query: Tensor, key: Tensor, lengths: list[int], scale: float) -> Tenso
     return torch.cat(received)
 
 
-def random_heads(total: int, heads: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def random_heads(
+    total: int, heads: int, dim: int, seed: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     query, key = torch.randn(2, total, heads, dim, generator=random).mul(1.5).to(dtype)
     return query, key
@@ -73,7 +75,9 @@ def test_golden_through_an_encoder(case: GoldenCase) -> None:
 
 
 @settings(max_examples=60)
-@given(segment_lengths(max_length=40), st.integers(1, 3), st.sampled_from([1, 8, 20]), seeds(), value_dtypes(), id_dtypes())
+@given(
+    segment_lengths(max_length=40), st.integers(1, 3), st.sampled_from([1, 8, 20]), seeds(), value_dtypes(), id_dtypes()
+)
 def test_matches_dense_softmax(
     lengths: list[int], heads: int, dim: int, seed: int, dtype: torch.dtype, ids: torch.dtype
 ) -> None:

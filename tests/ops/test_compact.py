@@ -33,9 +33,7 @@ def chosen(tensor: Tensor, keep: list[bool], dim: int) -> Tensor:
 
 @settings(max_examples=80)
 @given(st.integers(0, 30), st.integers(0, 2), st.lists(st.sampled_from(DTYPES), max_size=4), seeds(), st.booleans())
-def test_matches_a_list_comprehension(
-    total: int, dim: int, dtypes: list[torch.dtype], seed: int, told: bool
-) -> None:
+def test_matches_a_list_comprehension(total: int, dim: int, dtypes: list[torch.dtype], seed: int, told: bool) -> None:
     random = torch.Generator().manual_seed(seed)
     keep_mask = torch.rand(total, generator=random) < torch.rand((), generator=random)
     tensors = []

@@ -70,7 +70,9 @@ def dense(query: Tensor, key: Tensor, lengths: list[int], scale: float) -> Tenso
     return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.float64)
 
 
-def random_heads(lengths: list[int], kv: int, group: int, dim: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def random_heads(
+    lengths: list[int], kv: int, group: int, dim: int, seed: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     query = torch.randn(len(lengths), kv * group, dim, generator=random)
     key = torch.randn(sum(lengths), kv, dim, generator=random)

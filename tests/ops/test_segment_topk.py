@@ -40,14 +40,19 @@ def random_scores(total: int, style: str, random: torch.Generator) -> Tensor:
 
 @settings(max_examples=150)
 @given(
-    st.integers(0, 60), st.integers(0, 6), st.sampled_from(["distinct", "tied", "special"]), seeds(), value_dtypes(), id_dtypes()
+    st.integers(0, 60),
+    st.integers(0, 6),
+    st.sampled_from(["distinct", "tied", "special"]),
+    seeds(),
+    value_dtypes(),
+    id_dtypes(),
 )
 def test_matches_a_stable_sort(
     total: int, groups: int, style: str, seed: int, dtype: torch.dtype, ids: torch.dtype
 ) -> None:
     random = torch.Generator().manual_seed(seed)
     scores = random_scores(total, style, random).to(dtype)
-    segment = torch.randint(-1, groups, (total,), generator=random).to(ids) if groups else torch.full((total,), -1).to(ids)
+    segment = torch.randint(-1, max(groups, 0), (total,), generator=random).to(ids)
     budget = torch.randint(0, max(2, 2 * total // max(groups, 1)), (groups,), generator=random).to(ids)
     before = scores.clone(), segment.clone(), budget.clone()
 

@@ -40,9 +40,7 @@ def test_text_only_prompt_between_others() -> None:
     scores = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9, 0.7, 0.8])
     totals = torch.tensor([[2, 2], [0, 0], [2, 0]])
     offsets = torch.tensor([0, 2, 2, 4])
-    budgets = F.window_budget(
-        scores, modality, window, totals, num_windows=4, temperature=0.1, window_offsets=offsets
-    )
+    budgets = F.window_budget(scores, modality, window, totals, num_windows=4, temperature=0.1, window_offsets=offsets)
     assert budgets.tolist() == [[1, 1], [1, 1], [1, 0], [1, 0]]
 
 

@@ -9,6 +9,7 @@ from seats_ops.validation import (
     check_cu_seqlens,
     check_max_seqlen,
     check_same_device,
+    check_scale,
     check_values,
     describe,
     longest_segment,
@@ -59,7 +60,7 @@ def attention_received(
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    scale = query.shape[2] ** -0.5 if scale is None else float(scale)
+    scale = check_scale(scale, query.shape[2])
     return implementation("attention_received", backend, query).attention_received(
         query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
     )

@@ -32,7 +32,8 @@ def compact(
         One tensor per input, with `num_kept` entries along `dim`.
 
     Raises:
-        TypeError: `keep_mask` is not bool, an input is not a tensor. ValueError: sizes, devices or `num_kept` do not fit.
+        TypeError: `keep_mask` is not bool, an input is not a tensor. ValueError: sizes, devices or `num_kept` do not
+            fit.
     """
     mask = check_tensor("keep_mask", keep_mask, 1)
     if str(mask.dtype) != "torch.bool":
@@ -44,6 +45,8 @@ def compact(
             raise ValueError(f"num_kept: expected 0 to {mask.shape[0]}, got {num_kept}")
         if (validate or reads_are_free(mask)) and int(mask.sum()) != num_kept:
             raise ValueError(f"num_kept: expected {int(mask.sum())}, the number of True in keep_mask, got {num_kept}")
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise TypeError(f"dim: expected an int, got {describe(dim)}")
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"tensors[{i}]: expected a tensor, got {describe(tensor)}")

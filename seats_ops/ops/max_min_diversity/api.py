@@ -29,11 +29,11 @@ def max_min_diversity(
 ) -> Tensor:
     """Greedy weighted max-min selection by cosine distance inside every window (SEATS section 3.1).
 
-    d(i, j) = 1 - cos(x_i, x_j) with norms + 1e-8. First the token with the largest w_j * (second-smallest entry of column
-    j of d), then again and again the one with the largest w_j * min over picked s of d(s, j). Ties go to the lowest
-    index; a picked token is no candidate any more. Exactly min(num_keep[w], length of w) tokens of window w are kept,
-    whatever the data: the distances of a token with NaN or infinite features count as 0, a NaN weight counts as 0 and an
-    infinite one as the largest finite number. Accumulation in float32.
+    d(i, j) = 1 - cos(x_i, x_j) with norms + 1e-8. First the token with the largest w_j * (second-smallest entry of
+    column j of d), then again and again the one with the largest w_j * min over picked s of d(s, j). Ties go to the
+    lowest index; a picked token is no candidate any more. Exactly min(num_keep[w], length of w) tokens of window w are
+    kept, whatever the data: the distances of a token with NaN or infinite features count as 0, a NaN weight counts as
+    0 and an infinite one as the largest finite number. Accumulation in float32.
 
     Args:
         features: [T, D], float32, bfloat16 or float16.

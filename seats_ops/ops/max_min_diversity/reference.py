@@ -1,8 +1,8 @@
 """max_min_diversity in PyTorch: a Python loop over greedy steps only, all windows of similar length at once.
 
 The weight of a candidate does not depend on what was picked, so it factorises out of the running minimum: only the
-unweighted minimum is kept. The distances of a group of windows stay in memory if they fit MATRIX_CELLS; a window that is
-longer than that allows is served by one row of distances per step, and by tiles of rows for its first pick.
+unweighted minimum is kept. The distances of a group of windows stay in memory if they fit MATRIX_CELLS; a window that
+is longer than that allows is served by one row of distances per step, and by tiles of rows for its first pick.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from seats_ops.validation import (
     check_cu_seqlens,
     check_max_seqlen,
     check_same_device,
+    check_scale,
     check_values,
     describe,
     longest_segment,
@@ -65,7 +66,7 @@ def query_relevance(
         raise ValueError(f"query: expected {cu_seqlens.shape[0] - 1} row(s), one per prompt, got {describe(query)}")
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    scale = query.shape[2] ** -0.5 if scale is None else float(scale)
+    scale = check_scale(scale, query.shape[2])
     return implementation("query_relevance", backend, key).query_relevance(
         query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
     )

@@ -37,8 +37,9 @@ def window_budget(
     both. Its budget is round(weight * T), clamped to [1, window size], then repaired to sum T: too many takes from the
     largest above 1, too few adds to the smallest below its size, ties to the first window. Inside a window video gets
     round(budget * wv*Tv / (wv*Tv + wa*Ta)) up to its size, audio the rest up to its size, what is left goes to video,
-    then audio; each modality present gets at least 1, taken from the other where that has more than 1. Rounding is half
-    to even. The sum is max(T, W') plus the number of two-modality windows whose budget is 1, W' the windows with tokens.
+    then audio; each modality present gets at least 1, taken from the other where that has more than 1. Rounding is
+    half to even. The sum is max(T, W') plus the number of two-modality windows whose budget is 1, W' the windows with
+    tokens.
 
     A prompt with one non-empty window or one modality gets the per-window counts of its global top-Tv video and top-Ta
     audio tokens, decided on the device. A window without tokens gets 0 and takes no part.
@@ -61,7 +62,8 @@ def window_budget(
         int64 [W, 2], budgets of (video, audio).
 
     Raises:
-        TypeError: wrong dtypes. ValueError: wrong shapes, devices, ids out of range, a temperature that is not positive.
+        TypeError: wrong dtypes.
+        ValueError: wrong shapes, devices, ids out of range, a temperature that is not positive.
     """
     total = check_values("scores", scores, 1).shape[0]
     check_length("modality", check_integers("modality", modality), total, "scores")

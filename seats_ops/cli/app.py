@@ -1,0 +1,158 @@
+"""Arguments and help texts. The work is in the other modules, imported when a command needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from seats_ops.errors import BackendUnavailable, UnsupportedModelState
+
+QUESTION = "What happens in this video, and what do you hear while it happens?"
+
+app = typer.Typer(
+    help="Token selection for omni-modal language models: see it work, plan it, look into it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class KvPolicy(str, Enum):
+    """Which tokens stay in the cache of layers that ran before a drop."""
+
+    uniform = "uniform"
+    per_layer = "per-layer"
+
+
+class Backend(str, Enum):
+    """What computes the selection."""
+
+    auto = "auto"
+    triton = "triton"
+    reference = "reference"
+
+
+def console() -> Console:
+    """Tables need about 100 columns; a pipe or a log file reports 80, and wrapping is worse than a long line."""
+    found = Console()
+    return found if found.is_terminal else Console(width=110)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What a user can mend is one line on the terminal, not a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
+        typer.secho(f"seats-ops: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def demo(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hugging Face id of a Qwen2.5-Omni checkpoint, instead of the small random model."),
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A video with sound, instead of Big Buck Bunny.")
+    ] = None,
+    question: Annotated[str, typer.Option(help="What to ask about the video.")] = QUESTION,
+    out: Annotated[Path, typer.Option(help="Folder for pictures, traces and the report.")] = Path("seats-ops-demo"),
+    fps: Annotated[float, typer.Option(min=0.01, help="Frames per second to look at.")] = 2.0,
+    max_frames: Annotated[int, typer.Option(min=2, help="Upper bound of frames, spread over the video.")] = 128,
+    frame_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Upper bound of video tokens per two frames; 576, or 768 with --model.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed prefills per run; the table shows medians.")] = 3,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Answer length; 8, or 64 with --model.")] = None,
+    kv_policy: Annotated[KvPolicy, typer.Option(help=KvPolicy.__doc__)] = KvPolicy.uniform,
+    backend: Annotated[Backend, typer.Option(help=Backend.__doc__)] = Backend.auto,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the checkpoint's weights: auto, float32, bfloat16, float16.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+) -> None:
+    """Run one prompt about a video with all tokens and with SEATS at 35, 25, 15 and 10 percent, and compare.
+
+    Without options: a real clip, Qwen2.5-Omni's architecture at a small size with random weights, no download.
+    """
+    from .demo import Options, run_demo
+
+    options = Options(
+        model=model,
+        video=video,
+        question=question,
+        out=out,
+        fps=fps,
+        max_frames=max_frames,
+        frame_tokens=frame_tokens,
+        repeats=repeats,
+        max_new_tokens=max_new_tokens,
+        kv_policy=kv_policy.value,
+        backend=backend.value,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+    )
+    with user_errors():
+        run_demo(options, console())
+
+
+@app.command()
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(help="7b, 3b, a config.json, a checkpoint folder or a Hugging Face id; weights are not read."),
+    ] = "7b",
+    video: Annotated[float, typer.Option(min=0, max=1, help="Retention ratio of video, mean over all layers.")] = 0.06,
+    audio: Annotated[float, typer.Option(min=0, max=1, help="Retention ratio of audio, mean over all layers.")] = 0.35,
+    text_tokens: Annotated[int, typer.Option(min=1)] = 590,
+    video_tokens: Annotated[int, typer.Option(min=0)] = 9600,
+    audio_tokens: Annotated[int, typer.Option(min=0)] = 1570,
+    grid_tokens: Annotated[int, typer.Option(min=1, help="Video tokens per two frames.")] = 144,
+    kv_policy: Annotated[KvPolicy, typer.Option(help=KvPolicy.__doc__)] = KvPolicy.uniform,
+    schedule_json: Annotated[Path | None, typer.Option(help="Write the schedule to this file.")] = None,
+) -> None:
+    """Show a SEATS schedule and what it costs on a model, from the config alone.
+
+    The default lengths are those that reproduce the paper's 111.0 and 12.2 TFLOPs on the 7B.
+    """
+    from .planning import plan as make_plan
+
+    with user_errors():
+        make_plan(
+            console(),
+            model,
+            retention=(video, audio),
+            tokens=(text_tokens, video_tokens, audio_tokens),
+            grid_tokens=grid_tokens,
+            kv_policy=kv_policy.value,
+            schedule_json=schedule_json,
+        )
+
+
+@app.command()
+def inspect(
+    trace: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A JSON file that PruneTrace.save wrote.")],
+    indices: Annotated[bool, typer.Option("--indices", help="List the kept columns of the prompt too.")] = False,
+) -> None:
+    """Print what a saved trace says: counts, budgets per window, keys per layer."""
+    from .inspecting import inspect as show
+
+    with user_errors():
+        show(console(), trace, indices=indices)
+
+
+@app.command()
+def env() -> None:
+    """Print versions and devices, for a bug report."""
+    from .environment import environment
+
+    for name, value in environment().items():
+        typer.echo(f"{name + ':':<20} {value}")

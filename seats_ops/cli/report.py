@@ -1,0 +1,97 @@
+"""The files a demo leaves behind: a picture and a trace per schedule, and one report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .clip import Clip
+from .environment import environment
+from .inputs import merged_grid
+from .picture import draw
+from .run import Run
+from .survivors import late_drop_layer, survivors
+from .tables import mean_retention
+
+CREDIT = "Big Buck Bunny © 2008 Blender Foundation, CC BY 3.0"
+
+
+def write_files(
+    folder: Path,
+    runs: list[Run],
+    *,
+    clip: Clip,
+    inputs: dict[str, Any],
+    config: Any,
+    flops: dict[str, list[int]],
+    notes: list[str],
+) -> list[Path]:
+    """Write `<run>.png` and `<run>.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
+
+    Args:
+        folder: Created if need be.
+        runs: Measured.
+        clip, inputs, config: What the runs ran on.
+        flops: Title -> FLOPs of every run.
+        notes: Small print for the pictures.
+
+    Returns:
+        The paths written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for run in runs:
+        if run.trace is None:
+            continue
+        slug = run.name.lower().replace(" ", "-")
+        written += [folder / f"{slug}.png", folder / f"{slug}.json"]
+        _picture(written[-2], run, clip, inputs, config, notes)
+        run.trace.save(written[-1])
+    written.append(folder / "report.json")
+    written[-1].write_text(json.dumps(_report(runs, clip, config, flops), indent=1) + "\n", encoding="utf-8")
+    return written
+
+
+def _picture(path: Path, run: Run, clip: Clip, inputs: dict[str, Any], config: Any, notes: list[str]) -> None:
+    assert run.trace is not None
+    grid = merged_grid(inputs, config)
+    mel = None
+    if clip.sound is not None:
+        real = inputs["feature_attention_mask"][0].bool().cpu()
+        mel = inputs["input_features"][0, :, real].float().cpu().numpy()
+    video, audio = run.retention
+    late = late_drop_layer(run.trace)
+    last = [] if late is None else [f"After layer {late} no video and no audio token is left."]
+    draw(
+        path,
+        survivors(run.trace, inputs["input_ids"], grid, config),
+        clip.frames[:: len(clip.frames) // grid[0]],
+        mel,
+        seconds=clip.duration,
+        window_seconds=float(config.seconds_per_chunk),
+        title=f"What SEATS keeps of {clip.name}: {video:.0%} of the video, {audio:.0%} of the audio, mean of all layers",
+        notes=last + notes,
+    )
+
+
+def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]]) -> dict[str, Any]:
+    layers = config.text_config.num_hidden_layers
+    return {
+        "environment": environment(),
+        "clip": {"name": clip.name, "frames": len(clip.frames), "seconds": clip.duration},
+        "runs": [
+            {
+                "name": run.name,
+                "retention": {"video": run.retention[0], "audio": run.retention[1]},
+                "schedule": None if run.schedule is None else run.schedule.to_dict(),
+                "mean_retention": None if run.trace is None else mean_retention(run.trace, layers),
+                "flops": {title.replace("\n", " "): values[number] for title, values in flops.items()},
+                "kv_bytes": run.kv_bytes,
+                "prefill_seconds": run.prefill_seconds,
+                "encoder_seconds": run.encoder_seconds,
+                "answer_token_ids": run.answer,
+            }
+            for number, run in enumerate(runs)
+        ],
+    }
