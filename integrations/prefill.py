@@ -12,7 +12,7 @@ from transformers.masking_utils import create_causal_mask
 from seats_ops.functional import compact
 from seats_ops.integrations.cache import prune_layer
 from seats_ops.layout import Modality, TokenLayout
-from seats_ops.ops.compact.reference import kept_index
+from seats_ops.ops.compact.op import kept_index
 from seats_ops.stages import Stage, stage_inputs
 from seats_ops.trace import PruneTrace, StageRecord
 
@@ -136,7 +136,7 @@ class Prefill:
         num_kept = sum(counts.values())
         dropped = num_kept < len(self.layout)
         if dropped:
-            self.gathers.append((layer, kept_index(keep_mask, num_kept)))
+            self.gathers.append((layer, kept_index(keep_mask, num_kept, self.backend)))
             if self.saliency is not None:
                 (self.saliency,) = compact(keep_mask, self.saliency, num_kept=num_kept, backend=self.backend)
             self.layout = self.layout.select(keep_mask, num_kept)

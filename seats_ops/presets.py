@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ def _checked_layers(
             raise TypeError(f"late_layer: expected an int or None, got {describe(late)}")
         if not 2 <= late <= num_layers:
             raise ValueError(f"late_layer: expected 2 to {num_layers}, the number of layers, got {late}")
-    if given is not None and any(type(layer) is not int for layer in given):
+    if given is not None and not (isinstance(given, Iterable) and all(type(layer) is int for layer in given)):
         raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(given)}")
     drops = tuple(sorted(scaled if given is None else given))
     if len(set(drops)) != len(drops):

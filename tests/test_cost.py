@@ -364,6 +364,80 @@ def test_attention_like_scores_keep_the_predicted_total(windows: list[tuple[int,
         assert counts[i].low <= len(layout) <= counts[i].high
 
 
+@settings(max_examples=100)
+@given(
+    windows=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=2, max_size=5),
+    first=st.floats(0.3, 0.9),
+    second=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+    seed=seeds(),
+)
+def test_bounds_hold_when_ratios_differ_by_modality(
+    windows: list[tuple[int, int]], first: float, second: tuple[float, float], seed: int
+) -> None:
+    """Scores that favour one modality in some windows move the split far from its prediction before the second drop."""
+    runs = [run for video, audio in windows for run in ((Modality.VIDEO, video), (Modality.AUDIO, audio))]
+    layout = layout_of_runs([runs])
+    allocator = WindowBudgetAllocator(0.05)
+    mapping = dict(zip(("video", "audio"), second, strict=True))
+    stages = [StagePruner(ratio, allocator=allocator) for ratio in (first, mapping, mapping)]
+    counts = token_counts(Schedule(after_layer={1: stages}), PromptLengths.from_layout(layout))
+    random = torch.Generator().manual_seed(seed)
+    favour = torch.rand(len(windows), 3, generator=random).round()
+    for stage, count in zip(stages, counts, strict=True):
+        scores = favour[layout.window, layout.modality] + 0.01 * torch.rand(len(layout), generator=random)
+        layout = layout.select(stage(scores, layout))
+        assert count.low <= len(layout) <= count.high
+
+
+def test_bounds_of_the_papers_prompt_in_two_second_windows() -> None:
+    windows = ((300, 50),) * 31 + ((300, 20),)
+    lengths = PromptLengths(590, split_blocks(9600, 288), split_blocks(1570, 50), (), windows)
+    one_window = dataclasses.replace(lengths, windows=())
+    schedule = seats(THINKER_7B, video=0.06, audio=0.35)
+    selected, *drops, late = token_counts(schedule, lengths)
+    expected = token_counts(schedule, one_window)
+    assert (selected, late) == (expected[0], expected[-1])
+    for i, (drop, alone) in enumerate(zip(drops, expected[1:-1], strict=True)):
+        assert drop.total == alone.total == alone.low == alone.high
+        assert drop.total - i <= drop.low <= drop.total <= drop.high <= drop.total + 32 * (i + 1)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "left"),
+    [
+        ({"video": 0.5, "audio": 0.0}, (17, 4)),  # every window keeps an audio token, at the cost of video
+        ({"video": 0.0, "audio": 0.5}, (4, 4)),  # total 1 + 4, but eight parts keep a token each
+        ({"video": 0.0, "audio": 1.0}, (4, 5)),  # total 1 + 8, every window keeps a video token, at the cost of audio
+    ],
+)
+def test_predictions_where_every_window_keeps_a_token_of_both(ratios: dict[str, float], left: tuple[int, int]) -> None:
+    layout = layout_of_runs([[(Modality.VIDEO, 10), (Modality.AUDIO, 2)] * 4])
+    pruner = StagePruner(ratios)
+    (count,) = token_counts(Schedule(after_layer={1: pruner}), PromptLengths.from_layout(layout))
+    modality = layout.select(pruner(torch.full((len(layout),), 1e-3), layout)).modality.tolist()
+    assert (modality.count(Modality.VIDEO), modality.count(Modality.AUDIO)) == left
+    assert (count.video, count.audio) == left
+
+
+def test_one_modality_is_exact_in_several_windows() -> None:
+    lengths = PromptLengths(0, (8,), (8,), (), ((4, 4), (4, 4)))
+    (count,) = token_counts(Schedule(after_layer={1: StagePruner({"video": 0.1})}), lengths)
+    assert (count.video, count.audio, count.low, count.high) == (1, 8, 9, 9)
+
+
+def test_what_leaves_video_and_audio_alone_leaves_their_bounds_alone() -> None:
+    lengths = PromptLengths(0, (80,), (80,), (6,), ((40, 40), (40, 40)))
+    schedule = Schedule(after_layer={1: [StagePruner(0.5), ModalityDropper(("image",))]})
+    pruned, dropped = token_counts(schedule, lengths)
+    assert pruned.low < pruned.high
+    assert (dropped.low, dropped.high) == (pruned.low - 6, pruned.high - 6)
+
+
+def test_a_dropped_modality_stays_away() -> None:
+    schedule = Schedule([ModalityDropper(("video",)), DiversitySelector(0.5)])
+    assert [(c.video, c.audio) for c in token_counts(schedule, PromptLengths(0, (8,), (8,)))] == [(0, 8), (0, 4)]
+
+
 # Retention.
 
 
@@ -449,6 +523,7 @@ def test_costs_compare_and_are_frozen() -> None:
     [
         (TypeError, "text: expected ints, got 1.5", {"text": 1.5}),
         (ValueError, "video_blocks: expected ints >= 0, got -1", {"video_blocks": (3, -1)}),
+        (ValueError, r"windows: expected pairs .* got \(6, 4, 0\)", {"windows": ((6, 4, 0),)}),
         (ValueError, r"windows: expected .* \(6, 4\) .* got \(6, 5\)", {"windows": ((6, 5),)}),
     ],
 )
@@ -457,10 +532,12 @@ def test_lengths_are_checked(error: type[Exception], match: str, arguments: dict
         PromptLengths(**{"text": 2, "video_blocks": (6,), "audio_blocks": (4,)} | arguments)
 
 
-def test_layout_without_windows_for_media_is_refused() -> None:
+def test_layouts_are_checked() -> None:
     layout = layout_of_runs([[(Modality.VIDEO, 3)]])
     with pytest.raises(ValueError, match=r"layout\.window: expected a window for every audio and video token"):
         PromptLengths.from_layout(dataclasses.replace(layout, window=torch.full((3,), -1)))
+    with pytest.raises(ValueError, match="row: expected 0 to 0, got 1"):
+        PromptLengths.from_layout(layout, 1)
 
 
 def test_stages_that_cannot_be_counted_are_refused() -> None:
@@ -492,6 +569,13 @@ def test_arguments_are_checked(match: str, arguments: dict[str, Any]) -> None:
     usual = {"config": text_config(), "schedule": Schedule(), "lengths": PromptLengths(text=3)}
     with pytest.raises(ValueError, match=match):
         prefill_cost(**usual | arguments)
+
+
+def test_retention_needs_layers() -> None:
+    with pytest.raises(ValueError, match="num_layers: expected an int from 1, got 0"):
+        realised_retention(Schedule(), PromptLengths(text=3), 0)
+    with pytest.raises(ValueError, match="schedule: expected layers up to 5, got a stage after layer 6"):
+        realised_retention(Schedule(after_layer={6: ModalityDropper()}), PromptLengths(2, (6,)), 5)
 
 
 def test_a_config_without_sizes_is_refused() -> None:

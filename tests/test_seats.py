@@ -143,6 +143,7 @@ def test_whole_model_config_and_thinker_config_give_the_same() -> None:
         ("drop_layers", {"drop_layers": (16, 29)}),
         ("drop_layers", {"drop_layers": (16, 29), "late_layer": None}),
         ("drop_layers", {"drop_layers": (16, 16, 20)}),
+        ("drop_layers", {"drop_layers": (16, 18, 23)}),
         ("drop_layers", {"drop_layers": (16, 24)}),
         ("drop_layers", {"drop_layers": (16, 26)}),
         ("late_layer", {"late_layer": 0}),
@@ -158,7 +159,15 @@ def test_bad_requests_name_the_argument(match: str, arguments: dict) -> None:
 
 @pytest.mark.parametrize(
     ("match", "arguments"),
-    [("video", {"video": "0.3"}), ("audio", {"audio": None}), ("drop_layers", {"drop_layers": "16-18-20"})],
+    [
+        ("video", {"video": "0.3"}),
+        ("audio", {"audio": None}),
+        ("drop_layers", {"drop_layers": "16-18-20"}),
+        ("drop_layers", {"drop_layers": [16.0, 18.0]}),
+        ("drop_layers", {"drop_layers": 16}),
+        ("late_layer", {"late_layer": "24"}),
+        ("temperature", {"temperature": "low"}),
+    ],
 )
 def test_requests_of_the_wrong_type_name_the_argument(match: str, arguments: dict) -> None:
     with pytest.raises(TypeError, match=match):

@@ -71,6 +71,17 @@ def test_a_row_in_a_batch_equals_the_row_alone(windows: str, rows: list, ratio: 
     assert torch.equal(keep, torch.cat(alone))
 
 
+@pytest.mark.parametrize(("named", "other"), [(V, A), (A, V)])
+def test_a_mapping_leaves_alone_what_it_does_not_name(named: Modality, other: Modality) -> None:
+    layout = layout_of_runs([[(T, 2), (V, 9), (A, 6), (T, 1), (V, 9), (A, 6)], [(V, 4), (A, 4)]])
+    keep = StagePruner({named.name.lower(): 0.5})(scores_for(layout, 2), layout)
+    assert bool(keep[layout.modality != int(named)].all())
+    start = int(layout.cu_seqlens[1])
+    for row in (slice(0, start), slice(start, None)):
+        mine = layout.modality[row] == int(named)
+        assert int(keep[row][mine].sum()) == round(0.5 * int(mine.sum()))
+
+
 def test_ratio_one_is_the_identity() -> None:
     layout = layout_of_runs([[(T, 2), (V, 9), (A, 5), (T, 1), (V, 3)], [(A, 4)]])
     for windows in ("layout", "runs"):

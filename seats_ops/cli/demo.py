@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 
 from . import model as models
 from .clip import Clip, bundled_clip, load_clip
-from .inputs import DEFAULT_FRAME_TOKENS, merged_grid, own_inputs, processor_inputs
+from .inputs import DEFAULT_FRAME_TOKENS, load_processor, merged_grid, own_inputs, processor_inputs
 from .prompt import tokenizer
 from .report import CREDIT, write_files
 from .run import Run, measure, paper_runs
 from .tables import cost_table, layer_flops, paper_flops, token_table
 
-DEMO_FRAME_TOKENS = 576
-"""18 x 32 tokens for a 16:9 frame: a prompt of some three thousand tokens, and five runs in about a minute."""
+DEMO_FRAME_TOKENS = 448
+"""15 x 28 tokens for a 16:9 frame: a prompt of some 2,300 tokens, and five runs in about a minute on two cores."""
 
 RANDOM_WEIGHTS = (
     "The weights are random: the answers mean nothing, and what survives shows how selection works, not what a "
@@ -58,6 +58,8 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     """Run everything, print the tables, write pictures, traces and `report.json` to `options.out`."""
     random = options.model is None
     clip = load_clip(options.video or bundled_clip(), fps=options.fps, max_frames=options.max_frames)
+    if options.video is None:
+        clip = replace(clip, name="Big Buck Bunny")
     device = models.pick_device(options.device)
     with console.status("building the model" if random else f"loading {options.model}"):
         if options.model is None:
@@ -88,9 +90,9 @@ def run_demo(options: Options, console: Console) -> list[Run]:
 
     num_layers = config.text_config.num_hidden_layers
     console.print(token_table(runs, lengths.total, num_layers))
-    flops = {"TFLOPs,\nlayers": layer_flops(config, runs, lengths)}
+    flops: dict[str, list[int]] = {"here": layer_flops(config, runs, lengths)}
     if random:
-        flops["TFLOPs\non the 7B"] = paper_flops(models.qwen2_5_omni_7b_config(), runs, lengths)
+        flops["on a 7B"] = paper_flops(models.qwen2_5_omni_7b_config(), runs, lengths)
     console.print(cost_table(runs, flops))
     _print_answers(console, options, runs)
     notes = [PICTURE_NOTE] * random + [CREDIT] * (options.video is None)
@@ -104,9 +106,11 @@ def _inputs(options: Options, clip: Clip, config: Any) -> tuple[dict[str, Any], 
     reason = ""
     if options.model is not None and options.frame_tokens is None:
         try:
-            return processor_inputs(options.model, clip, options.question), "the model's own processor"
+            processor = load_processor(options.model)
         except (ImportError, OSError, ValueError) as error:
-            reason = f" (the model's own processor: {str(error).strip().splitlines()[0]})"
+            reason = f", as the model's own processor does not load ({str(error).strip().splitlines()[0]})"
+        else:
+            return processor_inputs(processor, clip, options.question), "the model's own processor"
     default = DEMO_FRAME_TOKENS if options.model is None else DEFAULT_FRAME_TOKENS
     frame_tokens = options.frame_tokens or default
     return own_inputs(clip, options.question, config, frame_tokens=frame_tokens), f"the demo's preparation{reason}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import AutoProcessor
 
 from .clip import Clip
 from .prepare import num_audio_tokens, sound_inputs, video_inputs
@@ -44,16 +45,18 @@ def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DE
     return inputs
 
 
-def processor_inputs(model: str, clip: Clip, question: str) -> dict[str, Any]:
-    """The same from the processor that comes with a checkpoint; frames and sound are passed as decoded.
+def load_processor(model: str) -> Any:
+    """The processor that comes with a checkpoint.
 
     Raises:
-        ImportError: the processor needs a package that is missing or does not import, such as torchvision.
-        OSError, ValueError: the checkpoint has no processor.
+        ImportError: it needs a package that is missing or does not import, such as torchvision.
+        OSError, ValueError: the checkpoint has none.
     """
-    from transformers import AutoProcessor
+    return AutoProcessor.from_pretrained(model)
 
-    processor = AutoProcessor.from_pretrained(model)
+
+def processor_inputs(processor: Any, clip: Clip, question: str) -> dict[str, Any]:
+    """What `own_inputs` gives, from a model's own processor; frames and sound are passed as decoded."""
     conversation = [
         {"role": "system", "content": [{"type": "text", "text": SYSTEM}]},
         {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]},

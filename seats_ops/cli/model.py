@@ -41,6 +41,26 @@ def qwen2_5_omni_7b_config() -> Qwen2_5OmniThinkerConfig:
     )
 
 
+def qwen2_5_omni_3b_config() -> Qwen2_5OmniThinkerConfig:
+    """The thinker of Qwen2.5-Omni-3B, from its published config.json: the 7B's encoders, a smaller language model."""
+    config = qwen2_5_omni_7b_config()
+    sizes = {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+    }
+    return Qwen2_5OmniThinkerConfig(
+        text_config={**sizes, "rope_parameters": _rope([16, 24, 24])},
+        vision_config={**config.vision_config.to_dict(), "out_hidden_size": sizes["hidden_size"]},
+        audio_config={**config.audio_config.to_dict(), "output_dim": sizes["hidden_size"]},
+        vision_start_token_id=config.vision_start_token_id,
+        vision_end_token_id=config.vision_end_token_id,
+    )
+
+
 def demo_config() -> Qwen2_5OmniThinkerConfig:
     """The 7B's thinker at an eighth of every width: a quarter of the heads, each half as wide.
 
@@ -86,7 +106,7 @@ def _rope(sections: list[int]) -> dict[str, object]:
 def random_model(
     config: Qwen2_5OmniThinkerConfig, *, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Qwen2_5OmniThinkerForConditionalGeneration:
-    """The real architecture with random weights; equal seeds give equal weights, the caller's generator is untouched."""
+    """The real architecture with random weights: equal seeds, equal weights; the caller's generator is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config)

@@ -69,8 +69,8 @@ def draw(
     label, right, gap = 1.75, 0.12, 0.05
     cell = 9.4 / len(shown)
     image_height = (cell - gap) * aspect
-    top, bottom = 0.80, 0.30 + 0.17 * len(notes)
-    sound_height = 0.0 if mel is None else 1.0 + 0.17 * len(rows) + 0.62
+    top, bottom = 0.80, 0.16 + 0.17 * len(notes)
+    sound_height = 0.0 if mel is None else 1.0 + 0.17 * len(rows) + 0.60
     width = label + 9.4 + right
     height = top + len(rows) * (image_height + gap) + sound_height + bottom
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white")

@@ -33,7 +33,7 @@ def write_files(
         folder: Created if need be.
         runs: Measured.
         clip, inputs, config: What the runs ran on.
-        flops: Title -> FLOPs of every run.
+        flops: Where -> FLOPs of every run there.
         notes: Small print for the pictures.
 
     Returns:
@@ -70,7 +70,7 @@ def _picture(path: Path, run: Run, clip: Clip, inputs: dict[str, Any], config: A
         mel,
         seconds=clip.duration,
         window_seconds=float(config.seconds_per_chunk),
-        title=f"What SEATS keeps of {clip.name}: {video:.0%} of the video, {audio:.0%} of the audio, mean of all layers",
+        title=f"What SEATS keeps of {clip.name}: {video:.0%} of video, {audio:.0%} of audio, mean of all layers",
         notes=last + notes,
     )
 
@@ -86,7 +86,7 @@ def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]
                 "retention": {"video": run.retention[0], "audio": run.retention[1]},
                 "schedule": None if run.schedule is None else run.schedule.to_dict(),
                 "mean_retention": None if run.trace is None else mean_retention(run.trace, layers),
-                "flops": {title.replace("\n", " "): values[number] for title, values in flops.items()},
+                "flops": {place: counts[number] for place, counts in flops.items()},
                 "kv_bytes": run.kv_bytes,
                 "prefill_seconds": run.prefill_seconds,
                 "encoder_seconds": run.encoder_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from seats_ops import PruneTrace, Schedule
@@ -12,11 +13,21 @@ from seats_ops.cost import PromptLengths, prefill_cost
 from .run import Run
 
 
-def new_table(title: str, columns: list[str]) -> Table:
-    """A table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+def new_table(title: str, columns: list[str], caption: str = "") -> Table:
+    """A table that fits 80 columns: its first column is text, its others are numbers."""
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        table.add_column(column, justify="left" if number == 0 else "right", vertical="bottom", no_wrap=number == 0)
     return table
 
 
@@ -25,46 +36,49 @@ def token_table(runs: list[Run], prompt_tokens: int, num_layers: int) -> Table:
     traces = [run.trace for run in runs if run.trace is not None]
     stages = [stage_title(stage.layer) for stage in traces[0].stages] if traces else []
     table = new_table(
-        "Tokens in the sequence (text, video and audio)",
-        ["", "prompt", *stages, "video kept,\nmean of layers", "audio kept,\nmean of layers"],
+        "Tokens in the sequence",
+        ["", "prompt", *stages, "video\nmean", "audio\nmean"],
+        "mean: share of these tokens that a layer sees, averaged over all layers",
     )
     for run in runs:
-        if run.trace is None:
-            table.add_row(run.name, f"{prompt_tokens:,}", *[f"{prompt_tokens:,}"] * len(stages), "100.0%", "100.0%")
-            continue
-        kept = mean_retention(run.trace, num_layers)
-        table.add_row(
-            run.name,
-            f"{prompt_tokens:,}",
-            *[f"{stage.num_tokens:,}" for stage in run.trace.stages],
-            *[f"{kept[name]:.1%}" if name in kept else "-" for name in ("video", "audio")],
-        )
+        kept, left = {"video": 1.0, "audio": 1.0}, [prompt_tokens] * len(stages)
+        if run.trace is not None:
+            kept = mean_retention(run.trace, num_layers)
+            left = [stage.num_tokens for stage in run.trace.stages]
+        shares = [f"{kept[name]:.1%}" if name in kept else "-" for name in ("video", "audio")]
+        table.add_row(run.name, *[f"{count:,}" for count in (prompt_tokens, *left)], *shares)
     return table
 
 
 def cost_table(runs: list[Run], flops: dict[str, list[int]]) -> Table:
-    """FLOPs, KV bytes and measured time per run, each with its ratio to the first run.
+    """FLOPs, KV bytes and measured time per run, each with the ratio of the first run to it.
 
     Args:
         runs: Measured; the first one is the baseline.
-        flops: Column title -> FLOPs of every run.
+        flops: Where -> FLOPs of every run there.
     """
-    columns = [""]
-    for title in flops:
-        columns += [title, "fewer"]
-    columns += ["KV cache\nMiB", "smaller", "prefill\nms", "faster", "without\nencoders, ms", "faster"]
-    table = new_table("Cost of the prefill (times: median, measured here; FLOPs: computed)", columns)
+    columns: list[tuple[str, str, list[float]]] = []
+    for place, counts in flops.items():
+        unit, size = ("TFLOPs", 1e12) if counts[0] >= 1e12 else ("GFLOPs", 1e9)
+        columns.append((f"{unit}\n{place}", ",.0f" if counts[-1] >= 10 * size else ",.2f", [n / size for n in counts]))
+    columns += [
+        ("KV\nMiB", ",.1f", [run.kv_bytes / 2**20 for run in runs]),
+        ("prefill\ns", ".2f", [run.prefill for run in runs]),
+        ("decoder\ns", ".2f", [run.decoder for run in runs]),
+    ]
+    table = new_table(
+        "Cost of the prefill",
+        ["", *[heading for title, *_ in columns for heading in (title, "ratio")]],
+        "FLOPs: computed, one per multiply-add. KV cache and seconds: measured\n"
+        f"(median of {len(runs[0].prefill_seconds)}). "
+        "prefill: encoders, selection, layers, last logits.\n"
+        "decoder: the same without the encoders.",
+    )
     for number, run in enumerate(runs):
-        cells = [run.name]
-        for values in flops.values():
-            cells += [f"{values[number] / 1e12:.3g}", _times(values[0], values[number])]
-        for baseline, value, unit in (
-            (runs[0].kv_bytes, run.kv_bytes, 2**20),
-            (runs[0].prefill, run.prefill, 1e-3),
-            (runs[0].decoder, run.decoder, 1e-3),
-        ):
-            cells += [f"{value / unit:,.1f}" if unit > 1 else f"{value / unit:,.0f}", _times(baseline, value)]
-        table.add_row(*cells)
+        cells = []
+        for _, form, values in columns:
+            cells += [f"{values[number]:{form}}", f"{values[0] / values[number]:.1f}x"]
+        table.add_row(run.name, *cells)
     return table
 
 
@@ -94,7 +108,3 @@ def layer_flops(config: Any, runs: list[Run], lengths: PromptLengths) -> list[in
 def paper_flops(config: Any, runs: list[Run], lengths: PromptLengths) -> list[int]:
     """FLOPs as the paper counts them: decoder layers and logits of every token that is left."""
     return [prefill_cost(config, run.schedule or Schedule(), lengths).flops for run in runs]
-
-
-def _times(baseline: float, value: float) -> str:
-    return f"{baseline / value:.1f}x" if value else "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -103,31 +104,32 @@ class _Window:
         if not self.kept:
             return [((), 0.0)]
         seen: set[frozenset[int]] = set()
-        stack: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+        start = self.distance.topk(2, dim=0, largest=False).values[1]
+        stack: list[tuple[tuple[int, ...], float, Tensor]] = [((), 0.0, start)]
         while stack and len(seen) < _MAX_STATES:
-            picked, worst = stack.pop()
+            picked, worst, nearest = stack.pop()
+            if picked:
+                nearest = torch.minimum(nearest, self.distance[picked[-1]]) if picked[1:] else self.distance[picked[0]]
             if len(picked) == len(self.kept):
                 return [(picked, worst)]
             if frozenset(picked) not in seen:
                 seen.add(frozenset(picked))
-                stack.extend(self._extensions(picked, worst))
+                stack.extend((order, max(worst, gap), nearest) for order, gap in self._extensions(picked, nearest))
         return []
 
-    def _extensions(self, picked: tuple[int, ...], worst: float) -> list[tuple[tuple[int, ...], float]]:
-        """Admissible next picks, the best one last so that it is tried first."""
-        if picked:
-            score = self.weights * self.distance[list(picked)].min(dim=0).values
-            score[list(picked)] = -torch.inf
-        else:
-            score = self.weights * self.distance.topk(2, dim=0, largest=False).values[1]
-        best = float(score.max())
-        rest = sorted(set(self.kept) - set(picked), key=lambda j: (float(score[j]), -j))
+    def _extensions(self, picked: tuple[int, ...], nearest: Tensor) -> list[tuple[tuple[int, ...], float]]:
+        """Admissible next picks with their gaps, the best one last so that it is tried first."""
+        score = (self.weights * nearest).tolist()
+        for j in picked:
+            score[j] = -math.inf
+        best = max(score)
+        rest = sorted(set(self.kept) - set(picked), key=lambda j: (score[j], -j))
         floor = best - self.near_tie * abs(best) - self.slack
-        admissible = [j for j in rest if float(score[j]) >= floor]
+        admissible = [j for j in rest if score[j] >= floor]
         if not admissible:
             self.obstacle = (
-                f"pick {len(picked) + 1}: token {int(score.argmax())} scores {best:.6g}, "
-                f"the best of the kept rest, token {rest[-1]}, only {float(score[rest[-1]]):.6g}"
+                f"pick {len(picked) + 1}: token {score.index(best)} scores {best:.6g}, "
+                f"the best of the kept rest, token {rest[-1]}, only {score[rest[-1]]:.6g}"
             )
         scale = max(abs(best), 1e-300)
-        return [((*picked, j), max(worst, (best - float(score[j])) / scale)) for j in admissible]
+        return [((*picked, j), (best - score[j]) / scale) for j in admissible]

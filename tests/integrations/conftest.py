@@ -1,4 +1,4 @@
-"""Fixtures shared by the adapter's tests. Models are rebuilt for every test, except those that nothing may ever attach to."""
+"""Fixtures of the adapter's tests. Models are rebuilt for every test, except those that nothing may ever attach to."""
 
 from __future__ import annotations
 
@@ -43,3 +43,9 @@ def golden_pristine(golden_dir: Path) -> nn.Module:
 def clip(thinker: nn.Module) -> dict[str, Any]:
     """A video of 5 grids with 4.3 s of interleaved sound between two pieces of text."""
     return build_prompt(thinker.config, Text(9), Video((5, 4, 6), 1.0, mel_frames=430), Text(7))
+
+
+@pytest.fixture
+def silent_clip(thinker: nn.Module) -> dict[str, Any]:
+    """A video without sound: with sound in the prompt the library itself refuses more."""
+    return build_prompt(thinker.config, Text(9), Video((5, 4, 6)), Text(7))

@@ -1,11 +1,12 @@
 """Recomputes a pruned generation at full length: every token, every layer, no cache, no gather, no adapter.
 
-A dropped token is not removed here. It keeps running through all layers, and a mask per layer forbids everybody else to look at it,
-which is what dropping means. The decoder is written out from the weights in float64, so that the only rounding left in a comparison
-is the one of the model under test.
+A dropped token is not removed here. It keeps running through all layers, and a mask per layer forbids everybody else to
+look at it, which is what dropping means. The decoder is written out from the weights in float64, so that the only
+rounding left in a comparison is the one of the model under test.
 
 Who may look at prompt token j, which was dropped after layer d (survivors: d = infinity), at layer l counted from 1:
-prompt tokens if l <= d; tokens that came after the prompt if l <= d ("per-layer") or only if j is a survivor ("uniform").
+prompt tokens if l <= d; tokens that came after the prompt if l <= d ("per-layer") or only if j is a survivor
+("uniform").
 """
 
 from __future__ import annotations
@@ -121,26 +122,30 @@ def decoder_layer(layer: nn.Module, config: Any, x: Tensor, cos: Tensor, sin: Te
     return x + _linear(layer.mlp.down_proj, gated)
 
 
-@torch.no_grad()
-def oracle_logits(
+def differentiable_logits(
     thinker: nn.Module,
     inputs: dict[str, Any],
     kept: KeptSets,
     kv_policy: str,
     later_ids: Sequence[int] = (),
     later_positions: Sequence[int] = (),
+    positions: Tensor | None = None,
 ) -> Tensor:
     """Logits `[S + G, vocab]` of the prompt and of everything that followed it, generated or typed in a later turn.
 
-    Rows of dropped tokens mean nothing. `later_positions` holds one rotary position per later token, because the
-    model family has two conventions for them (see `prompts.Prompt`).
+    Rows of dropped tokens mean nothing. `later_positions` holds one rotary position per later token, because the model
+    family has two conventions for them; `positions` `[3, S]` replaces those of the prompt.
     """
     text, config = thinker.model.language_model, thinker.config.text_config
     x = merged_embeddings(thinker, inputs, later_ids).double()
     later = torch.tensor(list(later_positions), dtype=torch.long).expand(3, -1)
-    cos, sin = rotary(config, torch.cat([prompt_positions(thinker, inputs), later], dim=1))
+    positions = prompt_positions(thinker, inputs) if positions is None else positions
+    cos, sin = rotary(config, torch.cat([positions, later], dim=1))
     last = last_layer_seen(kept, inputs["input_ids"].shape[1], config.num_hidden_layers)
     for number, layer in enumerate(text.layers, start=1):
         allowed = visibility(number, last, len(later_ids), config.num_hidden_layers, kv_policy)
         x = decoder_layer(layer, config, x, cos, sin, allowed)
     return _linear(thinker.lm_head, _norm(text.norm, x, config.rms_norm_eps)).float()
+
+
+oracle_logits = torch.no_grad()(differentiable_logits)

@@ -63,6 +63,13 @@ class Answer:
     cache: Any
 
 
+def assert_same(one: Answer, other: Answer) -> None:
+    """Equal to the last bit, with caches of equal lengths."""
+    assert one.ids == other.ids
+    assert torch.equal(one.logits, other.logits)
+    assert physical_lengths(one.cache) == physical_lengths(other.cache)
+
+
 def generate(thinker: nn.Module, inputs: dict[str, Any], count: int = 8, **options: Any) -> Answer:
     """`generate`, greedy unless told otherwise."""
     options = {"do_sample": False, "max_new_tokens": count} | options
@@ -72,7 +79,7 @@ def generate(thinker: nn.Module, inputs: dict[str, Any], count: int = 8, **optio
 
 @torch.no_grad()
 def decode(thinker: nn.Module, first: Tensor, cache: Any, count: int) -> Answer:
-    """Greedy decoding by hand: `first` are the ids `[n]` to feed, then one token at a time; nothing but ids and the cache is passed."""
+    """Greedy decoding with nothing but ids and the cache: first the ids `[n]` of `first`, then one token at a time."""
     fed, ids, logits = first[None], [], []
     for _ in range(count):
         row = thinker(input_ids=fed, past_key_values=cache).logits[0, -1]

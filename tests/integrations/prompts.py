@@ -132,7 +132,7 @@ def columns_without(config: Any, inputs: dict[str, Any], *kinds: str) -> Tensor:
 
 
 def runs_of(config: Any, inputs: dict[str, Any]) -> Tensor:
-    """Stage II window of every column: the n-th run of video tokens and the n-th run of audio tokens share id n; -1 elsewhere."""
+    """Stage II window of every column: the n-th runs of video and of audio tokens share id n; -1 elsewhere."""
     kinds = {config.video_token_id: VIDEO, config.audio_token_id: AUDIO}
     seen = {VIDEO: 0, AUDIO: 0}
     windows: list[int] = []

@@ -1,4 +1,4 @@
-"""Saliency and Stage I once more, from the attention weights an eager tower really computed, in plain loops and float64."""
+"""Saliency and Stage I once more, from the attention weights an eager tower computed, in plain loops and float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache after a pruned prefill: it counts every token of the prompt, stores only the survivors, and outlives the context."""
+"""The cache after a pruned prefill: it counts the whole prompt, stores only survivors, and outlives the context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole path against the authors' implementation: what is kept, what is scored, what comes out, what stays cached."""
+"""The whole path against the authors' implementation: what is kept, scored, answered and cached."""
 
 from __future__ import annotations
 

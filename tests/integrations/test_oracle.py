@@ -1,4 +1,4 @@
-"""What a pruned model answers equals what the full-length oracle computes from the same kept sets."""
+"""Generation, a decoding loop and later turns equal what the full-length oracle computes from the same kept sets."""
 
 from __future__ import annotations
 
@@ -6,67 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from seats_ops import ModalityDropper, Schedule
 from seats_ops.integrations import attach
 from tests.integrations import probes
-from tests.integrations.oracle import KeptSets, oracle_logits, prompt_positions
-from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_of, columns_without
+from tests.integrations.agreement import TOLERANCE, assert_agrees, next_in_forward, next_in_generate
+from tests.integrations.oracle import oracle_logits
 from tests.integrations.schedules import SCHEDULES
 
-TOLERANCE = 2e-5  # logits reach about 5
-
-PROMPTS: dict[str, list[Part]] = {
-    "video": [Text(5), Video((6, 4, 6)), Text(4)],
-    "audio": [Text(5), Audio(431), Text(4)],
-    "video_then_audio": [Text(5), Video((5, 4, 8)), Text(2), Audio(333), Text(4)],
-    "two_of_each": [
-        Text(5),
-        Video((4, 4, 6)),
-        Text(3),
-        Video((3, 6, 8), 0.5),
-        Audio(333),
-        Text(1),
-        Audio(410),
-        Text(4),
-    ],
-    "image_and_clip": [Text(3), Image((1, 4, 6)), Text(2), Video((4, 4, 6), 1.0, mel_frames=410), Text(5)],
-    "sound_ends_early": [Text(9), Video((4, 4, 6), 1.0, mel_frames=230), Text(3)],
-}
+QUESTION = [21, 150, 33, 7, 250]
 
 
-def assert_agrees(
-    pristine: nn.Module,
-    inputs: dict[str, Any],
-    kept: KeptSets,
-    kv_policy: str,
-    answers: list[probes.Answer],
-    fed: list[int],
-    positions: list[int],
-) -> None:
-    """One or two turns: the model was `fed` these tokens after the prompt, and each answer ends where the next turn begins."""
-    logits = oracle_logits(pristine, inputs, kept, kv_policy, fed, positions)
-    starts = (inputs["input_ids"].shape[1] - 1, len(logits) - len(answers[-1].ids))
-    for turn, (start, answer) in enumerate(zip(starts, answers, strict=False), start=1):
-        expected = logits[start : start + len(answer.ids)]
-        assert (answer.logits - expected).abs().max() < TOLERANCE, f"turn {turn}"
-        assert answer.ids == expected.argmax(-1).tolist(), f"turn {turn}"
+@pytest.fixture(params=SCHEDULES)
+def schedule(request: pytest.FixtureRequest, thinker: nn.Module) -> Any:
+    return SCHEDULES[request.param](thinker.config)
 
 
-def next_in_generate(model: nn.Module, inputs: dict[str, Any]) -> int:
-    """`generate` continues from the last column's position."""
-    return int(prompt_positions(model, inputs)[0, -1]) + 1
-
-
-def next_in_forward(model: nn.Module, inputs: dict[str, Any]) -> int:
-    """A forward with a cache continues from the largest position; the two differ where sound ends before its picture."""
-    return int(prompt_positions(model, inputs).max()) + 1
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_generate(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str) -> None:
-    with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
+def test_generate(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, schedule: Any) -> None:
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
         answer = probes.generate(thinker, clip)
     kept = probes.kept_sets(trace)
     assert len(kept[-1][1]) < clip["input_ids"].shape[1]
@@ -74,135 +31,65 @@ def test_generate(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any],
     assert_agrees(pristine, clip, kept, kv_policy, [answer], answer.ids[:-1], list(range(start, start + 7)))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
 def test_decoding_loop(
-    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str
+    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, schedule: Any
 ) -> None:
-    with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
         answer = probes.loop(thinker, clip)
-    start = next_in_forward(thinker, clip)
     kept = probes.kept_sets(trace)
+    start = next_in_forward(thinker, clip)
     assert_agrees(pristine, clip, kept, kv_policy, [answer], answer.ids[:-1], list(range(start, start + 7)))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
 def test_second_turn_by_hand(
-    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str
+    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, schedule: Any
 ) -> None:
-    question = [21, 150, 33, 7, 250]
-    with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
         first = probes.loop(thinker, clip, 3)
         kept = probes.kept_sets(trace)
-        second = probes.decode(thinker, torch.tensor([first.ids[-1], *question]), first.cache, 4)
-    fed = [*first.ids, *question, *second.ids[:-1]]
+        second = probes.decode(thinker, torch.tensor([first.ids[-1], *QUESTION]), first.cache, 4)
+    fed = [*first.ids, *QUESTION, *second.ids[:-1]]
     start = next_in_forward(thinker, clip)
-    positions = list(range(start, start + len(fed)))
-    assert_agrees(pristine, clip, kept, kv_policy, [first, second], fed, positions)
+    assert_agrees(pristine, clip, kept, kv_policy, [first, second], fed, list(range(start, start + len(fed))))
     assert first.cache.get_seq_length() == clip["input_ids"].shape[1] + len(fed)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("passed", ["whole_conversation", "new_tokens"])
 def test_second_turn_by_generate(
-    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str
+    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, schedule: Any, passed: str
 ) -> None:
-    question = [21, 150, 33, 7, 250]
-    with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
+    """The ids of the whole conversation hold the media of the first turn, which are in the cache already."""
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
         first = probes.generate(thinker, clip, 3)
         kept = probes.kept_sets(trace)
-        conversation = torch.cat([clip["input_ids"], torch.tensor([first.ids + question])], dim=1)
+        conversation = torch.cat([clip["input_ids"], torch.tensor([first.ids + QUESTION])], dim=1)
         turn = {"input_ids": conversation, "attention_mask": torch.ones_like(conversation)}
+        if passed == "new_tokens":
+            turn["input_ids"] = conversation[:, first.cache.get_seq_length() :]
         second = probes.generate(thinker, turn, 4, past_key_values=first.cache)
-    fed = [*first.ids, *question, *second.ids[:-1]]
+    fed = [*first.ids, *QUESTION, *second.ids[:-1]]
     start, after = next_in_generate(thinker, clip), next_in_forward(thinker, clip)
     positions = [start, start + 1, *range(after + 2, after + len(fed))]
     assert_agrees(pristine, clip, kept, kv_policy, [first, second], fed, positions)
 
 
-@pytest.mark.parametrize("name", PROMPTS)
-def test_every_kind_of_prompt(thinker: nn.Module, pristine: nn.Module, kv_policy: str, name: str) -> None:
-    inputs = build_prompt(thinker.config, *PROMPTS[name], seed=3)
-    with attach(thinker, SCHEDULES["preset"](thinker.config), kv_policy=kv_policy) as trace:
-        answer = probes.generate(thinker, inputs)
-        loop = probes.loop(thinker, inputs)
-    kept = probes.kept_sets(trace)
-    for convention, got in ((next_in_generate, answer), (next_in_forward, loop)):
-        start = convention(thinker, inputs)
-        assert_agrees(pristine, inputs, kept, kv_policy, [got], got.ids[:-1], list(range(start, start + 7)))
-    unpruned = columns_without(thinker.config, inputs, "audio", "video").tolist()
-    assert all(set(unpruned) <= set(columns.tolist()) for _, columns in kept)
-    assert kept[-1][1].tolist() == unpruned
-
-
-def test_the_two_position_conventions_differ_somewhere(pristine: nn.Module) -> None:
-    inputs = build_prompt(pristine.config, *PROMPTS["sound_ends_early"])
-    assert next_in_generate(pristine, inputs) < next_in_forward(pristine, inputs)
-
-
-@pytest.mark.parametrize("name", ["preset", "pruners_only", "one_modality_before_the_llm"])
-def test_logits_of_all_survivors(
-    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, name: str
+@torch.no_grad()
+def test_loop_that_passes_masks_and_positions(
+    thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str, schedule: Any
 ) -> None:
-    with torch.no_grad(), attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
-        logits = thinker(**clip).logits[0]
-    kept = probes.kept_sets(trace)
-    expected = oracle_logits(pristine, clip, kept, kv_policy)[kept[-1][1]]
-    assert logits.shape == expected.shape
-    assert (logits - expected).abs().max() < TOLERANCE
-
-
-def test_sampling(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any], kv_policy: str) -> None:
-    torch.manual_seed(5)
-    with attach(thinker, SCHEDULES["preset"](thinker.config), kv_policy=kv_policy) as trace:
-        answer = probes.generate(thinker, clip, 8, do_sample=True, temperature=3.0)
-    start = next_in_generate(thinker, clip)
-    fed, positions = answer.ids[:-1], range(start, start + 7)
-    expected = oracle_logits(pristine, clip, probes.kept_sets(trace), kv_policy, fed, positions)[-8:]
-    assert answer.ids != expected.argmax(-1).tolist()
-    assert (answer.logits - expected).abs().max() < TOLERANCE
-
-
-def test_without_an_attention_mask(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any]) -> None:
-    positions = prompt_positions(thinker, clip)[:, None]
-    bare = {name: value for name, value in clip.items() if name != "attention_mask"} | {"position_ids": positions}
-    with torch.no_grad(), attach(thinker, SCHEDULES["preset"](thinker.config)) as trace:
-        logits = thinker(**bare).logits[0, -1]
-    expected = oracle_logits(pristine, clip, probes.kept_sets(trace), "uniform")[-1]
-    assert (logits - expected).abs().max() < TOLERANCE
-
-
-def test_per_layer_policy_without_a_cache(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any]) -> None:
-    """No stage here looks at the last token, so recomputing the prompt for every token must keep the same columns."""
-    schedule = SCHEDULES["unweighted_selector_late_drop"](thinker.config)
-    with attach(thinker, schedule, kv_policy="per-layer") as trace:
-        answer = probes.generate(thinker, clip, 4)
-        kept = probes.kept_sets(trace)
-        again = probes.generate(thinker, clip, 4, use_cache=False)
-    start = next_in_generate(thinker, clip)
-    assert_agrees(pristine, clip, kept, "per-layer", [answer], answer.ids[:-1], list(range(start, start + 3)))
-    assert again.ids == answer.ids
-    assert (again.logits - answer.logits).abs().max() < TOLERANCE
-
-
-@pytest.mark.parametrize("kinds", [("audio",), ("video",), ("audio", "video"), ("image",)])
-def test_dropper_keeps_exactly_the_rest(thinker: nn.Module, kinds: tuple[str, ...]) -> None:
-    inputs = build_prompt(thinker.config, *PROMPTS["image_and_clip"])
-    with attach(thinker, Schedule(after_layer={2: ModalityDropper(kinds)})) as trace:
-        probes.generate(thinker, inputs, 1)
-    (stage,) = trace.stages
-    assert stage.kept_indices[0].tolist() == columns_without(thinker.config, inputs, *kinds).tolist()
-    assert len(columns_of(thinker.config, inputs, *kinds)) > 0
-
-
-def test_text_positions_have_no_gaps(thinker: nn.Module, clip: dict[str, Any]) -> None:
-    """Gaps in the text positions would look like packed sequences to flash attention."""
-    seen: list[torch.Tensor] = []
-    layers = thinker.model.language_model.layers
-    schedule = SCHEDULES["preset"](thinker.config)
-    with attach(thinker, schedule):
-        for layer in layers:
-            layer.self_attn.register_forward_pre_hook(
-                lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
-            )
-        probes.generate(thinker, clip, 1)
-    assert len(seen) == len(layers)
-    assert all(bool((ids.diff() == 1).all()) for ids in seen)
+    """The mask is as long as the conversation, longer than what any layer holds."""
+    start, length, rows = next_in_generate(thinker, clip), clip["input_ids"].shape[1], []
+    fed = [[11], [12], [13, 14, 15], [16]]
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
+        cache = thinker(**clip, use_cache=True).past_key_values
+        for tokens in fed:
+            done = cache.get_seq_length() - length
+            mask = torch.ones(1, length + done + len(tokens), dtype=torch.long)
+            positions = torch.arange(start + done, start + done + len(tokens)).expand(3, 1, -1)
+            ids = torch.tensor([tokens])
+            output = thinker(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+            rows.append(output.logits[0])
+    flat = [token for tokens in fed for token in tokens]
+    later = range(start, start + len(flat))
+    expected: Tensor = oracle_logits(pristine, clip, probes.kept_sets(trace), kv_policy, flat, later)[length:]
+    assert (torch.cat(rows) - expected).abs().max() < TOLERANCE

@@ -1,4 +1,4 @@
-"""The layout the stages receive: modalities, blocks of Stage I, windows of Stage II, carried along from the original prompt."""
+"""The layout the stages receive: modalities, and Stage II windows that are carried along from the original prompt."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ PROMPTS: dict[str, list[Part]] = {
     "image_and_clip": [Text(3), Image((1, 4, 6)), Text(2), Video((4, 4, 6), 1.0, mel_frames=410), Text(5)],
 }
 SCHEDULE = Schedule(before_llm=DiversitySelector(0.5), after_layer={2: StagePruner(0.6), 4: StagePruner(0.5)})
+
+
+@pytest.fixture
+def attention() -> str:
+    return "sdpa"
 
 
 @pytest.mark.parametrize("name", PROMPTS)

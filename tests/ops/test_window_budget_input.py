@@ -52,6 +52,27 @@ def test_windows_of_one_token() -> None:
     assert budgets.tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
+def test_an_empty_window_leaves_the_softmax_alone() -> None:
+    """Its mean counts as nothing, not as 0: with scores far below 0 it would take the whole softmax."""
+    modality, window = 1 + torch.arange(40) % 2, torch.arange(40) // 10
+    scores = -20 - torch.rand(40, generator=torch.Generator().manual_seed(2))
+    totals = torch.tensor([[9, 11]])
+    without = F.window_budget(scores, modality, window, totals, num_windows=4, temperature=0.1)
+    between = F.window_budget(scores, modality, window + (window > 1), totals, num_windows=5, temperature=0.1)
+    assert between[2].tolist() == [0, 0]
+    assert torch.equal(between[[0, 1, 3, 4]], without)
+
+
+def test_one_window_takes_its_totals_as_they_are() -> None:
+    """A prompt with one window is a plain top-k per modality, also where a total is 0 although there are tokens."""
+    modality, window = torch.tensor([1, 1, 1, 2, 2, 2]), torch.tensor([1] * 6)
+    for totals in ([0, 2], [3, 0], [1, 1], [2, 3], [0, 0]):
+        budgets = F.window_budget(
+            torch.linspace(0, 1, 6), modality, window, torch.tensor([totals]), num_windows=3, temperature=0.1
+        )
+        assert budgets.tolist() == [[0, 0], totals, [0, 0]]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), 3e38])
 def test_non_finite_scores_are_deterministic_and_bounded(bad: float) -> None:
     random = torch.Generator().manual_seed(0)

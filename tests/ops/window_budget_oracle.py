@@ -11,28 +11,30 @@ from torch import Tensor
 from seats_ops import Modality
 
 MODALITIES = (Modality.VIDEO, Modality.AUDIO)
-
-
 NEVER = float("inf")
 
 
 @dataclass
 class Prompt:
-    """One row: the score lists of video and audio of every window, window ids counted from 0."""
+    """One row: its tokens in their order as (score, 0 for video or 1 for audio, window), window ids counted from 0."""
 
-    scores: list[tuple[list[float], list[float]]]
+    tokens: list[tuple[float, int, int]]
+    num_windows: int
     totals: tuple[int, int]
 
+    def scores(self, window: int, m: int) -> list[float]:
+        return [score for score, kind, w in self.tokens if (kind, w) == (m, window)]
+
     def sizes(self) -> list[tuple[int, int]]:
-        return [(len(video), len(audio)) for video, audio in self.scores]
+        return [(len(self.scores(w, 0)), len(self.scores(w, 1))) for w in range(self.num_windows)]
 
 
 def global_top_counts(prompt: Prompt) -> list[list[int]]:
     """Per window and modality, how many of the modality's best `total` tokens of the prompt lie in it."""
-    counts = [[0, 0] for _ in prompt.scores]
+    counts = [[0, 0] for _ in range(prompt.num_windows)]
     for m in range(2):
-        tokens = [(score, w) for w, window in enumerate(prompt.scores) for score in window[m]]
-        for _, w in sorted(tokens, key=lambda token: -token[0])[: prompt.totals[m]]:
+        mine = [token for token in prompt.tokens if token[1] == m]
+        for _, _, w in sorted(mine, key=lambda token: -token[0])[: prompt.totals[m]]:
             counts[w][m] += 1
     return counts
 
@@ -59,7 +61,7 @@ def literal_budgets(prompt: Prompt, temperature: float, dtype: type = np.float64
 
     video_total, audio_total = prompt.totals
     total = video_total + audio_total
-    means = [[float(np.mean(prompt.scores[w][m])) if sizes[w][m] else 0.0 for w in live] for m in range(2)]
+    means = [[float(np.mean(prompt.scores(w, m))) if sizes[w][m] else 0.0 for w in live] for m in range(2)]
     weight_v, weight_a = (softmax(mean, temperature, dtype) for mean in means)
     size = [sum(sizes[w]) for w in live]
     budget = [
@@ -91,40 +93,48 @@ def literal_budgets(prompt: Prompt, temperature: float, dtype: type = np.float64
     return split, tie_distance
 
 
-def pack(prompts: list[Prompt], *, seed: int, shuffled: bool) -> dict[str, Tensor]:
+def pack(prompts: list[Prompt], *, seed: int) -> dict[str, Tensor]:
     """The prompts on one token axis, a few text tokens among them."""
     random = np.random.default_rng(seed)
-    rows: list[list[tuple[float, int, int]]] = []
+    scores, modality, window = [], [], []
     offsets = [0]
     for prompt in prompts:
-        tokens = [(float(random.random()), int(Modality.TEXT), -1) for _ in range(int(random.integers(0, 4)))]
-        for w, window in enumerate(prompt.scores):
-            for m, modality in enumerate(MODALITIES):
-                tokens += [(score, int(modality), offsets[-1] + w) for score in window[m]]
-        rows.append([tokens[i] for i in random.permutation(len(tokens))] if shuffled else tokens)
-        offsets.append(offsets[-1] + len(prompt.scores))
-    flat = [token for row in rows for token in row]
+        for score, m, w in prompt.tokens:
+            if random.random() < 0.1:
+                scores.append(float(random.random()))
+                modality.append(int(Modality.TEXT))
+                window.append(-1)
+            scores.append(score)
+            modality.append(int(MODALITIES[m]))
+            window.append(offsets[-1] + w)
+        offsets.append(offsets[-1] + prompt.num_windows)
     return {
-        "scores": torch.tensor([t[0] for t in flat], dtype=torch.float32),
-        "modality": torch.tensor([t[1] for t in flat], dtype=torch.int64),
-        "window": torch.tensor([t[2] for t in flat], dtype=torch.int64),
+        "scores": torch.tensor(scores, dtype=torch.float32),
+        "modality": torch.tensor(modality, dtype=torch.int64),
+        "window": torch.tensor(window, dtype=torch.int64),
         "totals": torch.tensor([prompt.totals for prompt in prompts], dtype=torch.int64).reshape(-1, 2),
         "window_offsets": torch.tensor(offsets),
     }
 
 
-def random_prompt(sizes: list[tuple[int, int]], ratio: float, style: str, random: np.random.Generator) -> Prompt:
-    """Scores that float32 holds exactly, so that a tie between tokens is one for both sides."""
+def random_prompt(
+    sizes: list[tuple[int, int]], ratio: float, style: str, random: np.random.Generator, *, shuffled: bool = False
+) -> Prompt:
+    """Windows of these (video, audio) sizes; float32 holds the scores exactly, so that ties are ties for both sides."""
 
     def scores(count: int, level: float) -> list[float]:
         if style == "equal":
             return [0.25] * count
         if style == "steps":
             return (random.integers(0, 4, count) / 8).tolist()
-        scale = {"realistic": 1e-3, "peaked": 1.0, "extreme": 30.0}[style]
+        scale = {"realistic": 1e-3, "peaked": 1.0, "extreme": 30.0, "negative": -30.0}[style]
         return np.float32(scale * (level + 0.3 * random.random(count))).tolist()
 
-    windows = [(scores(v, random.random()), scores(a, random.random())) for v, a in sizes]
+    tokens = [
+        (score, m, w) for w, size in enumerate(sizes) for m in range(2) for score in scores(size[m], random.random())
+    ]
+    if shuffled:
+        tokens = [tokens[i] for i in random.permutation(len(tokens))]
     counts = [sum(size[m] for size in sizes) for m in range(2)]
     totals = [max(1, round(ratio * n)) if n else 0 for n in counts]
-    return Prompt(windows, (totals[0], totals[1]))
+    return Prompt(tokens, len(sizes), (totals[0], totals[1]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.attention_received import op
 from seats_ops.validation import (
     check_cu_seqlens,
     check_max_seqlen,
@@ -22,6 +24,7 @@ def attention_received(
     cu_seqlens: Tensor,
     *,
     scale: float | None = None,
+    logsumexp: Tensor | None = None,
     max_seqlen: int | None = None,
     backend: str = "auto",
     validate: bool = False,
@@ -37,6 +40,8 @@ def attention_received(
         key: [T, H, D] of the same dtype.
         cu_seqlens: integer [N+1], segments on the packed axis; empty segments are legal.
         scale: default D ** -0.5.
+        logsumexp: float32 [H, T], log of the softmax denominator of every row, as attention kernels return it; computed
+            here if not given. It must belong to the same segments.
         max_seqlen: upper bound of the segment lengths. Given as an int, nothing is read from the device.
         backend: "auto", "triton" or "reference".
         validate: check the values of a `cu_seqlens` on a device too (one read); on the CPU they always are.
@@ -55,12 +60,13 @@ def attention_received(
         raise ValueError(f"key: expected shape {list(query.shape)} as query has, got {describe(key)}")
     if query.shape[1] == 0 or query.shape[2] == 0:
         raise ValueError(f"query: expected at least one head and one channel, got {describe(query)}")
-    check_same_device("query", query, key=key, cu_seqlens=cu_seqlens)
+    check_same_device("query", query, key=key, cu_seqlens=cu_seqlens, logsumexp=logsumexp)
+    if logsumexp is not None and (logsumexp.dtype != torch.float32 or logsumexp.shape != query.shape[1::-1]):
+        expected = f"float32 [{query.shape[1]}, {query.shape[0]}]"
+        raise ValueError(f"logsumexp: expected {expected}, got {describe(logsumexp)}")
     check_cu_seqlens("cu_seqlens", cu_seqlens, query.shape[0], validate)
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
-    return implementation("attention_received", backend, query).attention_received(
-        query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
-    )
+    return op.attention_received(query, key, cu_seqlens, logsumexp, scale, max_seqlen, check_backend(backend))

@@ -16,21 +16,24 @@ from seats_ops.ops.segments import padded_groups, scatter_padded
 TILE = 2**18
 
 
-def attention_received(query: Tensor, key: Tensor, cu_seqlens: Tensor, *, scale: float, max_seqlen: int) -> Tensor:
+def attention_received(
+    query: Tensor, key: Tensor, cu_seqlens: Tensor, logsumexp: Tensor | None, scale: float, max_seqlen: int
+) -> Tensor:
     """See `api.attention_received`."""
     received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
     for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
         q = rearrange(query[group.index], "g n h d -> h g n d").float() * scale
         k = rearrange(key[group.index], "g n h d -> h g d n").float()
         block = torch.zeros_like(group.index, dtype=torch.float32)
-        for q_head, k_head in zip(q, k, strict=True):
-            block += _columns(q_head, k_head, group.valid)
+        for head in range(q.shape[0]):
+            norm = None if logsumexp is None else logsumexp[head][group.index]
+            block += _columns(q[head], k[head], group.valid, norm)
         received = scatter_padded(received, group, block / q.shape[0])
     return received
 
 
-def _columns(query: Tensor, key: Tensor, valid: Tensor | None) -> Tensor:
-    """One head: [g, n, d] scaled queries, [g, d, n] keys -> [g, n] column sums of the softmax."""
+def _columns(query: Tensor, key: Tensor, valid: Tensor | None, norm: Tensor | None) -> Tensor:
+    """One head: [g, n, d] scaled queries, [g, d, n] keys, [g, n] log-sum-exp -> [g, n] column sums of the softmax."""
     width = query.shape[1]
     rows_per_tile = max(1, TILE // (query.shape[0] * width))
     columns = torch.zeros(query.shape[:2], dtype=torch.float32, device=query.device)
@@ -39,7 +42,7 @@ def _columns(query: Tensor, key: Tensor, valid: Tensor | None) -> Tensor:
         logits = query[:, rows] @ key
         if valid is not None:
             logits = logits.masked_fill(~valid[:, None, :], -torch.inf)
-        attention = logits.softmax(-1)
+        attention = logits.softmax(-1) if norm is None else (logits - norm[:, rows, None]).exp()
         if valid is not None:
             attention = torch.where(valid[:, rows, None], attention, 0.0)
         columns += attention.sum(1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.compact.op import gather, kept_index
 from seats_ops.validation import check_same_device, check_tensor, describe, reads_are_free
 
 
@@ -53,4 +54,7 @@ def compact(
         if not -tensor.ndim <= dim < tensor.ndim or tensor.shape[dim] != mask.shape[0]:
             raise ValueError(f"tensors[{i}]: expected size {mask.shape[0]} along dim {dim}, got {describe(tensor)}")
     check_same_device("keep_mask", mask, **{f"tensors[{i}]": t for i, t in enumerate(tensors)})
-    return implementation("compact", backend, mask).compact(mask, tensors, dim=dim, num_kept=num_kept)
+    check_backend(backend)
+    if not tensors:
+        return ()
+    return tuple(gather(kept_index(mask, num_kept, backend), tensors, dim, backend))

@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 
-def kept_index(keep_mask: Tensor, num_kept: int | None = None) -> Tensor:
+def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
     """int64 [K]: positions of the True entries, ascending; reads the device only when `num_kept` is not given."""
     if num_kept is None:
         return keep_mask.nonzero().squeeze(1)
     return torch.nonzero_static(keep_mask, size=num_kept).squeeze(1)
 
 
-def compact(keep_mask: Tensor, tensors: Sequence[Tensor], *, dim: int, num_kept: int | None) -> tuple[Tensor, ...]:
-    """See `api.compact`."""
-    if not tensors:
-        return ()
-    index = kept_index(keep_mask, num_kept)
-    return tuple(tensor.index_select(dim, index) for tensor in tensors)
+def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
+    """Rows `index` of every tensor along `dim`."""
+    return [tensor.index_select(dim, index) for tensor in tensors]

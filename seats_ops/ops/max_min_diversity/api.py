@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.max_min_diversity import op
 from seats_ops.validation import (
     check_cu_seqlens,
     check_integers,
@@ -13,6 +14,7 @@ from seats_ops.validation import (
     check_non_negative,
     check_same_device,
     check_values,
+    describe,
     longest_segment,
 )
 
@@ -32,8 +34,9 @@ def max_min_diversity(
     d(i, j) = 1 - cos(x_i, x_j) with norms + 1e-8. First the token with the largest w_j * (second-smallest entry of
     column j of d), then again and again the one with the largest w_j * min over picked s of d(s, j). Ties go to the
     lowest index; a picked token is no candidate any more. Exactly min(num_keep[w], length of w) tokens of window w are
-    kept, whatever the data: the distances of a token with NaN or infinite features count as 0, a NaN weight counts as
-    0 and an infinite one as the largest finite number. Accumulation in float32.
+    kept, whatever the data: a token whose norm is not finite in float32 (NaN, infinite or huge features) is a candidate
+    at distance 0 and, once picked, at distance 2 from all others; a NaN weight counts as 0 and an infinite one as the
+    largest finite number. Accumulation in float32.
 
     Args:
         features: [T, D], float32, bfloat16 or float16.
@@ -51,6 +54,8 @@ def max_min_diversity(
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`.
     """
     total = check_values("features", features, 2).shape[0]
+    if features.shape[1] == 0:
+        raise ValueError(f"features: expected at least one channel, got {describe(features)}")
     check_same_device("features", features, cu_seqlens=cu_seqlens, num_keep=num_keep, weights=weights)
     check_cu_seqlens("cu_seqlens", cu_seqlens, total, validate)
     check_length("num_keep", check_integers("num_keep", num_keep), cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
@@ -60,6 +65,4 @@ def max_min_diversity(
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    return implementation("max_min_diversity", backend, features).max_min_diversity(
-        features, cu_seqlens, num_keep, weights=weights, max_seqlen=max_seqlen
-    )
+    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, max_seqlen, check_backend(backend))

@@ -18,11 +18,12 @@ from seats_ops.validation import reads_are_free
 # Distances (and, apart from them, padded feature elements) held for one group of windows (float32: 64 MiB each).
 MATRIX_CELLS = 2**24
 EPS = 1e-8
+FARTHEST = 2.0
 LOWEST = torch.finfo(torch.float32).min
 
 
 def max_min_diversity(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, *, weights: Tensor | None, max_seqlen: int
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     keep_mask = torch.zeros(features.shape[0], dtype=torch.bool, device=features.device)
@@ -55,9 +56,9 @@ def _pick_groups(
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
     for group in padded_groups(cu_seqlens, max_seqlen, features.shape[1], MATRIX_CELLS):
         x = features[group.index].float()
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         # With the added eps a zero vector is at distance 1 from everything, itself included.
-        x = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + EPS)
-        x = torch.where(x.isfinite().all(-1, keepdim=True), x, torch.nan)
+        x = torch.where(norm.isfinite(), x / (norm + EPS), torch.nan)
         w = torch.ones(()) if weights is None else weights[group.index].float().nan_to_num()
         valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid
         wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
@@ -84,23 +85,29 @@ def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tenso
 
 
 class _Distances:
-    """1 - cos between the tokens of each window of a group; `x` [G, n, D] is normalised, NaN where not finite."""
+    """1 - cos between the tokens of each window of a group; `x` [G, n, D] is normalised, NaN where that cannot be.
+
+    A token without a direction is at distance 0 as a candidate and at distance FARTHEST from all others once picked.
+    """
 
     def __init__(self, x: Tensor, valid: Tensor) -> None:
         self.x = x
         self.valid = valid
+        self.odd = x[..., 0].isnan()
         self.windows = torch.arange(x.shape[0], device=x.device)
         held = x.shape[0] * x.shape[1] ** 2 <= MATRIX_CELLS
         self.matrix = self._between(x) if held else None
 
     def _between(self, rows: Tensor) -> Tensor:
-        return (1.0 - rows @ self.x.mT).nan_to_num(nan=0.0)
+        return 1.0 - rows @ self.x.mT
 
     def row(self, token: Tensor) -> Tensor:
-        """[G] token of each window -> [G, n] distances to it."""
+        """[G] picked token of each window -> [G, n] distances of the candidates to it."""
         if self.matrix is not None:
-            return self.matrix[self.windows, token]
-        return self._between(self.x[self.windows, token][:, None]).squeeze(1)
+            distance = self.matrix[self.windows, token]
+        else:
+            distance = self._between(self.x[self.windows, token][:, None]).squeeze(1)
+        return torch.where(distance.isnan(), torch.where(self.odd, 0.0, FARTHEST), distance)
 
     def second_smallest(self) -> Tensor:
         """[G, n] second-smallest distance of every token, its own included (d is symmetric); 0 in windows of one."""
@@ -112,6 +119,7 @@ class _Distances:
         for start in range(0, width, rows_per_tile):
             rows = slice(start, start + rows_per_tile)
             d = self._between(self.x[:, rows]) if self.matrix is None else self.matrix[:, rows]
+            d = torch.where(d.isnan(), torch.where(self.odd[:, rows, None], 0.0, FARTHEST), d)
             d = torch.where(self.valid[:, None, :], d, torch.inf)
             tiles.append(d.topk(2, dim=-1, largest=False).values[..., 1])
         return torch.cat(tiles, 1).nan_to_num(posinf=0.0)

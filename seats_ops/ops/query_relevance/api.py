@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.query_relevance import op
 from seats_ops.ops.segments import offsets_of_one_row
 from seats_ops.validation import (
     check_cu_seqlens,
@@ -67,6 +68,4 @@ def query_relevance(
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
-    return implementation("query_relevance", backend, key).query_relevance(
-        query, key, cu_seqlens, scale=scale, max_seqlen=max_seqlen
-    )
+    return op.query_relevance(query, key, cu_seqlens, scale, max_seqlen, check_backend(backend))

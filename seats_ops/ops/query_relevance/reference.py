@@ -12,7 +12,7 @@ from seats_ops.ops.segments import padded_groups, scatter_padded
 CELLS = 2**24
 
 
-def query_relevance(query: Tensor, key: Tensor, cu_seqlens: Tensor, *, scale: float, max_seqlen: int) -> Tensor:
+def query_relevance(query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int) -> Tensor:
     """See `api.query_relevance`."""
     grouped = rearrange(query.float(), "b (hkv g) d -> b hkv g d", hkv=key.shape[1]) * scale
     if query.shape[0] == 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.segment_topk import op
 from seats_ops.validation import (
     check_integers,
     check_length,
@@ -45,4 +46,4 @@ def segment_topk(
         low, high = int(segment.min()), int(segment.max())
         if low < -1 or high >= budget.shape[0]:
             raise ValueError(f"segment: expected ids from -1 to {budget.shape[0] - 1}, got {low} to {high}")
-    return implementation("segment_topk", backend, scores).segment_topk(scores, segment, budget)
+    return op.segment_topk(scores, segment, budget, check_backend(backend))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import check_backend
+from seats_ops.ops.window_budget import op
 from seats_ops.validation import (
     check_cu_seqlens,
     check_integers,
@@ -94,6 +95,6 @@ def window_budget(
             raise ValueError(
                 f"window: expected ids from -1 to num_windows - 1 = {num_windows - 1}, got {low} to {high}"
             )
-    return implementation("window_budget", backend, scores).window_budget(
-        scores, modality, window, totals, num_windows, temperature, window_offsets
+    return op.window_budget(
+        scores, modality, window, totals, num_windows, temperature, window_offsets, check_backend(backend)
     )

@@ -1,0 +1,72 @@
+"""`seats-ops inspect`: what a saved trace says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from seats_ops import PruneTrace
+
+from .tables import new_table, stage_title
+
+
+def inspect(console: Console, path: Path, *, indices: bool = False) -> PruneTrace:
+    """Print stages, budgets per window and keys per layer of the trace in `path`.
+
+    Args:
+        console: To print to.
+        path: A file that `PruneTrace.save` wrote.
+        indices: Print the kept columns of every prompt as well.
+
+    Raises:
+        ValueError: the file is not a trace.
+    """
+    try:
+        trace = PruneTrace.load(path)
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"trace: {path} is not a file that PruneTrace.save wrote ({error!r})") from error
+    media = [name for name, count in trace.prompt_counts.items() if count]
+    table = new_table(f"{path.name}: {len(trace.prompt_lengths)} prompt(s)", ["stage", "acts", "tokens", *media])
+    table.add_row("prompt", "", f"{sum(trace.prompt_lengths):,}", *[f"{trace.prompt_counts[m]:,}" for m in media])
+    for stage in trace.stages:
+        counts = [_count(stage.counts.get(name, 0), trace.prompt_counts[name]) for name in media]
+        table.add_row(stage.name, stage_title(stage.layer).replace("\n", " "), f"{stage.num_tokens:,}", *counts)
+    console.print(table)
+
+    budgeted = [stage for stage in trace.stages if stage.budgets is not None]
+    if budgeted:
+        budgets = new_table(
+            "Budgets per window (video + audio tokens)",
+            ["window", *[stage_title(stage.layer) for stage in budgeted]],
+        )
+        windows = max(len(stage.budgets) for stage in budgeted if stage.budgets is not None)
+        for window in range(windows):
+            cells = []
+            for stage in budgeted:
+                pairs = [] if stage.budgets is None else stage.budgets.tolist()
+                cells.append(f"{pairs[window][0]} + {pairs[window][1]}" if window < len(pairs) else "-")
+            budgets.add_row(str(window), *cells)
+        console.print(budgets)
+    if trace.kv_lengths:
+        console.print(f"Keys per layer after the prefill: {_runs(trace.kv_lengths)}", soft_wrap=True)
+    if indices:
+        for stage in trace.stages:
+            for row, kept in enumerate(stage.kept_indices):
+                console.print(f"{stage.name} (layer {stage.layer}), prompt {row}: {kept.tolist()}", soft_wrap=True)
+    return trace
+
+
+def _count(left: int, before: int) -> str:
+    return f"{left:,} ({left / before:.1%})"
+
+
+def _runs(lengths: list[int]) -> str:
+    """`[67, 67, 67]` as `67 (layers 1-3)`."""
+    parts, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or lengths[end] != lengths[start]:
+            where = f"layers {start + 1}-{end}" if end - start > 1 else f"layer {end}"
+            parts.append(f"{lengths[start]:,} ({where})")
+            start = end
+    return ", ".join(parts)

@@ -1,0 +1,232 @@
+"""attention_received in three launches, deterministic, without atomics.
+
+1. A program per (block of queries, segment, head) walks over the keys of its segment and leaves the log-sum-exp of each
+   row. 2. A program per (block of keys, segment, head) walks over the queries, recomputes the logits and sums the
+   probabilities of its columns: one partial result per head. 3. The mean over heads. With a given log-sum-exp the first
+   launch falls away. A channel count that is no power of two is multiplied as two tiles, 80 = 64 + 16.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from seats_ops.ops.launch import KernelConfig, launch, split_channels
+
+BLOCK_MEAN = 1024
+NUM_STAGES = 2
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+def _blocks(dtype: torch.dtype, head: int) -> tuple[int, int, int]:
+    """(own rows, walked rows, warps) of a program: what stays clear of spills on all targets."""
+    if dtype == torch.float32:
+        return (32, 32, 4) if head <= 128 else (32, 32, 8)
+    return (128, 64, 4) if head <= 64 else (64, 64, 4)
+
+
+@triton.jit
+def _tile(base, token, inside, stride, channel, CHANNELS: tl.constexpr):
+    mask = inside[:, None] & (channel < CHANNELS)[None, :]
+    return tl.load(base + token[:, None] * stride + channel[None, :], mask=mask, other=0.0)
+
+
+@triton.jit(do_not_specialize=["total"])
+def row_logsumexp_kernel(
+    query,
+    key,
+    cu_seqlens,
+    logsumexp,
+    scale,
+    total,
+    stride,
+    CHANNELS: tl.constexpr,
+    HEAD: tl.constexpr,
+    TAIL: tl.constexpr,
+    BLOCK_OWN: tl.constexpr,
+    BLOCK_WALK: tl.constexpr,
+):
+    head = tl.program_id(2).to(tl.int64)
+    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
+    end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
+    first = begin + tl.program_id(0).to(tl.int64) * BLOCK_OWN
+    if first >= end:
+        return
+    token = first + tl.arange(0, BLOCK_OWN)
+    inside = token < end
+    channel = tl.arange(0, HEAD)
+    q = _tile(query + head * CHANNELS, token, inside, stride, channel, CHANNELS)
+    if TAIL > 0:
+        q_tail = _tile(query + head * CHANNELS, token, inside, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+    peak = tl.full((BLOCK_OWN,), float("-inf"), tl.float32)
+    norm = tl.zeros((BLOCK_OWN,), tl.float32)
+    for start in range(begin, end, BLOCK_WALK):
+        other = start + tl.arange(0, BLOCK_WALK)
+        valid = other < end
+        k = _tile(key + head * CHANNELS, other, valid, stride, channel, CHANNELS)
+        logit = tl.dot(q, tl.trans(k), input_precision="ieee")
+        if TAIL > 0:
+            k_tail = _tile(key + head * CHANNELS, other, valid, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+            logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
+        logit = tl.where(valid[None, :], logit * (scale * LOG2E), float("-inf"))
+        higher = tl.maximum(peak, tl.max(logit, 1))
+        norm = norm * tl.exp2(peak - higher) + tl.sum(tl.exp2(logit - higher[:, None]), 1)
+        peak = higher
+    tl.store(logsumexp + head * total + token, (peak + tl.log2(norm)) / LOG2E, mask=inside)
+
+
+@triton.jit(do_not_specialize=["total"])
+def column_sum_kernel(
+    query,
+    key,
+    cu_seqlens,
+    logsumexp,
+    partial,
+    scale,
+    total,
+    stride,
+    CHANNELS: tl.constexpr,
+    HEAD: tl.constexpr,
+    TAIL: tl.constexpr,
+    BLOCK_OWN: tl.constexpr,
+    BLOCK_WALK: tl.constexpr,
+):
+    head = tl.program_id(2).to(tl.int64)
+    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
+    end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
+    first = begin + tl.program_id(0).to(tl.int64) * BLOCK_OWN
+    if first >= end:
+        return
+    token = first + tl.arange(0, BLOCK_OWN)
+    inside = token < end
+    channel = tl.arange(0, HEAD)
+    k = _tile(key + head * CHANNELS, token, inside, stride, channel, CHANNELS)
+    if TAIL > 0:
+        k_tail = _tile(key + head * CHANNELS, token, inside, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+    column = tl.zeros((BLOCK_OWN,), tl.float32)
+    for start in range(begin, end, BLOCK_WALK):
+        other = start + tl.arange(0, BLOCK_WALK)
+        valid = other < end
+        q = _tile(query + head * CHANNELS, other, valid, stride, channel, CHANNELS)
+        logit = tl.dot(k, tl.trans(q), input_precision="ieee")
+        if TAIL > 0:
+            q_tail = _tile(query + head * CHANNELS, other, valid, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+            logit = tl.dot(k_tail, tl.trans(q_tail), logit, input_precision="ieee")
+        row = tl.load(logsumexp + head * total + other, mask=valid, other=0.0)
+        attention = tl.exp2(logit * (scale * LOG2E) - (row * LOG2E)[None, :])
+        column += tl.sum(tl.where(valid[None, :], attention, 0.0), 1)
+    tl.store(partial + head * total + token, column, mask=inside)
+
+
+@triton.jit(do_not_specialize=["total"])
+def head_mean_kernel(partial, received, total, num_heads, BLOCK: tl.constexpr):
+    token = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = token < total
+    mean = tl.zeros((BLOCK,), tl.float32)
+    for head in range(num_heads):
+        mean += tl.load(partial + tl.cast(head, tl.int64) * total + token, mask=inside, other=0.0)
+    tl.store(received + token, mean / num_heads, mask=inside)
+
+
+def attention_received(
+    query: Tensor, key: Tensor, cu_seqlens: Tensor, logsumexp: Tensor | None, scale: float, max_seqlen: int
+) -> Tensor:
+    """See `api.attention_received`."""
+    total, num_heads, channels = query.shape
+    head, tail = split_channels(channels)
+    own, walk, warps = _blocks(query.dtype, head)
+    query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
+    float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
+    received = float32(total)
+    partial = float32(num_heads, total)
+    grid = (triton.cdiv(max_seqlen, own), cu_seqlens.shape[0] - 1, num_heads)
+    tiles = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "BLOCK_OWN": own, "BLOCK_WALK": walk}
+    stride = num_heads * channels
+    if logsumexp is None:
+        logsumexp = float32(num_heads, total)
+        launch(
+            row_logsumexp_kernel,
+            grid,
+            query,
+            key,
+            cu_seqlens,
+            logsumexp,
+            scale,
+            total,
+            stride,
+            **tiles,
+            num_warps=warps,
+            num_stages=NUM_STAGES,
+        )
+    launch(
+        column_sum_kernel,
+        grid,
+        query,
+        key,
+        cu_seqlens,
+        logsumexp.contiguous(),
+        partial,
+        scale,
+        total,
+        stride,
+        **tiles,
+        num_warps=warps,
+        num_stages=NUM_STAGES,
+    )
+    launch(
+        head_mean_kernel,
+        (triton.cdiv(total, BLOCK_MEAN),),
+        partial,
+        received,
+        total,
+        num_heads,
+        BLOCK=BLOCK_MEAN,
+        num_warps=4,
+    )
+    return received
+
+
+def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dtype, channels: int) -> KernelConfig:
+    head, tail = split_channels(channels)
+    own, walk, warps = _blocks(dtype, head)
+    short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    return KernelConfig(
+        f"{name}_{short}_d{channels}",
+        kernel,
+        {
+            "query": f"*{short}",
+            "key": f"*{short}",
+            "cu_seqlens": "*i32",
+            **dict.fromkeys(outputs, "*fp32"),
+            "scale": "fp32",
+            "total": "i32",
+            "stride": "i32",
+        },
+        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "BLOCK_OWN": own, "BLOCK_WALK": walk},
+        warps,
+        NUM_STAGES,
+        ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
+    )
+
+
+CONFIGS = (
+    *(
+        _config(kernel, name, outputs, dtype, channels)
+        for kernel, name, outputs in (
+            (row_logsumexp_kernel, "row_logsumexp", ("logsumexp",)),
+            (column_sum_kernel, "column_sum", ("logsumexp", "partial")),
+        )
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)
+        for channels in (64, 80, 128, 256)
+    ),
+    KernelConfig(
+        "head_mean",
+        head_mean_kernel,
+        {"partial": "*fp32", "received": "*fp32", "total": "i32", "num_heads": "i32"},
+        {"BLOCK": BLOCK_MEAN},
+    ),
+)

@@ -1,0 +1,61 @@
+"""compact as torch operators: opaque to the compiler, differentiable in the gathered tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.backend import implementation
+
+
+@torch.library.custom_op("seats_ops::kept_index", mutates_args=())
+def kept_index(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
+    """int64 [K]: positions of the True entries of `keep_mask`, ascending."""
+    return implementation("compact", backend, keep_mask).kept_index(keep_mask, num_kept)
+
+
+@kept_index.register_fake
+def _(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
+    count = torch.library.get_ctx().new_dynamic_size() if num_kept is None else num_kept
+    return keep_mask.new_empty(count, dtype=torch.int64)
+
+
+@torch.library.custom_op("seats_ops::gather", mutates_args=())
+def gather(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
+    """Rows `index` of every tensor along `dim`."""
+    return implementation("compact", backend, index).gather(index, tensors, dim)
+
+
+@gather.register_fake
+def _(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
+    results = []
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        shape[dim] = index.shape[0]
+        results.append(tensor.new_empty(shape))
+    return results
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    index, tensors, ctx.dim, _ = inputs
+    ctx.save_for_backward(index)
+    ctx.sizes = [tensor.shape[ctx.dim] for tensor in tensors]
+
+
+def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[None, list[Tensor | None], None, None]:
+    (index,) = ctx.saved_tensors
+    scattered: list[Tensor | None] = []
+    for grad, size in zip(grads, ctx.sizes, strict=True):
+        if grad is None:
+            scattered.append(None)
+            continue
+        shape = list(grad.shape)
+        shape[ctx.dim] = size
+        scattered.append(grad.new_zeros(shape).index_copy(ctx.dim, index, grad))
+    return None, scattered, None, None
+
+
+gather.register_autograd(_backward, setup_context=_setup)

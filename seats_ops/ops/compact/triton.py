@@ -1,0 +1,150 @@
+"""compact in two launches, whatever the number of tensors.
+
+`kept_index`: a program per block of the mask counts the kept tokens before it and writes the positions of its own.
+`gather`: a table of addresses names every contiguous slab of every tensor (one per outer index: a batch row, a key
+head); a program copies some kept rows of one slab. Rows are moved as the widest integers that divide them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from seats_ops.ops.launch import KernelConfig, launch
+
+BLOCK_INDEX, BLOCK_COUNT = 1024, 4096
+ROWS, COLUMNS = 32, 64
+NUM_WARPS = 4
+UNITS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
+
+
+@triton.jit(do_not_specialize=["total", "num_kept"])
+def kept_index_kernel(keep_mask, index, total, num_kept, BLOCK: tl.constexpr, BLOCK_COUNT: tl.constexpr):
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    before = tl.full((), 0, tl.int64)
+    for start in range(0, first, BLOCK_COUNT):
+        token = start + tl.arange(0, BLOCK_COUNT)
+        kept = tl.load(keep_mask + token, mask=token < first, other=0)
+        before += tl.sum((kept != 0).to(tl.int64), 0)
+    token = first + tl.arange(0, BLOCK)
+    kept = (tl.load(keep_mask + token, mask=token < total, other=0) != 0).to(tl.int64)
+    place = before + tl.cumsum(kept, 0) - kept
+    tl.store(index + place, token, mask=(kept != 0) & (place < num_kept))
+
+
+@triton.jit(do_not_specialize=["num_kept", "num_slabs"])
+def gather_kernel(
+    index, table, num_kept, num_slabs, UNIT: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    if UNIT == 8:
+        element = tl.int64
+    elif UNIT == 4:
+        element = tl.int32
+    elif UNIT == 2:
+        element = tl.int16
+    else:
+        element = tl.int8
+    slab = tl.program_id(1)
+    source = tl.load(table + slab).to(tl.pointer_type(element))
+    target = tl.load(table + num_slabs + slab).to(tl.pointer_type(element))
+    width = tl.load(table + 2 * num_slabs + slab)
+    if WIDE:
+        # The launcher saw that addresses and row lengths are multiples of 16 bytes.
+        source = tl.multiple_of(source, 16)
+        target = tl.multiple_of(target, 16)
+        width = tl.multiple_of(width, 16 // UNIT)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    kept = row < num_kept
+    token = tl.load(index + row, mask=kept, other=0)
+    for start in range(0, width, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        mask = kept[:, None] & (column < width)[None, :]
+        value = tl.load(source + token[:, None] * width + column[None, :], mask=mask, other=0)
+        tl.store(target + row[:, None] * width + column[None, :], value, mask=mask)
+
+
+def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
+    """int64 [K]: positions of the True entries, ascending; reads the device only when `num_kept` is not given."""
+    count = int(keep_mask.sum()) if num_kept is None else num_kept
+    index = torch.empty(count, dtype=torch.int64, device=keep_mask.device)
+    total = keep_mask.shape[0]
+    launch(
+        kept_index_kernel,
+        (triton.cdiv(total, BLOCK_INDEX) if count else 0,),
+        keep_mask.contiguous(),
+        index,
+        total,
+        count,
+        BLOCK=BLOCK_INDEX,
+        BLOCK_COUNT=BLOCK_COUNT,
+        num_warps=NUM_WARPS,
+    )
+    return index
+
+
+def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
+    """Rows `index` of every tensor along `dim`."""
+    results = []
+    groups: dict[int, list[tuple[int, int, int]]] = {}
+    sources = [tensor.contiguous() for tensor in tensors]
+    for source in sources:
+        shape = list(source.shape)
+        axis = dim % source.ndim
+        total, shape[axis] = shape[axis], index.shape[0]
+        result = torch.empty(shape, dtype=source.dtype, device=source.device)
+        results.append(result)
+        row_bytes = source.element_size() * source[(0,) * (axis + 1)].numel() if source.numel() else 0
+        if not row_bytes or not result.numel():
+            continue
+        unit = next(unit for unit in UNITS if row_bytes % unit == 0)
+        for slab in range(source.numel() * source.element_size() // (row_bytes * total)):
+            groups.setdefault(unit, []).append(
+                (
+                    source.data_ptr() + slab * total * row_bytes,
+                    result.data_ptr() + slab * index.shape[0] * row_bytes,
+                    row_bytes // unit,
+                )
+            )
+    for unit, slabs in groups.items():
+        wide = unit == 8 and all(a % 16 == 0 and b % 16 == 0 and width % 2 == 0 for a, b, width in slabs)
+        table = torch.tensor(slabs, dtype=torch.int64).T.contiguous().to(index.device, non_blocking=True)
+        launch(
+            gather_kernel,
+            (triton.cdiv(index.shape[0], ROWS), len(slabs)),
+            index,
+            table,
+            index.shape[0],
+            len(slabs),
+            UNIT=unit,
+            WIDE=wide,
+            ROWS=ROWS,
+            COLUMNS=COLUMNS,
+            num_warps=NUM_WARPS,
+        )
+    return results
+
+
+CONFIGS = (
+    KernelConfig(
+        "kept_index",
+        kept_index_kernel,
+        {"keep_mask": "*i1", "index": "*i64", "total": "i32", "num_kept": "i32"},
+        {"BLOCK": BLOCK_INDEX, "BLOCK_COUNT": BLOCK_COUNT},
+        NUM_WARPS,
+    ),
+    *(
+        KernelConfig(
+            f"gather_{8 * unit}bit{'_wide' if wide else ''}",
+            gather_kernel,
+            {"index": "*i64", "table": "*i64", "num_kept": "i32", "num_slabs": "i32"},
+            {"UNIT": unit, "WIDE": wide, "ROWS": ROWS, "COLUMNS": COLUMNS},
+            NUM_WARPS,
+            expects=("wide_loads",) if wide else (),
+        )
+        for unit, wide in ((8, True), (8, False), (4, False), (2, False), (1, False))
+    ),
+)

@@ -1,0 +1,80 @@
+"""Launching kernels: one door for all of them, so that launches can be counted and compile options are pinned."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_counters: list[list[str]] = []
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """One shipped way to compile a kernel, as ahead-of-time checks need to know it.
+
+    Attributes:
+        name: of the kernel and its configuration, unique in its module.
+        kernel: the `triton.jit` function.
+        signature: Triton type of every runtime argument by name, e.g. {"scores": "*fp32", "total": "i32"}.
+        constants: value of every `constexpr` argument by name.
+        num_warps, num_stages: launch options.
+        expects: what the compiled code must show: "mma" (matrix instructions), "wide_loads" (128-bit loads).
+    """
+
+    name: str
+    kernel: Any
+    signature: Mapping[str, str]
+    constants: Mapping[str, Any]
+    num_warps: int = 4
+    num_stages: int = 1
+    expects: tuple[str, ...] = field(default=())
+
+
+def launch(
+    kernel: Any, grid: tuple[int, ...], *args: Any, num_warps: int, num_stages: int = 1, **constants: Any
+) -> None:
+    """Run `kernel` on `grid`; an empty grid launches nothing.
+
+    Floating-point contraction is pinned off, so that near-ties fall the same way on every Triton version.
+    """
+    if 0 in grid:
+        return
+    for counter in _counters:
+        counter.append(kernel.fn.__name__)
+    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with on_device:
+        kernel[grid](*args, num_warps=num_warps, num_stages=num_stages, enable_fp_fusion=False, **constants)
+
+
+@contextlib.contextmanager
+def count_launches() -> Iterator[list[str]]:
+    """Collect the names of all kernels launched inside the block."""
+    counter: list[str] = []
+    _counters.append(counter)
+    try:
+        yield counter
+    finally:
+        _counters.remove(counter)
+
+
+def next_power_of_2(value: int) -> int:
+    """Smallest power of two that is at least `value` (1 for values below 2)."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+def split_channels(channels: int) -> tuple[int, int]:
+    """A channel count as two tiles, (head, tail): the largest power of two below it and what covers the rest.
+
+    80 = 64 + 16 without padding; a power of two has no tail; matrix instructions want at least 16.
+    """
+    if channels <= 16:
+        return 16, 0
+    head = 1 << (channels.bit_length() - 1)
+    rest = channels - head
+    return head, max(16, next_power_of_2(rest)) if rest else 0

@@ -1,0 +1,266 @@
+"""max_min_diversity for windows too long for a matrix of distances: bounded memory, one launch per pick.
+
+`norms` and `second_smallest` prepare (the latter is a matrix product whose result is reduced at once). Every launch
+of `step` finds the last pick from the partial results of the launch before it, lowers the minimum of its own tokens by
+the distance to that pick, and leaves its best candidate; two buffers of partial results take turns. Windows are served
+one after another. Extra memory: three floats and a flag per token.
+"""
+
+from __future__ import annotations
+
+import functools
+from itertools import pairwise
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from seats_ops.ops.launch import KernelConfig, launch
+from seats_ops.ops.max_min_diversity.triton import (
+    BLOCK_CHANNELS,
+    EPS,
+    FARTHEST,
+    LOWEST,
+    _distance,
+    _two_smallest,
+    sane_weight,
+)
+
+BLOCK = 64
+STEP_TOKENS, STEP_CHANNELS = 32, 128
+PARTS = 1024
+
+
+@triton.jit(do_not_specialize=["total"])
+def norms_kernel(features, inverse_norms, total, channels, TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    channel = tl.arange(0, CHANNELS)
+    square = tl.zeros((TOKENS,), tl.float32)
+    for start in range(0, channels, CHANNELS):
+        inside = (token < total)[:, None] & (start + channel < channels)[None, :]
+        x = tl.load(features + token[:, None] * channels + (start + channel)[None, :], mask=inside, other=0.0)
+        x = x.to(tl.float32)
+        square += tl.sum(x * x, 1)
+    finite = (square == square) & (square < float("inf"))
+    inverse = tl.div_rn(1.0, tl.sqrt_rn(square) + EPS)
+    tl.store(inverse_norms + token, tl.where(finite, inverse, float("nan")), mask=token < total)
+
+
+@triton.jit(do_not_specialize=["begin", "length"])
+def second_smallest_kernel(
+    features, inverse_norms, second_smallest, begin, length, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
+    channel = tl.arange(0, CHANNELS)
+    lane = tl.arange(0, BLOCK)
+    rows = features + (begin + row)[:, None] * channels
+    first = tl.full((BLOCK,), float("inf"), tl.float32)
+    second = tl.full((BLOCK,), float("inf"), tl.float32)
+    for offset in range(0, length, BLOCK):
+        column = tl.cast(offset, tl.int64) + lane
+        columns = features + (begin + column)[:, None] * channels
+        product = tl.zeros((BLOCK, BLOCK), tl.float32)
+        for start in range(0, channels, CHANNELS):
+            inside = (start + channel < channels)[None, :]
+            a = tl.load(rows + (start + channel)[None, :], mask=(row < length)[:, None] & inside, other=0.0)
+            b = tl.load(columns + (start + channel)[None, :], mask=(column < length)[:, None] & inside, other=0.0)
+            product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
+        inverse_columns = tl.load(inverse_norms + begin + column, mask=column < length, other=0.0)
+        distance = _distance(product, inverse_rows, inverse_columns)
+        distance = tl.where(
+            distance != distance, tl.where(inverse_rows != inverse_rows, 0.0, FARTHEST)[:, None], distance
+        )
+        first, second = _two_smallest(first, second, tl.where((column < length)[None, :], distance, float("inf")), lane)
+    second = tl.where(second < float("inf"), second, 0.0)
+    tl.store(second_smallest + begin + row, second, mask=row < length)
+
+
+@triton.jit(do_not_specialize=["begin", "length", "step", "num_parts"])
+def step_kernel(
+    features,
+    inverse_norms,
+    weights,
+    nearest,
+    keep_mask,
+    read_values,
+    read_tokens,
+    write_values,
+    write_tokens,
+    num_keep,
+    begin,
+    length,
+    channels,
+    step,
+    num_parts,
+    WEIGHTED: tl.constexpr,
+    TOKENS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """Step 0 only proposes; step s marks the pick of step s - 1, measures to it and proposes again."""
+    wanted = tl.minimum(tl.load(num_keep).to(tl.int64), length)
+    if step > wanted:
+        return
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    inside = token < length
+    near = tl.load(nearest + begin + token, mask=inside, other=0.0)
+    kept = tl.load(keep_mask + begin + token, mask=inside, other=0) != 0
+    if step > 0:
+        best = tl.full((), float("-inf"), tl.float32)
+        pick = tl.full((), 0, tl.int64)
+        for offset in range(0, num_parts, PARTS):
+            part = offset + tl.arange(0, PARTS)
+            value = tl.load(read_values + part, mask=part < num_parts, other=float("-inf"))
+            top = tl.max(value, 0)
+            place = tl.load(read_tokens + offset + tl.argmax(value, 0))
+            pick = tl.where(top > best, place, pick)
+            best = tl.maximum(best, top)
+        product = tl.zeros((TOKENS,), tl.float32)
+        channel = tl.arange(0, CHANNELS)
+        for start in range(0, channels, CHANNELS):
+            known = start + channel < channels
+            x = tl.load(
+                features + (begin + token)[:, None] * channels + (start + channel)[None, :],
+                mask=inside[:, None] & known[None, :],
+                other=0.0,
+            )
+            y = tl.load(features + (begin + pick) * channels + start + channel, mask=known, other=0.0)
+            product += tl.sum(x.to(tl.float32) * y.to(tl.float32)[None, :], 1)
+        mine = tl.load(inverse_norms + begin + token, mask=inside, other=0.0)
+        its = tl.load(inverse_norms + begin + pick)
+        distance = 1.0 - product * mine * its
+        distance = tl.where(distance != distance, tl.where(mine != mine, 0.0, FARTHEST), distance)
+        near = tl.where(step == 1, distance, tl.minimum(near, distance))
+        tl.store(nearest + begin + token, near, mask=inside)
+        kept = kept | (token == pick)
+        tl.store(keep_mask + begin + token, kept, mask=inside)
+    weight = tl.full((TOKENS,), 1.0, tl.float32)
+    if WEIGHTED:
+        weight = sane_weight(tl.load(weights + begin + token, mask=inside, other=0.0).to(tl.float32))
+    value = tl.maximum(weight * near, LOWEST)
+    value = tl.where(inside & (kept == 0), value, float("-inf"))
+    tl.store(write_values + tl.program_id(0), tl.max(value, 0))
+    own = tl.program_id(0).to(tl.int64) * TOKENS + tl.argmax(value, 0)
+    tl.store(write_tokens + tl.program_id(0), own)
+
+
+def max_min_large(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+) -> Tensor:
+    """See `api.max_min_diversity`. Windows of this size are few: their lengths and counts are read once."""
+    features, num_keep = features.contiguous(), num_keep.contiguous()
+    weights = None if weights is None else weights.contiguous()
+    total, channels = features.shape
+    float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
+    keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
+    inverse_norms, nearest = float32(total), float32(total)
+    num_parts = triton.cdiv(max_seqlen, STEP_TOKENS)
+    values = float32(2, num_parts)
+    tokens = torch.empty(2, num_parts, dtype=torch.int64, device=features.device)
+    launch(
+        norms_kernel,
+        (triton.cdiv(total, STEP_TOKENS),),
+        features,
+        inverse_norms,
+        total,
+        channels,
+        TOKENS=STEP_TOKENS,
+        CHANNELS=STEP_CHANNELS,
+        num_warps=4,
+    )
+    bounds, wanted = cu_seqlens.tolist(), num_keep.tolist()
+    for window, (begin, end) in enumerate(pairwise(bounds)):
+        length = end - begin
+        parts = triton.cdiv(length, STEP_TOKENS)
+        launch(
+            second_smallest_kernel,
+            (triton.cdiv(length, BLOCK),),
+            features,
+            inverse_norms,
+            nearest,
+            begin,
+            length,
+            channels,
+            BLOCK=BLOCK,
+            CHANNELS=BLOCK_CHANNELS[features.dtype],
+            num_warps=4,
+            num_stages=2,
+        )
+        for step in range(min(wanted[window], length) + 1):
+            new, old = step % 2, (step + 1) % 2
+            launch(
+                step_kernel,
+                (parts,),
+                features,
+                inverse_norms,
+                inverse_norms if weights is None else weights,
+                nearest,
+                keep_mask,
+                values[old],
+                tokens[old],
+                values[new],
+                tokens[new],
+                num_keep[window:],
+                begin,
+                length,
+                channels,
+                step,
+                parts,
+                WEIGHTED=weights is not None,
+                TOKENS=STEP_TOKENS,
+                CHANNELS=STEP_CHANNELS,
+                PARTS=PARTS,
+                num_warps=4,
+            )
+    return keep_mask
+
+
+_SIZES = {"begin": "i32", "length": "i32", "channels": "i32"}
+CONFIGS = (
+    *(
+        KernelConfig(
+            f"norms_{dtype}",
+            norms_kernel,
+            {"features": f"*{dtype}", "inverse_norms": "*fp32", "total": "i32", "channels": "i32"},
+            {"TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS},
+            expects=("wide_loads",),
+        )
+        for dtype in ("fp32", "bf16", "fp16")
+    ),
+    *(
+        KernelConfig(
+            f"second_smallest_{dtype}",
+            second_smallest_kernel,
+            {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES},
+            {"BLOCK": BLOCK, "CHANNELS": depth},
+            num_stages=2,
+            expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
+        )
+        for dtype, depth in (("fp32", 32), ("bf16", 64), ("fp16", 64))
+    ),
+    *(
+        KernelConfig(
+            f"step_{dtype}{'' if weighted else '_unweighted'}",
+            step_kernel,
+            {
+                "features": f"*{dtype}",
+                **dict.fromkeys(("inverse_norms", "weights", "nearest"), "*fp32"),
+                "keep_mask": "*i1",
+                "read_values": "*fp32",
+                "read_tokens": "*i64",
+                "write_values": "*fp32",
+                "write_tokens": "*i64",
+                "num_keep": "*i64",
+                **_SIZES,
+                "step": "i32",
+                "num_parts": "i32",
+            },
+            {"WEIGHTED": weighted, "TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS, "PARTS": PARTS},
+            expects=("wide_loads",),
+        )
+        for dtype in ("fp32", "bf16", "fp16")
+        for weighted in (True, False)
+    ),
+)

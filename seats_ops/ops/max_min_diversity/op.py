@@ -1,0 +1,25 @@
+"""max_min_diversity as a torch operator: opaque to the compiler, with the reference as its CPU implementation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.backend import implementation
+
+
+@torch.library.custom_op("seats_ops::max_min_diversity", mutates_args=())
+def max_min_diversity(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int, backend: str
+) -> Tensor:
+    """See `api.max_min_diversity`."""
+    return implementation("max_min_diversity", backend, features).max_min_diversity(
+        features, cu_seqlens, num_keep, weights, max_seqlen
+    )
+
+
+@max_min_diversity.register_fake
+def _(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int, backend: str
+) -> Tensor:
+    return features.new_empty(features.shape[0], dtype=torch.bool)

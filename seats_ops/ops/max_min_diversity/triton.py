@@ -1,0 +1,292 @@
+"""max_min_diversity in three launches for windows of up to MAX_MATRIX tokens.
+
+1. `gram`: a matrix product per pair of row blocks and window; its diagonal gives the norms. 2. `distances`: a pass over
+the matrix turns products into cosine distances in place and leaves the second smallest of every row. 3. `greedy`: one
+program per window keeps minimum, weight and candidates in registers and reads one row of distances per pick; it reads
+nothing that it wrote. The matrix has a padded leading dimension, so that rows are read 128 bits at a time; windows are
+taken in chunks whose matrices stay in the L2 cache. Longer windows go through `large.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
+
+EPS = tl.constexpr(1e-8)
+LOWEST = tl.constexpr(-3.4028234663852886e38)
+HIGHEST = tl.constexpr(3.4028234663852886e38)
+# Largest cosine distance: a token without a direction keeps nobody else from being picked.
+FARTHEST = tl.constexpr(2.0)
+# A row of distances is held in the registers of one program.
+MAX_MATRIX = 4096
+# Bytes of distances per chunk of windows: inside the L2 cache of an A100 (40 MB) and an H100 (50 MB).
+CHUNK_BYTES = 32 * 2**20
+BLOCK_ROWS = 64
+BLOCK_CHANNELS = {torch.float32: 32, torch.bfloat16: 64, torch.float16: 64}
+# Rows and columns of one step of the pass over the matrix.
+BLOCK_OWN, BLOCK_WALK = 16, 128
+
+
+@triton.jit
+def gram_kernel(
+    features,
+    cu_seqlens,
+    matrix,
+    inverse_norms,
+    channels,
+    row_stride,
+    ld,
+    BLOCK: tl.constexpr,
+    BLOCK_CHANNELS: tl.constexpr,
+):
+    window = tl.program_id(2).to(tl.int64)
+    begin = tl.load(cu_seqlens + window).to(tl.int64)
+    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    if (tl.program_id(0) * BLOCK >= length) | (tl.program_id(1) * BLOCK >= length):
+        return
+    channel = tl.arange(0, BLOCK_CHANNELS)
+    product = tl.zeros((BLOCK, BLOCK), tl.float32)
+    rows = features + (begin + row)[:, None] * row_stride
+    columns = features + (begin + column)[:, None] * row_stride
+    for start in range(0, channels, BLOCK_CHANNELS):
+        inside = (start + channel < channels)[None, :]
+        a = tl.load(rows + (start + channel)[None, :], mask=(row < length)[:, None] & inside, other=0.0)
+        b = tl.load(columns + (start + channel)[None, :], mask=(column < length)[:, None] & inside, other=0.0)
+        product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
+    valid = (row < length)[:, None] & (column < ld)[None, :]
+    tl.store(matrix + (window * ld + row[:, None]) * ld + column[None, :], product, mask=valid)
+    if tl.program_id(0) == tl.program_id(1):
+        square = tl.sum(tl.where(row[:, None] == column[None, :], product, 0.0), 1)
+        # A NaN marks tokens that have no direction.
+        finite = (square == square) & (square < float("inf"))
+        inverse = tl.div_rn(1.0, tl.sqrt_rn(square) + EPS)
+        tl.store(inverse_norms + begin + row, tl.where(finite, inverse, float("nan")), mask=row < length)
+
+
+@triton.jit
+def _distance(product, inverse_rows, inverse_columns):
+    """1 - cos; NaN where either token has no finite norm."""
+    return 1.0 - product * inverse_rows[:, None] * inverse_columns[None, :]
+
+
+@triton.jit
+def _two_smallest(first, second, block, column):
+    """Merge the two smallest of each row of `block` into those seen so far."""
+    smallest = tl.min(block, 1)
+    at = tl.argmin(block, 1)
+    next_one = tl.min(tl.where(at[:, None] == column[None, :], float("inf"), block), 1)
+    return tl.minimum(first, smallest), tl.minimum(tl.maximum(first, smallest), tl.minimum(second, next_one))
+
+
+@triton.jit
+def distances_kernel(
+    matrix, inverse_norms, cu_seqlens, second_smallest, ld, BLOCK_OWN: tl.constexpr, BLOCK_WALK: tl.constexpr
+):
+    window = tl.program_id(1).to(tl.int64)
+    begin = tl.load(cu_seqlens + window).to(tl.int64)
+    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    if tl.program_id(0) * BLOCK_OWN >= length:
+        return
+    row = tl.program_id(0).to(tl.int64) * BLOCK_OWN + tl.arange(0, BLOCK_OWN)
+    inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
+    first = tl.full((BLOCK_OWN,), float("inf"), tl.float32)
+    second = tl.full((BLOCK_OWN,), float("inf"), tl.float32)
+    lane = tl.arange(0, BLOCK_WALK)
+    for start in range(0, ld, BLOCK_WALK):
+        column = start + lane
+        cell = matrix + (window * ld + row[:, None]) * ld + column[None, :]
+        stored = (row < length)[:, None] & (column < ld)[None, :]
+        product = tl.load(cell, mask=stored, other=0.0)
+        inverse_columns = tl.load(inverse_norms + begin + column, mask=column < length, other=0.0)
+        distance = _distance(product, inverse_rows, inverse_columns)
+        undefined = distance != distance
+        odd_row, odd_column = inverse_rows != inverse_rows, inverse_columns != inverse_columns
+        from_row = tl.where(undefined, tl.where(odd_column, 0.0, FARTHEST)[None, :], distance)
+        tl.store(cell, from_row, mask=stored)
+        to_row = tl.where(undefined, tl.where(odd_row, 0.0, FARTHEST)[:, None], distance)
+        block = tl.where((column < length)[None, :], to_row, float("inf"))
+        first, second = _two_smallest(first, second, block, lane)
+    # A window of one token has no second entry; any finite number serves its only candidate.
+    second = tl.where(second < float("inf"), second, 0.0)
+    tl.store(second_smallest + begin + row, second, mask=row < length)
+
+
+@triton.jit
+def sane_weight(weight):
+    """NaN counts as 0, infinities as the largest finite numbers."""
+    weight = tl.where(weight != weight, 0.0, weight)
+    return tl.minimum(tl.maximum(weight, LOWEST), HIGHEST)
+
+
+@triton.jit
+def greedy_kernel(
+    matrix,
+    second_smallest,
+    weights,
+    cu_seqlens,
+    num_keep,
+    keep_mask,
+    ld,
+    WEIGHTED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    window = tl.program_id(0).to(tl.int64)
+    begin = tl.load(cu_seqlens + window).to(tl.int64)
+    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    token = tl.arange(0, BLOCK)
+    inside = token < length
+    nearest = tl.load(second_smallest + begin + token, mask=inside, other=0.0)
+    weight = tl.full((BLOCK,), 1.0, tl.float32)
+    if WEIGHTED:
+        weight = sane_weight(tl.load(weights + begin + token, mask=inside, other=0.0).to(tl.float32))
+    candidate = inside
+    steps = tl.minimum(tl.load(num_keep + window).to(tl.int64), length)
+    for step in range(0, steps):
+        value = tl.maximum(weight * nearest, LOWEST)
+        pick = tl.argmax(tl.where(candidate, value, float("-inf")), 0)
+        candidate = candidate & (token != pick)
+        row = tl.load(matrix + (window * ld + pick) * ld + token, mask=token < ld, other=0.0)
+        nearest = tl.where(step == 0, row, tl.minimum(nearest, row))
+    tl.store(keep_mask + begin + token, inside & (candidate == 0), mask=inside)
+
+
+def greedy_warps(block: int) -> int:
+    """Enough threads that minimum, weight and row of a window stay in registers."""
+    return min(8, max(1, block // 128))
+
+
+def max_min_diversity(
+    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+) -> Tensor:
+    """See `api.max_min_diversity`."""
+    if max_seqlen > MAX_MATRIX:
+        from seats_ops.ops.max_min_diversity.large import max_min_large
+
+        return max_min_large(features, cu_seqlens, num_keep, weights, max_seqlen)
+    keep_mask = torch.empty(features.shape[0], dtype=torch.bool, device=features.device)
+    num_windows = num_keep.shape[0]
+    if not num_windows or not max_seqlen:
+        return keep_mask
+    features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
+    weights = None if weights is None else weights.contiguous()
+    channels = features.shape[1]
+    ld = triton.cdiv(max_seqlen, 16) * 16
+    chunk = max(1, CHUNK_BYTES // (4 * ld * ld))
+    float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
+    matrix = float32(min(chunk, num_windows), ld, ld)
+    inverse_norms = float32(features.shape[0])
+    second_smallest = torch.empty_like(inverse_norms)
+    block = max(16, next_power_of_2(ld))
+    for start in range(0, num_windows, chunk):
+        here = min(chunk, num_windows - start)
+        offsets = cu_seqlens[start:]
+        tiles = triton.cdiv(max_seqlen, BLOCK_ROWS)
+        launch(
+            gram_kernel,
+            (tiles, tiles, here),
+            features,
+            offsets,
+            matrix,
+            inverse_norms,
+            channels,
+            channels,
+            ld,
+            BLOCK=BLOCK_ROWS,
+            BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
+            num_warps=4,
+            num_stages=3,
+        )
+        launch(
+            distances_kernel,
+            (triton.cdiv(max_seqlen, BLOCK_OWN), here),
+            matrix,
+            inverse_norms,
+            offsets,
+            second_smallest,
+            ld,
+            BLOCK_OWN=BLOCK_OWN,
+            BLOCK_WALK=BLOCK_WALK,
+            num_warps=4,
+        )
+        launch(
+            greedy_kernel,
+            (here,),
+            matrix,
+            second_smallest,
+            second_smallest if weights is None else weights,
+            offsets,
+            num_keep[start:],
+            keep_mask,
+            ld,
+            WEIGHTED=weights is not None,
+            BLOCK=block,
+            num_warps=greedy_warps(block),
+        )
+    return keep_mask
+
+
+_SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+CONFIGS = (
+    *(
+        KernelConfig(
+            f"gram_{_SHORT[dtype]}",
+            gram_kernel,
+            {
+                "features": f"*{_SHORT[dtype]}",
+                "cu_seqlens": "*i64",
+                "matrix": "*fp32",
+                "inverse_norms": "*fp32",
+                "channels": "i32",
+                "row_stride": "i32",
+                "ld": "i32",
+            },
+            {"BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
+            4,
+            3,
+            ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
+        )
+        for dtype, depth in BLOCK_CHANNELS.items()
+    ),
+    KernelConfig(
+        "distances",
+        distances_kernel,
+        {
+            "matrix": "*fp32",
+            "inverse_norms": "*fp32",
+            "cu_seqlens": "*i64",
+            "second_smallest": "*fp32",
+            "ld": "i32",
+        },
+        {"BLOCK_OWN": BLOCK_OWN, "BLOCK_WALK": BLOCK_WALK},
+        4,
+        expects=("wide_loads",),
+    ),
+    *(
+        KernelConfig(
+            f"greedy_{block}{'' if weighted else '_unweighted'}",
+            greedy_kernel,
+            {
+                "matrix": "*fp32",
+                "second_smallest": "*fp32",
+                "weights": "*fp32",
+                "cu_seqlens": "*i64",
+                "num_keep": "*i64",
+                "keep_mask": "*i1",
+                "ld": "i32",
+            },
+            {"WEIGHTED": weighted, "BLOCK": block},
+            greedy_warps(block),
+            expects=("wide_loads",),
+        )
+        for block in (64, 128, 256, 512, 1024, 2048, 4096)
+        for weighted in (True, False)
+    ),
+)

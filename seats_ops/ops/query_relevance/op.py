@@ -1,0 +1,21 @@
+"""query_relevance as a torch operator: opaque to the compiler, with the reference as its CPU implementation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.backend import implementation
+
+
+@torch.library.custom_op("seats_ops::query_relevance", mutates_args=())
+def query_relevance(
+    query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int, backend: str
+) -> Tensor:
+    """See `api.query_relevance`."""
+    return implementation("query_relevance", backend, key).query_relevance(query, key, cu_seqlens, scale, max_seqlen)
+
+
+@query_relevance.register_fake
+def _(query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int, backend: str) -> Tensor:
+    return key.new_empty(key.shape[0], dtype=torch.float32)

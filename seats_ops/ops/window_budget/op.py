@@ -1,0 +1,39 @@
+"""window_budget as a torch operator: opaque to the compiler, with the reference as its CPU implementation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.backend import implementation
+
+
+@torch.library.custom_op("seats_ops::window_budget", mutates_args=())
+def window_budget(
+    scores: Tensor,
+    modality: Tensor,
+    window: Tensor,
+    totals: Tensor,
+    num_windows: int,
+    temperature: float,
+    window_offsets: Tensor,
+    backend: str,
+) -> Tensor:
+    """See `api.window_budget`."""
+    return implementation("window_budget", backend, scores).window_budget(
+        scores, modality, window, totals, num_windows, temperature, window_offsets
+    )
+
+
+@window_budget.register_fake
+def _(
+    scores: Tensor,
+    modality: Tensor,
+    window: Tensor,
+    totals: Tensor,
+    num_windows: int,
+    temperature: float,
+    window_offsets: Tensor,
+    backend: str,
+) -> Tensor:
+    return scores.new_empty((num_windows, 2), dtype=torch.int64)

@@ -1,0 +1,103 @@
+"""Compile Triton kernels for GPUs that are not there, and read from the machine code what they would need.
+
+Works in a process where TRITON_INTERPRET is not set, with the assembler and disassembler that Triton brings along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from seats_ops.ops.launch import KernelConfig
+from seats_ops.testing.machine_code import CodeReport, report_amd, report_nvidia
+
+TARGETS: dict[str, GPUTarget] = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
+SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
+"""Bytes of shared memory one program may use."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way a kernel may be compiled.
+
+    Attributes:
+        config: the shipped configuration.
+        target: a key of `TARGETS`.
+        aligned: whether pointers and sizes are promised to be multiples of 16, as a launch promises it where it holds.
+    """
+
+    config: KernelConfig
+    target: str
+    aligned: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.name}/{self.target}/{'aligned' if self.aligned else 'unaligned'}"
+
+    def source(self) -> ASTSource:
+        """What goes into Triton's compiler."""
+        kernel, config = self.config.kernel, self.config
+        signature = {name: config.signature.get(name, "constexpr") for name in kernel.arg_names}
+        hints = {}
+        for parameter in kernel.params if self.aligned else ():
+            kind = signature[parameter.name]
+            unspecialized = parameter.do_not_specialize or parameter.do_not_specialize_on_alignment
+            if kind.startswith(("*", "i")) and kind != "i1" and not unspecialized:
+                hints[(parameter.num,)] = [["tt.divisibility", 16]]
+        return ASTSource(kernel, signature, dict(config.constants), hints)
+
+    def options(self) -> dict[str, Any]:
+        """The compile options of `seats_ops.ops.launch.launch`."""
+        return {
+            "num_warps": self.config.num_warps,
+            "num_stages": self.config.num_stages,
+            "enable_fp_fusion": False,
+        }
+
+    def key(self) -> str:
+        """Changes with whatever can change the machine code: source, types, constants, hints, options, Triton."""
+        parts = [triton.__version__, self.target, self.source().hash(), json.dumps(self.options())]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def variants(configs: tuple[KernelConfig, ...]) -> list[Variant]:
+    """Every configuration for every target, with and without promises of alignment."""
+    return [Variant(c, target, aligned) for c in configs for target in TARGETS for aligned in (True, False)]
+
+
+def compile_variant(variant: Variant) -> CodeReport:
+    """Compile, disassemble, report. Takes about a second."""
+    compiled = triton.compile(variant.source(), target=TARGETS[variant.target], options=variant.options())
+    report = report_amd if variant.target.startswith("gfx") else report_nvidia
+    return report(compiled.asm, compiled.metadata.shared)
+
+
+def problems(variant: Variant, report: CodeReport) -> list[str]:
+    """What is wrong with compiled code, in words; empty if nothing is."""
+    found = []
+    if report.spills:
+        found.append(f"spills ({report.spills} bytes of stack, spilled registers or local instructions)")
+    limit = 512 if variant.target.startswith("gfx") else 254
+    if report.registers > limit:
+        found.append(f"{report.registers} registers, at most {limit} expected")
+    if report.shared > SHARED_LIMIT[variant.target]:
+        found.append(f"{report.shared} bytes of shared memory, at most {SHARED_LIMIT[variant.target]} expected")
+    if "mma" in variant.config.expects and not report.matrix:
+        found.append("no matrix instruction")
+    if "wide_loads" in variant.config.expects and variant.aligned and report.widest_load < 128:
+        found.append(f"widest load {report.widest_load} bits, 128 expected")
+    if "tf32" in report.precisions:
+        found.append(f"a dot reads float32 as {report.precisions}: its input_precision is not pinned")
+    return [f"{variant.name}: {problem}" for problem in found]

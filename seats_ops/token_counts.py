@@ -1,0 +1,157 @@
+"""How many tokens every stage of a schedule leaves, from lengths alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from seats_ops.diversity_selector import DiversitySelector
+from seats_ops.layout import Modality
+from seats_ops.modality_dropper import ModalityDropper
+from seats_ops.prompt_lengths import PromptLengths
+from seats_ops.schedule import Schedule
+from seats_ops.stage_pruner import StagePruner
+from seats_ops.stages import KeepRatio, Stage, budgeted_modalities, num_kept, ratio_of
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """Tokens of one prompt that a stage leaves.
+
+    Attributes:
+        name: class name of the stage.
+        layer: 1-based layer whose output it acts on, 0 before the LLM.
+        text, video, audio, image: tokens left; video and audio may be predictions, see `token_counts`.
+        low, high: what the number of all tokens is sure to lie between, both inclusive.
+    """
+
+    name: str
+    layer: int
+    text: int
+    video: int
+    audio: int
+    image: int
+    low: int
+    high: int
+
+    @property
+    def total(self) -> int:
+        """Tokens left: exact where `low == high`, else a prediction."""
+        return self.text + self.video + self.audio + self.image
+
+
+def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount, ...]:
+    """What every stage leaves of one prompt, in the order of `PruneTrace.stages`.
+
+    Exact are text and images, Stage I, a drop of both audio and video, and every stage of a prompt with one window or
+    without audio or without video. A StagePruner of both in several windows depends on scores, as does what follows:
+
+    - Its total is T = Tv + Ta of the counts it finds, unless T is small: it never keeps fewer tokens than windows, and
+      a window with audio and video whose budget is 1 keeps one of each, so adds one. Predicted is max(T, parts), parts
+      the (window, modality) pairs that can hold a token, which is right for nearly equal windows and scores; the bounds
+      are T and max(T, windows) + windows with audio and video.
+    - The split of T is predicted as (Tv, Ta); windows move tokens from one modality to the other.
+    - The next drop rounds both parts of that split. With one ratio for both its T moves by one token at most (two where
+      both products are exact halves, and one for each modality whose product is below a half); a mapping of ratios adds
+      their difference times the tokens that changed sides. `low` and `high` account for all of this.
+
+    Raises:
+        TypeError: a stage other than DiversitySelector, StagePruner and ModalityDropper.
+        ValueError: a DiversitySelector for a modality that a StagePruner has thinned: its blocks depend on scores.
+    """
+    state, counts = _State.of(lengths), []
+    for layer, stage in _stages(schedule):
+        state = _after(stage, state, lengths.windows)
+        video, audio, image = (span.value for span in state.left.values())
+        low, high = (lengths.text + image + bound for bound in (state.av.low, state.av.high))
+        counts.append(StageCount(type(stage).__name__, layer, lengths.text, video, audio, image, low, high))
+    return tuple(counts)
+
+
+class _Span(NamedTuple):
+    """A number of tokens: the expected one and what it is sure to lie between."""
+
+    value: int
+    low: int
+    high: int
+
+
+def _exactly(n: int) -> _Span:
+    return _Span(n, n, n)
+
+
+class _State(NamedTuple):
+    """Tokens left of video, audio and image; `av`: of the first two together, with tighter bounds than its parts have;
+    the Stage I blocks they are in, None once scores decide that."""
+
+    left: dict[Modality, _Span]
+    av: _Span
+    blocks: dict[Modality, tuple[int, ...] | None]
+
+    @classmethod
+    def of(cls, lengths: PromptLengths) -> _State:
+        blocks: dict[Modality, tuple[int, ...] | None] = {
+            Modality.VIDEO: lengths.video_blocks,
+            Modality.AUDIO: lengths.audio_blocks,
+            Modality.IMAGE: lengths.image_blocks,
+        }
+        left = {m: _exactly(sum(n or ())) for m, n in blocks.items()}
+        return cls(left, _exactly(lengths.video + lengths.audio), blocks)
+
+
+def _stages(schedule: Schedule) -> list[tuple[int, Stage]]:
+    """(layer, stage) in the order they run."""
+    before = [(0, stage) for stage in schedule.before_llm]
+    return before + [(layer, stage) for layer, stages in schedule.after_layer.items() for stage in stages]
+
+
+def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
+    left, blocks = dict(state.left), dict(state.blocks)
+    match stage:
+        case DiversitySelector():
+            for m in (m for m in left if ratio_of(stage.keep_ratio, m) is not None):
+                lengths = blocks[m]
+                if lengths is None:
+                    raise ValueError(f"schedule: expected DiversitySelector before StagePruner for {m.name.lower()}")
+                blocks[m] = kept = tuple(stage.num_kept(n, m) for n in lengths)
+                left[m] = _exactly(sum(kept))
+        case ModalityDropper():
+            for m in (Modality[name.upper()] for name in stage.modalities):
+                blocks[m], left[m] = (), _exactly(0)
+        case StagePruner():
+            return _pruned(stage.keep_ratio, state, windows)
+        case _:
+            known = "DiversitySelector, StagePruner and ModalityDropper"
+            raise TypeError(f"schedule: expected stages among {known}, got {type(stage).__name__}")
+    changed = any(left[m] != state.left[m] for m in (Modality.VIDEO, Modality.AUDIO))
+    parts = zip(left[Modality.VIDEO], left[Modality.AUDIO], strict=True)
+    return _State(left, _Span(*map(sum, parts)) if changed else state.av, blocks)
+
+
+def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
+    video, audio = state.left[Modality.VIDEO], state.left[Modality.AUDIO]
+    named = budgeted_modalities(keep_ratio)
+
+    def kept(m: Modality, n: int) -> int:
+        return num_kept(n, ratio_of(keep_ratio, m) or 0.0) if m in named else n
+
+    blocks = {m: None if m in named else lengths for m, lengths in state.blocks.items()}
+    left = {m: _Span(*(kept(m, n) for n in span)) for m, span in state.left.items()}
+    # Over all ways in which the tokens still there may be split between the two.
+    splits = range(video.low, video.high + 1)
+    low = min(kept(Modality.VIDEO, v) + kept(Modality.AUDIO, max(audio.low, state.av.low - v)) for v in splits)
+    high = max(kept(Modality.VIDEO, v) + kept(Modality.AUDIO, min(audio.high, state.av.high - v)) for v in splits)
+    of_video, of_audio = left[Modality.VIDEO].value, left[Modality.AUDIO].value
+    occupied, both = sum(map(any, windows)), sum(map(all, windows))
+    if occupied <= 1 or len(named) == 1 or not (video.value and audio.value):
+        return _State(left, _Span(of_video + of_audio, low, high), blocks)
+
+    # Several windows share one total, and each keeps at least one token of what it has.
+    least_video = min(video.value, sum(v > 0 for v, _ in windows))
+    least_audio = min(audio.value, sum(a > 0 for _, a in windows))
+    total = max(of_video + of_audio, least_video + least_audio)
+    high = min(state.av.high, max(high, occupied) + both)
+    of_video = min(max(of_video, least_video), total - least_audio)
+    left[Modality.VIDEO] = _Span(of_video, max(1, low - audio.high), min(video.high, high - 1))
+    left[Modality.AUDIO] = _Span(total - of_video, max(1, low - video.high), min(audio.high, high - 1))
+    return _State(left, _Span(total, low, high), blocks)

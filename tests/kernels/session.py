@@ -1,0 +1,46 @@
+"""pytest plugin for a session under Triton's interpreter (`-p tests.kernels.session`, with TRITON_INTERPRET=1).
+
+Every call of a primitive that names no backend takes the kernel; outputs are poisoned, every access to memory is
+watched, programs run in shuffled order, and Hypothesis draws fewer examples: the interpreter is slow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+from hypothesis import settings
+
+from seats_ops import functional
+
+EXAMPLES = int(os.environ.get("SEATS_OPS_INTERPRETED_EXAMPLES", "12"))
+
+_open = contextlib.ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        raise pytest.UsageError("TRITON_INTERPRET: expected 1 before Triton is imported")
+    from seats_ops.testing.interpreter import program_order, repair_interpreter
+    from seats_ops.testing.memory import watch_memory
+    from seats_ops.testing.poison import poisoned_outputs
+
+    repair_interpreter()
+    for name in functional.__all__:
+        getattr(functional, name).__kwdefaults__["backend"] = "triton"
+    for safeguard in (poisoned_outputs(), watch_memory(), program_order("shuffled", seed=1)):
+        _open.enter_context(safeguard)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _open.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        test = getattr(item, "obj", None)
+        drawn = getattr(test, "_hypothesis_internal_use_settings", None)
+        if drawn is not None:
+            few = min(EXAMPLES, drawn.max_examples)
+            test._hypothesis_internal_use_settings = settings(drawn, max_examples=few)

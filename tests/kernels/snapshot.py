@@ -1,0 +1,57 @@
+"""What every shipped kernel looks like compiled, per Triton version, in a file that changes are reviewed in.
+
+`python -m tests.kernels.snapshot` compiles all variants anew whose inputs have changed and writes the file;
+`--all` compiles everything.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import triton
+
+from seats_ops.testing.aot import Variant, compile_variant, problems, variants
+from tests.kernels.shipped import shipped_configs
+
+FILE = Path(__file__).parent / "snapshots" / f"triton-{triton.__version__}.json"
+
+Entry = dict[str, Any]
+
+
+def recorded() -> dict[str, Entry]:
+    """The file for the running Triton version, empty if there is none."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def fresh_entry(name: str) -> Entry:
+    """Compile one variant; takes a name because kernels do not travel between processes."""
+    variant = all_variants()[name]
+    report = compile_variant(variant)
+    for problem in problems(variant, report):
+        print(problem, flush=True)
+    return {"key": variant.key(), **asdict(report)}
+
+
+def all_variants() -> dict[str, Variant]:
+    return {variant.name: variant for variant in variants(shipped_configs())}
+
+
+def refresh(everything: bool) -> None:
+    old, wanted = recorded(), all_variants()
+    stale = [n for n, v in wanted.items() if everything or old.get(n, {}).get("key") != v.key()]
+    print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants")
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        new = dict(zip(stale, pool.map(fresh_entry, stale), strict=True))
+    entries = {name: new.get(name) or old[name] for name in sorted(wanted)}
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    refresh("--all" in sys.argv[1:])

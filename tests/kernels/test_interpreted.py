@@ -1,0 +1,29 @@
+"""The kernels under Triton's interpreter: the contract tests of every primitive, and tests of the kernels' own.
+
+TRITON_INTERPRET must be set before Triton is imported, so each file runs in a process of its own. To run one by hand:
+`TRITON_INTERPRET=1 python -m pytest -p tests.kernels.session tests/ops/test_compact.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seats_ops import functional
+
+ROOT = Path(__file__).parents[2]
+CONTRACTS = sorted(file for name in functional.__all__ for file in (ROOT / "tests/ops").glob(f"test_{name}*.py"))
+FILES = CONTRACTS + sorted((ROOT / "tests/kernels/interpreted").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_under_the_interpreter(file: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider", file]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
