@@ -78,7 +78,7 @@ def attach(
     inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
     saliency = SaliencyOptions(saliency_segments, needed="saliency" in inputs, backend=backend)
     family = qwen2_5_omni.Qwen25Omni(thinker, saliency)
-    adapter = Adapter(family, schedule, kv_policy, backend, needs_blocks="features" in inputs)
+    adapter = Adapter(family, schedule, kv_policy, backend, needs_blocks=bool(inputs & {"features", "saliency"}))
     guards: list[_Guard] = [_ThinkerGuard(thinker, adapter)]
     if model is not thinker:
         guards.append(_guard_full_model(model))

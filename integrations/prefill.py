@@ -9,10 +9,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
-from seats_ops.functional import compact
 from seats_ops.integrations.cache import prune_layer
 from seats_ops.layout import Modality, TokenLayout
-from seats_ops.ops.compact.op import kept_index
+from seats_ops.ops.compact.op import gather
 from seats_ops.stages import Stage, stage_inputs
 from seats_ops.trace import PruneTrace, StageRecord
 
@@ -41,27 +40,26 @@ class Prefill:
         self.position_ids: Tensor | None = None
         self.attention_mask: Any = None
         trace.clear()
-        trace.prompt_lengths = layout.cu_seqlens.diff().tolist()
-        trace.prompt_counts = _count(layout)
+        trace.prompt_lengths = layout.plan().cu_seqlens.diff().tolist()
+        trace.prompt_counts = _count(layout.plan())
 
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
         embeds = kwargs["inputs_embeds"]
         position_ids = kwargs.get("position_ids")
         for stage in stages:
-            tensors = {"features": embeds[0].detach(), "saliency": self.saliency}
-            keep_mask, num_kept = self._run(stage, 0, tensors)
-            if keep_mask is None:
+            kept = self._run(stage, 0, {"features": embeds[0].detach(), "saliency": self.saliency})
+            if kept is None:
                 continue
             if position_ids is None:
                 # The model would number the tokens it is given; kept tokens keep their own positions.
                 position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, 1, -1)
-            (embeds,) = compact(keep_mask, embeds, dim=1, num_kept=num_kept, backend=self.backend)
-            (position_ids,) = compact(keep_mask, position_ids, dim=-1, num_kept=num_kept, backend=self.backend)
+            (embeds,) = gather(kept, [embeds], 1, self.backend)
+            (position_ids,) = gather(kept, [position_ids], -1, self.backend)
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:
                 # Row 0 holds text positions; gaps there would be taken for several packed sequences.
                 position_ids = torch.cat(
-                    [torch.arange(num_kept, device=embeds.device).expand(1, 1, -1), position_ids[1:]]
+                    [torch.arange(len(kept), device=embeds.device).expand(1, 1, -1), position_ids[1:]]
                 )
             kwargs = {**kwargs, "inputs_embeds": embeds, "position_ids": position_ids, "attention_mask": None}
         self.fired.add(0)
@@ -77,12 +75,12 @@ class Prefill:
             tensors = {"features": hidden[0].detach(), "saliency": self.saliency}
             if "scores" in stage.inputs:
                 tensors["scores"] = self._scores(index, hidden[0].detach(), cos[0], sin[0])
-            keep_mask, num_kept = self._run(stage, index, tensors)
-            if keep_mask is None:
+            kept = self._run(stage, index, tensors)
+            if kept is None:
                 continue
-            hidden, cos, sin = compact(keep_mask, hidden, cos, sin, dim=1, num_kept=num_kept, backend=self.backend)
+            hidden, cos, sin = gather(kept, [hidden, cos, sin], 1, self.backend)
             if position_ids is not None:
-                position_ids = torch.arange(num_kept, device=hidden.device)[None].to(position_ids.dtype)
+                position_ids = torch.arange(len(kept), device=hidden.device)[None].to(position_ids.dtype)
             self.rotary, self.position_ids = (cos, sin), position_ids
             self.attention_mask = create_causal_mask(
                 config=self.family.text_model.config,
@@ -123,33 +121,38 @@ class Prefill:
         layer = self.family.text_model.layers[index - 1]
         return self.family.query_scores(layer, hidden, cos, sin, query, layout.cu_seqlens, self.backend)
 
-    def _run(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> tuple[Tensor | None, int]:
-        """Keep mask and number of kept tokens; None if all are kept. Updates layout, saliency and trace."""
+    def _run(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> Tensor | None:
+        """int64 positions of the kept tokens, None if all are kept. Updates layout, saliency and trace."""
         names = stage_inputs(stage)
         call = getattr(stage, "select", stage)
-        arguments = [tensors[name] for name in names[:1]]
-        options = {name: tensors[name] for name in names[1:]}
         with torch.no_grad():
-            result = call(*arguments, self.layout, **options, backend=self.backend)
+            result = call(
+                *(tensors[name] for name in names[:1]),
+                self.layout,
+                **{name: tensors[name] for name in names[1:]},
+                backend=self.backend,
+            )
         keep_mask, budgets = result if isinstance(result, tuple) else (result, None)
-        counts = _count(self.layout, keep_mask)
+        device = keep_mask.device
+        # The only read of a stage: with the mask at hand, the layout is worked out on the host.
+        keep_mask = keep_mask.cpu()
+        counts = _count(self.layout.plan(), keep_mask)
         num_kept = sum(counts.values())
-        dropped = num_kept < len(self.layout)
-        if dropped:
-            self.gathers.append((layer, kept_index(keep_mask, num_kept, self.backend)))
+        kept = None
+        if num_kept < len(self.layout):
+            kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)
+            self.gathers.append((layer, kept))
             if self.saliency is not None:
-                (self.saliency,) = compact(keep_mask, self.saliency, num_kept=num_kept, backend=self.backend)
-            self.layout = self.layout.select(keep_mask, num_kept)
+                (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)
+            self.layout = self.layout.plan().select(keep_mask, num_kept).to(device)
         self.trace.stages.append(
             StageRecord(type(stage).__name__, layer, [self.layout.position.long()], num_kept, counts, budgets)
         )
-        return (keep_mask if dropped else None), num_kept
+        return kept
 
 
 def _count(layout: TokenLayout, keep_mask: Tensor | None = None) -> dict[str, int]:
-    """Tokens by modality name; one device read."""
-    masks = [layout.is_modality(modality) for modality in Modality]
-    if keep_mask is not None:
-        masks = [mask & keep_mask for mask in masks]
-    totals = torch.stack(masks).sum(1).tolist()
-    return {modality.name.lower(): n for modality, n in zip(Modality, totals, strict=True)}
+    """Tokens by modality name."""
+    modality = layout.modality.long() if keep_mask is None else layout.modality[keep_mask].long()
+    totals = torch.bincount(modality, minlength=len(Modality)).tolist()
+    return {kind.name.lower(): n for kind, n in zip(Modality, totals, strict=True)}

@@ -95,13 +95,7 @@ def build_token_layout(
     layout = TokenLayout(modality, position, cu_seqlens.int(), block, blocks=tuple(blocks))
     window = run_windows(layout)
     num_windows = int(window.max()) + 1 if len(layout) else 0
-    device = input_ids.device
-    if device.type == "cpu":
-        return replace(layout, window=window, num_windows=num_windows)
-    packed = torch.stack([modality, position, block, window]).to(device)
-    return TokenLayout(
-        packed[0], packed[1], cu_seqlens.int().to(device), packed[2], packed[3], layout.blocks, num_windows
-    )
+    return replace(layout, window=window, num_windows=num_windows).to(input_ids.device)
 
 
 def _read_once(

@@ -61,12 +61,13 @@ class DiversitySelector:
             check_length("saliency", check_values("saliency", saliency, 1), total, "features")
         check_same_device("features", features, saliency=saliency, modality=layout.modality)
 
-        thinned, block, blocks = self._blocks(layout)
+        thinned, block, blocks = self._blocks(layout.plan())
         lengths = [n for _, n in blocks]
         wanted = [self.num_kept(n, m) for m, n in blocks]
         # Tokens of one block need not be neighbours (audio and video interleave): bring them together, in order.
         last = torch.iinfo(torch.int64).max
         order = torch.where(thinned, block, last).argsort(stable=True)[: sum(lengths)]
+        order = order.to(features.device, non_blocking=True)
         kept = max_min_diversity(
             features[order],
             counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).to(features.device, non_blocking=True),
@@ -75,7 +76,8 @@ class DiversitySelector:
             max_seqlen=max(lengths, default=0),
             backend=backend,
         )
-        return (~thinned).index_put((order,), kept)
+        keep_mask = torch.ones(total, dtype=torch.bool, device=features.device)
+        return keep_mask.index_copy_(0, order, kept)
 
     def _blocks(self, layout: TokenLayout) -> tuple[Tensor, Tensor, list[tuple[Modality, int]]]:
         """bool [T] tokens that are in a block to thin, int64 [T] block ids, and those blocks on the host."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
@@ -36,6 +36,7 @@ class TokenLayout:
             None means: every row is one window.
         blocks: host copy of (modality, number of tokens) of every block id, if known. Spares operators a device read.
         num_windows: number of window ids, if known. Spares operators a device read.
+        host: the same layout on the CPU, if known. Operators plan there, which spares small kernels; see `to`.
 
     Raises:
         TypeError, ValueError: a tensor of the wrong dtype, shape or device; ragged `cu_seqlens` that do not fit.
@@ -48,6 +49,7 @@ class TokenLayout:
     window: Tensor | None = None
     blocks: tuple[tuple[int, int], ...] | None = None
     num_windows: int | None = None
+    host: TokenLayout | None = None
 
     def __post_init__(self) -> None:
         total = check_integers("modality", self.modality).shape[0]
@@ -68,7 +70,8 @@ class TokenLayout:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        names = ("modality", "position", "cu_seqlens", "block", "window")
+        return all(_same(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -100,15 +103,34 @@ class TokenLayout:
             num_windows = int(self.window.max()) + 1 if len(self) else 0
         return self.window.long(), num_windows
 
+    def plan(self) -> TokenLayout:
+        """The copy on which to work out small integers: on the CPU if there is one."""
+        return self if self.host is None else self.host
+
+    def to(self, device: torch.device) -> TokenLayout:
+        """The layout on another device, in one transfer; one that comes from the CPU remembers its origin."""
+        if device == self.modality.device:
+            return self
+        tensors = [self.modality, self.position, self.block, self.window, self.cu_seqlens]
+        present = [tensor.long() for tensor in tensors if tensor is not None]
+        moved = iter(torch.cat(present).to(device, non_blocking=True).split([len(tensor) for tensor in present]))
+        modality, position, block, window, cu_seqlens = (None if t is None else next(moved) for t in tensors)
+        assert modality is not None and position is not None and cu_seqlens is not None
+        host = self if self.modality.device.type == "cpu" else None
+        return TokenLayout(modality, position, cu_seqlens.int(), block, window, self.blocks, self.num_windows, host)
+
     def select(self, keep_mask: Tensor, num_kept: int | None = None) -> TokenLayout:
         """The layout of the kept tokens; ids and positions stay what they were.
 
         Args:
             keep_mask: bool [T].
-            num_kept: number of True entries, if known; without it one device read.
+            num_kept: number of True entries, if known; without it one device read. A layout with a `host` copy reads
+                the mask once instead, so that the copy stays true.
         """
         if not isinstance(keep_mask, Tensor) or keep_mask.dtype != torch.bool or keep_mask.shape != self.modality.shape:
             raise ValueError(f"keep_mask: expected bool [{len(self)}], got {describe(keep_mask)}")
+        if self.host is not None:
+            return self.host.select(keep_mask.cpu()).to(self.modality.device)
         present = [n for n in ("modality", "position", "block", "window") if getattr(self, n) is not None]
         kept = dict(
             zip(present, compact(keep_mask, *(getattr(self, n) for n in present), num_kept=num_kept), strict=True)

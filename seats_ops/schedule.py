@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -18,9 +18,9 @@ from seats_ops.validation import describe
 STAGES = {cls.__name__: cls for cls in (DiversitySelector, StagePruner, ModalityDropper, RecordedStage)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Schedule:
-    """Stages before the LLM and after its layers; a single stage may stand for a list of one.
+    """Stages before the LLM and after its layers. Where it is built, a single stage may stand for a list of one.
 
     Attributes:
         before_llm: stages that act on the merged embeddings, in order.
@@ -31,22 +31,27 @@ class Schedule:
         ValueError: a layer below 1, a stage before the LLM that needs the scores of a layer.
     """
 
-    before_llm: tuple[Stage, ...] = ()
-    after_layer: Mapping[int, tuple[Stage, ...]] = field(default_factory=dict)
+    before_llm: tuple[Stage, ...]
+    after_layer: Mapping[int, tuple[Stage, ...]]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "before_llm", _stages("before_llm", self.before_llm))
+    def __init__(
+        self,
+        before_llm: Stage | Iterable[Stage] = (),
+        after_layer: Mapping[int, Stage | Iterable[Stage]] | None = None,
+    ) -> None:
+        object.__setattr__(self, "before_llm", _stages("before_llm", before_llm))
         for stage in self.before_llm:
             if "scores" in stage.inputs:
                 raise ValueError(f"before_llm: expected stages that need no query scores, got {stage}")
-        if not isinstance(self.after_layer, Mapping):
-            raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(self.after_layer)}")
-        for layer in self.after_layer:
+        after_layer = {} if after_layer is None else after_layer
+        if not isinstance(after_layer, Mapping):
+            raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(after_layer)}")
+        for layer in after_layer:
             if isinstance(layer, bool) or not isinstance(layer, int):
                 raise TypeError(f"after_layer: expected int keys, got {describe(layer)}")
             if layer < 1:
                 raise ValueError(f"after_layer: expected layers from 1, got {layer}")
-        ordered = {n: _stages(f"after_layer[{n}]", self.after_layer[n]) for n in sorted(self.after_layer)}
+        ordered = {n: _stages(f"after_layer[{n}]", after_layer[n]) for n in sorted(after_layer)}
         object.__setattr__(self, "after_layer", {n: stages for n, stages in ordered.items() if stages})
 
     def stages(self) -> list[tuple[int, Stage]]:

@@ -63,12 +63,16 @@ class StagePruner:
         """The keep mask, bool [T], and the budgets behind it, int64 [W, 2] of (video, audio)."""
         check_layout(layout)
         if self.windows == "runs":
-            layout = replace(layout, window=run_windows(layout))
+            plan = layout.plan()
+            plan = replace(plan, window=run_windows(plan))
+            layout = plan.to(layout.modality.device)
         budgets = self.allocator(scores, layout, self.keep_ratio, backend=backend)
-        window, _ = layout.windows()
-        budgeted = layout.is_modality(*budgeted_modalities(self.keep_ratio)) & (window >= 0)
-        slot = torch.where(layout.is_modality(Modality.AUDIO), 2 * window + 1, 2 * window)
-        return segment_topk(scores, torch.where(budgeted, slot, -1), budgets.flatten(), backend=backend), budgets
+        plan = layout.plan()
+        window, _ = plan.windows()
+        budgeted = plan.is_modality(*budgeted_modalities(self.keep_ratio)) & (window >= 0)
+        slot = torch.where(plan.is_modality(Modality.AUDIO), 2 * window + 1, 2 * window)
+        segment = torch.where(budgeted, slot, -1).to(scores.device, non_blocking=True)
+        return segment_topk(scores, segment, budgets.flatten(), backend=backend), budgets
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; see `Schedule.from_dict`."""

@@ -48,26 +48,28 @@ class WindowBudgetAllocator:
         """
         check_length("scores", check_values("scores", scores, 1), len(check_layout(layout)), "layout")
         keep_ratio = check_keep_ratio("keep_ratio", keep_ratio, BUDGETED)
-        window, num_windows = layout.windows()
-        rows = layout.rows()
-        window = torch.where(layout.is_modality(*budgeted_modalities(keep_ratio)), window, -1)
+        device = scores.device
+        plan = layout.plan()
+        window, num_windows = plan.windows()
+        rows = plan.rows()
+        window = torch.where(plan.is_modality(*budgeted_modalities(keep_ratio)), window, -1)
         totals = []
         for modality in (Modality.VIDEO, Modality.AUDIO):
-            count = segment_sums((layout.is_modality(modality) & (window >= 0)).long(), layout.cu_seqlens)
+            count = segment_sums((plan.is_modality(modality) & (window >= 0)).long(), plan.cu_seqlens)
             wanted = (count.double() * (ratio_of(keep_ratio, modality) or 0.0)).round().long().clamp(min=1)
             totals.append(torch.where(count > 0, wanted, 0))
-        last_window = rows.new_full((layout.num_rows,), -1).scatter_reduce(0, rows, window, "amax")
+        last_window = rows.new_full((plan.num_rows,), -1).scatter_reduce(0, rows, window, "amax")
         # Ids ascend over rows, so a row's ids start after the largest one seen before it.
         offsets = torch.nn.functional.pad(last_window.cummax(0).values + 1, (1, 0))
         offsets[-1:] = num_windows
         return window_budget(
             scores,
             layout.modality,
-            window,
-            torch.stack(totals, 1),
+            window.to(device, non_blocking=True),
+            torch.stack(totals, 1).to(device, non_blocking=True),
             num_windows=num_windows,
             temperature=self.temperature,
-            window_offsets=offsets,
+            window_offsets=offsets.to(device, non_blocking=True),
             backend=backend,
         )
 

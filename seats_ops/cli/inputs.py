@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor
 
-from .clip import Clip
+from .clip import FRAMES_PER_PATCH, Clip
 from .prepare import num_audio_tokens, sound_inputs, video_inputs
 from .prompt import SYSTEM, interleaved_runs, media_ids, prompt_ids
 
@@ -37,7 +37,7 @@ def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DE
         grids,
         height * width,
         audio_tokens,
-        seconds_per_grid=float(inputs["video_second_per_grid"][0]),
+        seconds_per_grid=FRAMES_PER_PATCH / clip.fps,
         config=config,
     )
     ids = prompt_ids(media_ids(runs, config), question, vocab_size=config.text_config.vocab_size)

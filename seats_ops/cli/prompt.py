@@ -32,8 +32,9 @@ def interleaved_runs(
     token opens at most one chunk, which shows where temporal patches are further apart than a chunk is long.
     """
     positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
-    positions_per_grid = seconds_per_grid * config.position_id_per_seconds
-    grids = [grid * positions_per_grid for grid in range(num_grids) for _ in range(tokens_per_grid)]
+    # Multiplied in the processor's order: a patch that begins right on a chunk's edge must not slip by rounding.
+    starts = [grid * seconds_per_grid * config.position_id_per_seconds for grid in range(num_grids)]
+    grids = [start for start in starts for _ in range(tokens_per_grid)]
     video = _chunk_sizes(grids, positions_per_chunk)
     audio = _chunk_sizes([float(position) for position in range(num_audio)], positions_per_chunk)
     return list(zip_longest(video, audio, fillvalue=0))

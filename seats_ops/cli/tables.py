@@ -69,10 +69,10 @@ def cost_table(runs: list[Run], flops: dict[str, list[int]]) -> Table:
     table = new_table(
         "Cost of the prefill",
         ["", *[heading for title, *_ in columns for heading in (title, "ratio")]],
-        "FLOPs: computed, one per multiply-add. KV cache and seconds: measured\n"
-        f"(median of {len(runs[0].prefill_seconds)}). "
-        "prefill: encoders, selection, layers, last logits.\n"
-        "decoder: the same without the encoders.",
+        "FLOPs: computed, one per multiply-add; here of the decoder layers, on a 7B with the\n"
+        "logits of all tokens that are left, as in the paper. KV cache and seconds: measured\n"
+        f"here (median of {len(runs[0].prefill_seconds)}). prefill: encoders, selection, layers, last logits; decoder:\n"
+        "the same without the encoders.",
     )
     for number, run in enumerate(runs):
         cells = []

@@ -16,6 +16,8 @@ from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 ORDERS = ("forward", "reversed", "shuffled")
 
+_in_order = InterpreterBuilder.set_grid_idx
+
 
 def repair_interpreter() -> None:
     """Give the interpreter correct bfloat16 arithmetic, for the rest of the process. May be called again.
@@ -59,7 +61,7 @@ def _round_to_bfloat16(values: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def program_order(order: str, seed: int = 0) -> Iterator[None]:
-    """Run the programs of every launch inside the block in another order.
+    """Run the programs of every launch inside the block in another order; the innermost block counts.
 
     A GPU promises none: a kernel whose result depends on it is wrong.
 
@@ -70,7 +72,7 @@ def program_order(order: str, seed: int = 0) -> Iterator[None]:
     if order not in ORDERS:
         raise ValueError(f"order: expected one of {ORDERS}, got {order!r}")
     shuffler = random.Random(seed)
-    original: Callable[..., None] = InterpreterBuilder.set_grid_idx
+    outer: Callable[..., None] = InterpreterBuilder.set_grid_idx
     turn: list[int] = []
 
     def set_grid_idx(self: Any, x: int, y: int, z: int) -> None:
@@ -83,10 +85,10 @@ def program_order(order: str, seed: int = 0) -> Iterator[None]:
             elif order == "shuffled":
                 shuffler.shuffle(turn)
         rest, z = divmod(turn[step], nz)
-        original(self, *divmod(rest, ny), z)
+        _in_order(self, *divmod(rest, ny), z)
 
     InterpreterBuilder.set_grid_idx = set_grid_idx
     try:
         yield
     finally:
-        InterpreterBuilder.set_grid_idx = original
+        InterpreterBuilder.set_grid_idx = outer

@@ -103,7 +103,8 @@ def watch_memory() -> Iterator[None]:
 
     def load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
         visit(self, pointers, mask, "load")
-        return originals["create_masked_load"](self, pointers, mask, other or _undefined(pointers), *rest)
+        other = _undefined(pointers) if other is None else other
+        return originals["create_masked_load"](self, pointers, mask, other, *rest)
 
     def store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         visit(self, pointers, mask, "store")

@@ -30,7 +30,7 @@ def copy_kernel(x, out, total, MISTAKE: tl.constexpr):
         token = token - 1
     value = tl.load(x + token, mask=inside, other=0.0)
     if MISTAKE == "no other":
-        value = tl.max(tl.load(x + token, mask=inside), 0) + tl.zeros((8,), tl.float32)
+        value = tl.sum(tl.load(x + token, mask=inside), 0) + tl.zeros((8,), tl.float32)
     if MISTAKE == "writes beyond the end":
         tl.store(out + token, value, mask=token < total + 1)
     elif MISTAKE == "reads back its own":
@@ -101,10 +101,10 @@ def in_order(order: str) -> list[int]:
 
 
 def test_orders_of_programs() -> None:
-    # The session's own shuffling lies beneath: inside it, an order is only known to visit every program once.
-    ran = {order: in_order(order) for order in ("forward", "reversed", "shuffled")}
-    assert all(sorted(turns) == list(range(24)) for turns in ran.values())
-    assert len({tuple(turns) for turns in ran.values()}) == 3
+    assert in_order("forward") == list(range(24))
+    assert in_order("reversed") == list(reversed(range(24)))
+    shuffled = in_order("shuffled")
+    assert shuffled != sorted(shuffled) == list(range(24))
     with pytest.raises(ValueError, match="order"):
         in_order("sideways")
 

@@ -1,0 +1,218 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+import seats_ops.cli
+from seats_ops import PruneTrace, Schedule, seats
+from seats_ops.cli import demo as demo_module
+from seats_ops.cli.app import app
+from seats_ops.cli.clip import load_clip
+from seats_ops.cli.inputs import own_inputs
+from seats_ops.cli.model import qwen2_5_omni_7b_config
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def fail(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code != 0, result.output
+    assert not isinstance(result.exception, (ValueError, TypeError, OSError)), "a traceback instead of a message"
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch, tiny_model: Any) -> None:
+    monkeypatch.setattr(demo_module.models, "random_model", lambda *args, **kwargs: tiny_model)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint")
+    tiny_model.save_pretrained(path)
+    return path
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo(tmp_path: Path) -> None:
+    text = run("demo", "--out", str(tmp_path), "--frame-tokens", "40", "--repeats", "1", "--max-new-tokens", "2")
+    assert "The weights are random: the answers mean nothing" in text
+    assert "Big Buck Bunny: 10 frames of 5.3 s, 5.3 s of sound" in text
+    for name in ("all tokens", "SEATS 35", "SEATS 25", "SEATS 15", "SEATS 10"):
+        assert text.count(name) >= 3, "progress, two tables"
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {f"seats-{n}.{kind}" for n in (35, 25, 15, 10) for kind in ("png", "json")} | {"report.json"}
+
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35", "SEATS 25", "SEATS 15", "SEATS 10"]
+    for entry in report["runs"][1:]:
+        trace = PruneTrace.load(tmp_path / (entry["name"].lower().replace(" ", "-") + ".json"))
+        schedule = Schedule.from_dict(entry["schedule"])
+        assert [stage.layer for stage in trace.stages] == [0, *schedule.after_layer]
+        assert trace.stages[-1].counts["video"] == trace.stages[-1].counts["audio"] == 0
+        assert f"{trace.stages[0].num_tokens:,}" in text
+
+
+def test_demo_on_a_checkpoint_and_another_video(
+    tmp_path: Path, checkpoint: Path, make_video: Callable[..., Path]
+) -> None:
+    """The checkpoint carries no processor, so the demo's own preparation serves."""
+    text = run(
+        "demo", "--model", str(checkpoint), "--video", str(make_video()), "--out", str(tmp_path),
+        "--question", "What colour is it?", "--repeats", "1", "--max-new-tokens", "2", "--max-frames", "4",
+        "--kv-policy", "per-layer", "--backend", "reference", "--device", "cpu",
+    )  # fmt: skip
+    assert "the demo's preparation, as the model's own processor does not load" in text
+    assert "clip.mp4: 4 frames" in text
+    assert "What colour is it?" in text
+    assert "random" not in text
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["runs"][0]["flops"]) == ["here"]
+    trace = PruneTrace.load(tmp_path / "seats-10.json")
+    assert trace.kv_lengths[0] == trace.stages[0].num_tokens, "per-layer: the first layers keep what they saw"
+
+
+def test_demo_with_a_models_own_processor(
+    tmp_path: Path, checkpoint: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tiny_config: Any
+) -> None:
+    """Frames and sound go to the processor as decoded, and what it returns goes to the model."""
+    seen: dict[str, Any] = {}
+    clip = load_clip(make_video())
+
+    class Processor:
+        def apply_chat_template(self, conversation: list[Any], **kwargs: Any) -> str:
+            return f"{conversation[-1]['content'][-1]['text']} {kwargs}"
+
+        def __call__(self, **kwargs: Any) -> dict[str, Any]:
+            seen.update(kwargs)
+            inputs = own_inputs(clip, "What?", tiny_config, frame_tokens=12)
+            del inputs["use_audio_in_video"]
+            return inputs
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda model: Processor())
+    text = run(
+        "demo", "--model", str(checkpoint), "--video", str(make_video()), "--out", str(tmp_path),
+        "--question", "Who?", "--repeats", "1", "--max-new-tokens", "1",
+    )  # fmt: skip
+    assert "prepared by the model's own processor" in text
+    assert seen["text"] == ["Who? {'tokenize': False, 'add_generation_prompt': True}"]
+    assert seen["videos"][0].shape == (10, 3, 64, 112)
+    assert seen["audio"][0].shape == clip.sound.shape if clip.sound is not None else False
+    assert seen["load_audio_from_video"] is True
+    assert (seen["do_sample_frames"], seen["fps"], seen["audio_from_video_indices"]) == (False, 2.0, [0])
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_on_a_silent_video(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    video = make_video(sound_seconds=None)
+    text = run(
+        "demo", "--video", str(video), "--out", str(tmp_path), "--frame-tokens", "12", "--repeats", "1",
+        "--max-new-tokens", "1",
+    )  # fmt: skip
+    assert "10 frames of 5.0 s, silent" in text
+    assert "0 audio" in text
+    assert (tmp_path / "seats-25.png").is_file()
+
+
+def test_demo_errors_are_one_line(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    out = str(tmp_path / "out")
+    assert "--video" in fail("demo", "--video", str(tmp_path / "none.mp4"), "--out", out)
+    assert "seats-ops: " in fail("demo", "--video", str(text), "--out", out)
+    assert "device: got 'toaster'" in fail("demo", "--video", str(make_video()), "--device", "toaster", "--out", out)
+    assert "uniform" in fail("demo", "--kv-policy", "none", "--out", out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_reproduces_the_papers_flops(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.json"
+    text = run("plan", "--schedule-json", str(path))
+    # arXiv 2605.20035, main results: 111.0 TFLOPs for all tokens, 12.2 at R = 10 (6-35).
+    assert "12.2 of 111.0 TFLOPs" in text
+    schedule = Schedule.from_dict(json.loads(path.read_text()))
+    assert schedule == seats(qwen2_5_omni_7b_config(), video=0.06, audio=0.35)
+
+
+def test_plan_reads_a_config_from_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((checkpoint / "config.json").read_text())
+    text = run("plan", str(tmp_path), "--video", "0.2", "--audio", "0.55", "--kv-policy", "per-layer")
+    assert "StagePruner" in text
+    assert "per-layer" in text
+
+
+def test_plan_errors_name_the_argument() -> None:
+    assert "video: expected encoder_ratio_scale * video <= 1" in fail("plan", "--video", "0.9")
+    assert "--video-tokens" in fail("plan", "--video-tokens", "-1")
+
+
+def test_inspect_prints_a_saved_trace(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    path.write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "prompt_lengths": [1234],
+                "prompt_counts": {"text": 34, "video": 1000, "audio": 200},
+                "kv_lengths": [77, 77, 34],
+                "stages": [
+                    {
+                        "name": "StagePruner",
+                        "layer": 2,
+                        "num_tokens": 77,
+                        "counts": {"text": 34, "video": 40, "audio": 3},
+                        "kept_indices": [[5, 8]],
+                        "budgets": [[25, 1], [15, 2]],
+                    }
+                ],
+            }
+        )
+    )
+    text = run("inspect", str(path), "--indices")
+    for part in ("1,234", "after layer 2", "40 (4.0%)", "25 + 1", "15 + 2", "77 (layers 1-2), 34 (layer 3)", "[5, 8]"):
+        assert part in text
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 7}', '{"format": 1}', "\xff"])
+def test_inspect_refuses_another_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert "seats-ops: " in fail("inspect", str(path))
+
+
+def test_env_names_versions_and_no_paths() -> None:
+    text = run("env")
+    assert torch.__version__ in text
+    assert transformers.__version__ in text
+    assert "max_min_diversity" in text
+    assert str(Path.home()) not in text
+    assert sys.prefix not in text
+
+
+def test_missing_packages_of_the_command_line_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_typer(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "typer":
+            raise ModuleNotFoundError("No module named 'typer'", name="typer")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "seats_ops.cli.app")
+    monkeypatch.setattr(builtins, "__import__", without_typer)
+    with pytest.raises(SystemExit, match=r"needs the package typer: pip install 'seats_ops\[demo\]'"):
+        seats_ops.cli.main()

@@ -1,0 +1,117 @@
+"""Kernels that return sets and counts: exactly the reference's, or a certified greedy choice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seats_ops import functional as F
+from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets, tied_features
+from seats_ops.testing.interpreter import program_order
+from seats_ops.testing.strategies import id_dtypes, seeds, segment_lengths, value_dtypes
+from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
+
+SPECIAL = torch.tensor([float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e-45, 3e38, 0.5, 0.5])
+
+
+@given(st.integers(0, 80), st.integers(0, 6), st.booleans(), seeds(), value_dtypes(), id_dtypes())
+def test_segment_topk(total: int, groups: int, special: bool, seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(seed)
+    scores = SPECIAL[torch.randint(len(SPECIAL), (total,), generator=random)]
+    if not special:
+        scores = torch.randn(total, generator=random)
+    segment = torch.randint(-1, groups, (total,), generator=random).to(ids)
+    budget = torch.randint(0, 20, (groups,), generator=random).to(ids)
+    keep = F.segment_topk(scores.to(dtype), segment, budget)
+    assert torch.equal(keep, F.segment_topk(scores.to(dtype), segment, budget, backend="reference"))
+
+
+@given(st.integers(0, 80), st.integers(0, 2), seeds(), value_dtypes())
+def test_compact(total: int, dim: int, seed: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(seed)
+    keep_mask = torch.rand(total, generator=random) < torch.rand((), generator=random)
+    shapes = [[2, 3, 5, 8], [3, 2, 4]]
+    tensors = []
+    for shape in shapes:
+        shape[dim] = total
+        tensors.append(torch.randn(shape, generator=random).to(dtype))
+    ids = torch.arange(total).expand(*shapes[1][:dim], total)
+    compacted = F.compact(keep_mask, *tensors, ids, dim=dim)
+    expected = F.compact(keep_mask, *tensors, ids, dim=dim, backend="reference")
+    assert all(torch.equal(got, want) for got, want in zip(compacted, expected, strict=True))
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=6), max_size=3),
+    st.floats(0, 1),
+    st.sampled_from(["equal", "steps", "realistic", "peaked", "extreme"]),
+    seeds(),
+    value_dtypes(),
+)
+def test_window_budget(
+    rows: list[list[tuple[int, int]]], ratio: float, style: str, seed: int, dtype: torch.dtype
+) -> None:
+    random = np.random.default_rng(seed)
+    prompts = [random_prompt(sizes, ratio, style, random, shuffled=True) for sizes in rows]
+    packed = pack(prompts, seed=seed)
+    packed["scores"] = packed["scores"].to(dtype)
+    settings = {"num_windows": sum(map(len, rows)), "temperature": 0.1}
+    budgets = F.window_budget(**packed, **settings)
+    same = torch.equal(budgets, F.window_budget(**packed, **settings, backend="reference"))
+    # Only where a rounded share lies next to a half may two orders of summation part ways.
+    if style == "equal" or dtype != torch.float32 or min(literal_budgets(p, 0.1)[1] for p in prompts or [None]) > 1e-4:
+        assert same
+
+
+@given(segment_lengths(max_segments=6, max_length=40), st.sampled_from([1, 24, 100]), st.booleans(), seeds(), value_dtypes())
+def test_max_min_diversity(lengths: list[int], dim: int, weighted: bool, seed: int, dtype: torch.dtype) -> None:
+    features = clustered_features(sum(lengths), dim, seed=seed, dtype=dtype)
+    weights = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype) if weighted else None
+    num_keep = torch.tensor([n // 3 for n in lengths], dtype=torch.int64)
+    keep = F.max_min_diversity(features, packed_offsets(lengths), num_keep, weights=weights)
+    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
+    assert certificate, certificate.reason
+
+
+@given(segment_lengths(max_segments=6, max_length=30), seeds(), st.integers(1, 8))
+def test_max_min_diversity_ties(lengths: list[int], seed: int, kinds: int) -> None:
+    features = tied_features(sum(lengths), seed=seed, kinds=kinds)
+    arguments = features, packed_offsets(lengths), torch.tensor([n // 2 for n in lengths], dtype=torch.int64)
+    assert torch.equal(F.max_min_diversity(*arguments), F.max_min_diversity(*arguments, backend="reference"))
+
+
+def shuffled_features(seed: int) -> Tensor:
+    order = torch.randperm(66, generator=torch.Generator().manual_seed(seed))
+    return clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)[order]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_negative_control(seed: int) -> None:
+    """A kernel that saw garbage, such as bfloat16 bits multiplied as integers, would not pass on this data."""
+    features = clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)
+    offsets, num_keep = packed_offsets([66]), torch.tensor([22])
+    right = F.max_min_diversity(features, offsets, num_keep)
+    wrong = F.max_min_diversity(shuffled_features(seed), offsets, num_keep)
+    assert certify_greedy(features, offsets, num_keep, right)
+    assert not certify_greedy(features, offsets, num_keep, wrong)
+
+
+@given(seeds())
+def test_the_order_of_programs_changes_nothing(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    features = clustered_features(90, 24, seed=seed, dtype=torch.bfloat16)
+    scores = near_constant_saliency(90, seed=seed)
+    segment = torch.randint(-1, 5, (90,), generator=random)
+    offsets, counts = packed_offsets([30, 0, 17, 43]), torch.tensor([10, 2, 5, 14])
+    results = []
+    for order in ("forward", "reversed", "shuffled"):
+        with program_order(order, seed):
+            keep = F.segment_topk(scores, segment, torch.tensor([3, 0, 9, 30, 5]))
+            diverse = F.max_min_diversity(features, offsets, counts, weights=scores)
+            results.append((keep, diverse, *F.compact(keep, features, segment)))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
