@@ -1,0 +1,58 @@
+"""One call of every primitive at a given size, for tests that look at launches and not at results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops import functional as F
+from seats_ops.testing import packed_offsets
+
+
+def attention_received(total: int, *, dim: int = 80, heads: int = 2, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    q = torch.ones(total, heads, dim, dtype=dtype)
+    return F.attention_received(q, q, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
+
+
+def max_min_diversity(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    features, counts = torch.ones(total, dim, dtype=dtype), torch.tensor([28, 3])
+    weights = torch.ones(total)
+    offsets = packed_offsets([total - 7, 7])
+    return F.max_min_diversity(features, offsets, counts, weights=weights, max_seqlen=total - 7, **to)
+
+
+def query_relevance(total: int, *, dim: int = 128, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    query, key = torch.ones(2, 28, dim, dtype=dtype), torch.ones(total, 4, dim, dtype=dtype)
+    return F.query_relevance(query, key, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
+
+
+def window_budget(total: int, *, windows: int = 32, dtype: torch.dtype = torch.float32, **to: Any) -> Tensor:
+    token = torch.arange(total)
+    return F.window_budget(
+        torch.ones(total, dtype=dtype),
+        token % 3,
+        torch.where(token % 3 > 0, token % windows, -1),
+        torch.tensor([[total // 4, total // 5]]),
+        num_windows=windows,
+        temperature=0.1,
+        **to,
+    )
+
+
+def segment_topk(total: int, *, segments: int = 64, dtype: torch.dtype = torch.float32, **to: Any) -> Tensor:
+    segment = torch.arange(total) % segments
+    return F.segment_topk(torch.ones(total, dtype=dtype), segment, torch.full((segments,), 3), **to)
+
+
+def compact(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> tuple[Tensor, ...]:
+    keep = torch.arange(total) % 2 == 0
+    hidden, rotary = torch.ones(total, dim, dtype=dtype), torch.ones(total, 128, dtype=dtype)
+    return F.compact(keep, hidden, rotary, rotary, torch.arange(total), num_kept=(total + 1) // 2, **to)
+
+
+CALLS = {
+    call.__name__: call
+    for call in (attention_received, max_min_diversity, query_relevance, window_budget, segment_topk, compact)
+}
