@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from seats_ops.backend import check_backend
+from seats_ops.backend import resolve_backend
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations import qwen2_5_omni
 from seats_ops.integrations.adapter import Adapter
@@ -56,6 +56,7 @@ def attach(
     Raises:
         TypeError: a model class or schedule that is not supported.
         ValueError: an option or a layer that does not exist.
+        BackendUnavailable: backend="triton" cannot run on the model's device.
         UnsupportedModelState: the model is compiled or attached already; inside the block, a cache, argument or
             generation mode that pruning would get silently wrong (see docs/limitations.md).
     """
@@ -65,13 +66,13 @@ def attach(
     ):
         if value not in known:
             raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-    check_backend(backend)
     thinker = _thinker_of(model)
     text_model = thinker.model.language_model
     guarded = [thinker] if model is thinker else [thinker, model]
     check_not_compiled([*guarded, thinker.model, text_model])
     check_schedule(schedule, text_model.config)
     check_text_config(text_model.config)
+    resolve_backend(backend, "segment_topk", next(text_model.parameters()))
     if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
         raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
 

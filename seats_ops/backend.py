@@ -32,9 +32,18 @@ def why_not_triton(primitive: str, tensor: Tensor) -> str | None:
         return f"this version of seats_ops has no Triton kernel for {primitive}"
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
-    if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+    if tensor.device.type != "cuda" and not _interpreted():
         return f"tensors are on {tensor.device} and TRITON_INTERPRET=1 was not set before triton was imported"
     return None
+
+
+def _interpreted() -> bool:
+    """Triton runs kernels in its interpreter; what it decorated at import tells, the variable alone does not."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        return False
+    import triton
+
+    return not isinstance(triton.language.sum, triton.JITFunction)
 
 
 def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:

@@ -127,8 +127,10 @@ class TokenLayout:
             num_kept: number of True entries, if known; without it one device read. A layout with a `host` copy reads
                 the mask once instead, so that the copy stays true.
         """
-        if not isinstance(keep_mask, Tensor) or keep_mask.dtype != torch.bool or keep_mask.shape != self.modality.shape:
-            raise ValueError(f"keep_mask: expected bool [{len(self)}], got {describe(keep_mask)}")
+        if not isinstance(keep_mask, Tensor) or keep_mask.dtype != torch.bool:
+            raise TypeError(f"keep_mask: expected a bool tensor, got {describe(keep_mask)}")
+        if keep_mask.shape != self.modality.shape:
+            raise ValueError(f"keep_mask: expected shape [{len(self)}], got {describe(keep_mask)}")
         if self.host is not None:
             return self.host.select(keep_mask.cpu()).to(self.modality.device)
         present = [n for n in ("modality", "position", "block", "window") if getattr(self, n) is not None]
