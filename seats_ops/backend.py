@@ -46,8 +46,10 @@ def _interpreted() -> bool:
     return not isinstance(triton.language.sum, triton.JITFunction)
 
 
-def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
+def resolve_backend(backend: str, primitive: str, tensor: Tensor, unfit: str | None = None) -> str:
     """ "triton" or "reference". "auto" takes the kernel on a CUDA or HIP device where there is one.
+
+    `unfit` is a reason, beyond those of `why_not_triton`, why the kernel cannot serve this call.
 
     Raises:
         ValueError: unknown name. BackendUnavailable: "triton" was asked for and cannot run; the reason is given.
@@ -55,7 +57,7 @@ def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
     check_backend(backend)
     if backend == "reference" or (backend == "auto" and tensor.device.type != "cuda"):
         return "reference"
-    reason = why_not_triton(primitive, tensor)
+    reason = why_not_triton(primitive, tensor) or unfit
     if reason is None:
         return "triton"
     if backend == "triton":
@@ -63,6 +65,7 @@ def resolve_backend(backend: str, primitive: str, tensor: Tensor) -> str:
     return "reference"
 
 
-def implementation(primitive: str, backend: str, tensor: Tensor) -> Any:
+def implementation(primitive: str, backend: str, tensor: Tensor, unfit: str | None = None) -> Any:
     """The module, `reference` or `triton`, that carries out `primitive` for tensors like this one."""
-    return importlib.import_module(f"seats_ops.ops.{primitive}.{resolve_backend(backend, primitive, tensor)}")
+    name = resolve_backend(backend, primitive, tensor, unfit)
+    return importlib.import_module(f"seats_ops.ops.{primitive}.{name}")

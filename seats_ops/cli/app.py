@@ -29,9 +29,9 @@ KvPolicy = Annotated[
 
 
 def console() -> Console:
-    """Tables need about 100 columns; a pipe or a log file reports 80, and wrapping is worse than a long line."""
-    found = Console()
-    return found if found.is_terminal else Console(width=110)
+    """A pipe or a log file gets lines of 100 columns, a terminal its own width."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(width=100, highlight=False)
 
 
 @contextmanager
@@ -74,7 +74,8 @@ def demo(
 
     Without options: a real clip, Qwen2.5-Omni's architecture at a small size with random weights, no download.
     """
-    from .demo import Options, run_demo
+    from .demo import run_demo
+    from .options import Options
 
     options = Options(
         model=model,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 INK, MUTED, RULE = "#1f2933", "#66727f", "#d5dbe1"
 KEPT = ("#8a97a5", "#2f6db5", "#1b8a6b", "#c98a12", "#b8452f", "#7b4ea3", "#4a7a8c")
@@ -118,8 +119,6 @@ def _share(kept: np.ndarray, all_tokens: np.ndarray) -> str:
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:
     """uint8 `[h, w, 3]`, scaled to `PICTURE_WIDTH` pixels."""
-    from PIL import Image
-
     height = max(1, round(frame.shape[0] * PICTURE_WIDTH / frame.shape[1]))
     return np.asarray(Image.fromarray(frame).resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS))
 

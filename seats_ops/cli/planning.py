@@ -85,7 +85,6 @@ def plan(
         f"Prefill: {cost.flops / 1e12:.1f} of {cost.full_flops / 1e12:.1f} TFLOPs ({1 / cost.flops_share:.1f}x fewer). "
         f"KV cache, {kv_policy}, bfloat16: {cost.kv_bytes / 2**20:.1f} of {cost.full_kv_bytes / 2**20:.1f} MiB.",
         soft_wrap=True,
-        highlight=False,
     )
     console.print(
         "One FLOP per multiply-add, decoder layers and output head; encoders and selection are not counted. "

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from seats_ops import PruneTrace
+
 from .clip import Clip
 from .environment import environment
 from .inputs import merged_grid
@@ -44,34 +46,37 @@ def write_files(
     for run in runs:
         if run.trace is None:
             continue
-        slug = run.name.lower().replace(" ", "-")
+        slug = run.name.lower().replace(" ", "-").rstrip("%")
         written += [folder / f"{slug}.png", folder / f"{slug}.json"]
-        _picture(written[-2], run, clip, inputs, config, notes)
+        _picture(written[-2], run, run.trace, clip, inputs, config, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
     written[-1].write_text(json.dumps(_report(runs, clip, config, flops), indent=1) + "\n", encoding="utf-8")
     return written
 
 
-def _picture(path: Path, run: Run, clip: Clip, inputs: dict[str, Any], config: Any, notes: list[str]) -> None:
-    assert run.trace is not None
+def _picture(
+    path: Path, run: Run, trace: PruneTrace, clip: Clip, inputs: dict[str, Any], config: Any, notes: list[str]
+) -> None:
     grid = merged_grid(inputs, config)
     mel = None
     if clip.sound is not None:
         real = inputs["feature_attention_mask"][0].bool().cpu()
         mel = inputs["input_features"][0, :, real].float().cpu().numpy()
     video, audio = run.retention
-    late = late_drop_layer(run.trace)
-    last = [] if late is None else [f"After layer {late} no video and no audio token is left."]
+    late = late_drop_layer(trace)
+    legend = "A column shows the first of the two frames that share a token; dropped tokens are pale."
+    if late is not None:
+        legend += f" After layer {late} no video and no audio token is left."
     draw(
         path,
-        survivors(run.trace, inputs["input_ids"], grid, config),
+        survivors(trace, inputs["input_ids"], grid, config),
         clip.frames[:: len(clip.frames) // grid[0]],
         mel,
         seconds=clip.duration,
         window_seconds=float(config.seconds_per_chunk),
         title=f"What SEATS keeps of {clip.name}: {video:.0%} of video, {audio:.0%} of audio, mean of all layers",
-        notes=last + notes,
+        notes=[legend, *notes],
     )
 
 

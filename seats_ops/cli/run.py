@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 
 from seats_ops import PruneTrace, Schedule, seats
 from seats_ops.integrations import attach
+
+from .stopwatch import Stopwatch
 
 PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
 """Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
@@ -59,7 +60,7 @@ def paper_runs(config: Any) -> list[Run]:
     """All tokens, then SEATS at the paper's retention ratios, most tokens first."""
     runs = [Run("all tokens")]
     for percent, (video, audio) in PAPER_RATIOS.items():
-        runs.append(Run(f"SEATS {percent}", seats(config, video=video, audio=audio), (video, audio)))
+        runs.append(Run(f"SEATS {percent}%", seats(config, video=video, audio=audio), (video, audio)))
     return runs
 
 
@@ -98,7 +99,7 @@ def measure(
         for repeat in range(repeats):
             for run in runs:
                 progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
-                with _attached(model, run.schedule, kv_policy, backend) as run.trace, _Stopwatch(encoders) as watch:
+                with _attached(model, run.schedule, kv_policy, backend) as run.trace, Stopwatch(encoders) as watch:
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
@@ -126,41 +127,6 @@ def _last_logits_only(model: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-class _Stopwatch:
-    """Seconds inside the block, and of these the seconds inside some modules."""
-
-    def __init__(self, modules: list[torch.nn.Module]) -> None:
-        self.seconds = self.inside = 0.0
-        self._modules = modules
-        self._handles: list[Any] = []
-        self._start = 0.0
-
-    def __enter__(self) -> _Stopwatch:
-        # Prepended in front and appended behind: a hook somebody else put on a module is not its own time.
-        for module in self._modules:
-            self._handles.append(module.register_forward_pre_hook(self._enter_module))
-            self._handles.append(module.register_forward_hook(self._leave_module, prepend=True))
-        self.seconds = -_now()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.seconds += _now()
-        for handle in self._handles:
-            handle.remove()
-
-    def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
-        self._start = _now()
-
-    def _leave_module(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        self.inside += _now() - self._start
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def _kv_bytes(cache: Any) -> int:

@@ -1,4 +1,4 @@
-"""The demo's tables and their machine-readable twin."""
+"""The demo's tables, and the figures in them that follow from a trace or a config."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from seats_ops.cost import PromptLengths, prefill_cost
 
 from .run import Run
 
+TOKEN_NOTE = (
+    "Mean: the share of these tokens that a layer sees, averaged over all layers; what the retention ratio means."
+)
 
-def new_table(title: str, columns: list[str], caption: str = "") -> Table:
+
+def new_table(title: str, columns: list[str]) -> Table:
     """A table that fits 80 columns: its first column is text, its others are numbers."""
     table = Table(
         title=title,
-        caption=caption,
         title_justify="left",
-        caption_justify="left",
         title_style="bold",
         header_style="bold",
         box=box.SIMPLE_HEAD,
@@ -38,7 +40,6 @@ def token_table(runs: list[Run], prompt_tokens: int, num_layers: int) -> Table:
     table = new_table(
         "Tokens in the sequence",
         ["", "prompt", *stages, "video\nmean", "audio\nmean"],
-        "mean: share of these tokens that a layer sees, averaged over all layers",
     )
     for run in runs:
         kept, left = {"video": 1.0, "audio": 1.0}, [prompt_tokens] * len(stages)
@@ -61,18 +62,15 @@ def cost_table(runs: list[Run], flops: dict[str, list[int]]) -> Table:
     for place, counts in flops.items():
         unit, size = ("TFLOPs", 1e12) if counts[0] >= 1e12 else ("GFLOPs", 1e9)
         columns.append((f"{unit}\n{place}", ",.0f" if counts[-1] >= 10 * size else ",.2f", [n / size for n in counts]))
+    seconds = ".2f" if runs[-1].decoder >= 0.1 else ".4f"
     columns += [
-        ("KV\nMiB", ",.1f", [run.kv_bytes / 2**20 for run in runs]),
-        ("prefill\ns", ".2f", [run.prefill for run in runs]),
-        ("decoder\ns", ".2f", [run.decoder for run in runs]),
+        ("KV\nMiB", ",.2f", [run.kv_bytes / 2**20 for run in runs]),
+        ("prefill\ns", seconds, [run.prefill for run in runs]),
+        ("decoder\ns", seconds, [run.decoder for run in runs]),
     ]
     table = new_table(
         "Cost of the prefill",
         ["", *[heading for title, *_ in columns for heading in (title, "ratio")]],
-        "FLOPs: computed, one per multiply-add; here of the decoder layers, on a 7B with the\n"
-        "logits of all tokens that are left, as in the paper. KV cache and seconds: measured\n"
-        f"here (median of {len(runs[0].prefill_seconds)}). prefill: encoders, selection, layers, last logits; decoder:\n"
-        "the same without the encoders.",
     )
     for number, run in enumerate(runs):
         cells = []
@@ -80,6 +78,16 @@ def cost_table(runs: list[Run], flops: dict[str, list[int]]) -> Table:
             cells += [f"{values[number]:{form}}", f"{values[0] / values[number]:.1f}x"]
         table.add_row(run.name, *cells)
     return table
+
+
+def cost_note(flops: dict[str, list[int]], repeats: int) -> str:
+    """What the columns of `cost_table` mean."""
+    paper = "; on a 7B, with the logits of all tokens left, as in the paper" if len(flops) > 1 else ""
+    return (
+        f"FLOPs are computed, one per multiply-add: here those of the decoder layers{paper}. KV cache and seconds are "
+        "measured here. Prefill: encoders, selection, decoder layers, logits of the last token, median of "
+        f"{repeats}. Decoder: the same without the encoders."
+    )
 
 
 def stage_title(layer: int) -> str:

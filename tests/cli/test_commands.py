@@ -53,15 +53,15 @@ def test_demo(tmp_path: Path) -> None:
     text = run("demo", "--out", str(tmp_path), "--frame-tokens", "40", "--repeats", "1", "--max-new-tokens", "2")
     assert "The weights are random: the answers mean nothing" in text
     assert "Big Buck Bunny: 10 frames of 5.3 s, 5.3 s of sound" in text
-    for name in ("all tokens", "SEATS 35", "SEATS 25", "SEATS 15", "SEATS 10"):
+    for name in ("all tokens", "SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"):
         assert text.count(name) >= 3, "progress, two tables"
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {f"seats-{n}.{kind}" for n in (35, 25, 15, 10) for kind in ("png", "json")} | {"report.json"}
 
     report = json.loads((tmp_path / "report.json").read_text())
-    assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35", "SEATS 25", "SEATS 15", "SEATS 10"]
+    assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"]
     for entry in report["runs"][1:]:
-        trace = PruneTrace.load(tmp_path / (entry["name"].lower().replace(" ", "-") + ".json"))
+        trace = PruneTrace.load(tmp_path / f"seats-{entry['name'][6:8]}.json")
         schedule = Schedule.from_dict(entry["schedule"])
         assert [stage.layer for stage in trace.stages] == [0, *schedule.after_layer]
         assert trace.stages[-1].counts["video"] == trace.stages[-1].counts["audio"] == 0
@@ -74,12 +74,12 @@ def test_demo_on_a_checkpoint_and_another_video(
     """The checkpoint carries no processor, so the demo's own preparation serves."""
     text = run(
         "demo", "--model", str(checkpoint), "--video", str(make_video()), "--out", str(tmp_path),
-        "--question", "What colour is it?", "--repeats", "1", "--max-new-tokens", "2", "--max-frames", "4",
+        "--question", "What colour is [bold]it[/bold]?", "--repeats", "1", "--max-new-tokens", "2", "--max-frames", "4",
         "--kv-policy", "per-layer", "--backend", "reference", "--device", "cpu",
     )  # fmt: skip
     assert "the demo's preparation, as the model's own processor does not load" in text
     assert "clip.mp4: 4 frames" in text
-    assert "What colour is it?" in text
+    assert "What colour is [bold]it[/bold]?" in text
     assert "random" not in text
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["runs"][0]["flops"]) == ["here"]

@@ -50,7 +50,7 @@ def test_the_papers_pairs_of_ratios() -> None:
 
 
 def test_every_run_is_measured(runs: list[Run], steps: list[str]) -> None:
-    assert [run.name for run in runs] == ["all tokens", "SEATS 35", "SEATS 25", "SEATS 15", "SEATS 10"]
+    assert [run.name for run in runs] == ["all tokens", "SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"]
     assert len(steps) == len(runs) * 3
     for run in runs:
         assert len(run.answer) == 3

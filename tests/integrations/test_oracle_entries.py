@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from seats_ops import ModalityDropper, Schedule
 from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.agreement import TOLERANCE, assert_agrees, next_in_forward, next_in_generate
 from tests.integrations.models import small_thinker
 from tests.integrations.oracle import differentiable_logits, oracle_logits, prompt_positions
-from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_of, columns_without
+from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_without
 from tests.integrations.schedules import SCHEDULES
 
 PROMPTS: dict[str, list[Part]] = {
@@ -136,16 +135,6 @@ def test_per_layer_policy_without_a_cache(thinker: nn.Module, pristine: nn.Modul
     assert_agrees(pristine, clip, kept, "per-layer", [answer], answer.ids[:-1], list(range(start, start + 3)))
     assert again.ids == answer.ids
     assert (again.logits - answer.logits).abs().max() < TOLERANCE
-
-
-@pytest.mark.parametrize("kinds", [("audio",), ("video",), ("audio", "video"), ("image",)])
-def test_dropper_keeps_exactly_the_rest(thinker: nn.Module, kinds: tuple[str, ...]) -> None:
-    inputs = build_prompt(thinker.config, *PROMPTS["image_and_clip"])
-    with attach(thinker, Schedule(after_layer={2: ModalityDropper(kinds)})) as trace:
-        probes.generate(thinker, inputs, 1)
-    (stage,) = trace.stages
-    assert stage.kept_indices[0].tolist() == columns_without(thinker.config, inputs, *kinds).tolist()
-    assert len(columns_of(thinker.config, inputs, *kinds)) > 0
 
 
 def test_text_positions_have_no_gaps(thinker: nn.Module, clip: dict[str, Any]) -> None:

@@ -9,7 +9,17 @@ from torch import nn
 from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule, StagePruner, WindowBudgetAllocator
 from seats_ops.integrations import attach
 from tests.integrations import probes
-from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_of, runs_of
+from tests.integrations.prompts import (
+    Audio,
+    Image,
+    Part,
+    Text,
+    Video,
+    build_prompt,
+    columns_of,
+    columns_without,
+    runs_of,
+)
 
 PROMPTS: dict[str, list[Part]] = {
     "clip_with_sound": [Text(4), Video((5, 4, 6), 1.0, mel_frames=430), Text(3)],
@@ -91,3 +101,13 @@ def test_kept_indices_are_nested_and_ascending(thinker: nn.Module, name: str) ->
         assert set(columns) <= alive
         alive = set(columns)
         assert stage.num_tokens == len(columns)
+
+
+@pytest.mark.parametrize("kinds", [("audio",), ("video",), ("audio", "video"), ("image",)])
+def test_dropper_keeps_exactly_the_rest(thinker: nn.Module, kinds: tuple[str, ...]) -> None:
+    inputs = build_prompt(thinker.config, *PROMPTS["image_and_clip"])
+    with attach(thinker, Schedule(after_layer={2: ModalityDropper(kinds)})) as trace:
+        probes.generate(thinker, inputs, 1)
+    (stage,) = trace.stages
+    assert stage.kept_indices[0].tolist() == columns_without(thinker.config, inputs, *kinds).tolist()
+    assert len(columns_of(thinker.config, inputs, *kinds)) > 0

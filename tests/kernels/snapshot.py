@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -30,11 +31,16 @@ def recorded() -> dict[str, Entry]:
 
 def fresh_entry(name: str) -> Entry:
     """Compile one variant; takes a name because kernels do not travel between processes."""
-    variant = all_variants()[name]
+    variant = _variants()[name]
     report = compile_variant(variant)
     for problem in problems(variant, report):
         print(problem, flush=True)
     return {"key": variant.key(), **asdict(report)}
+
+
+@functools.cache
+def _variants() -> dict[str, Variant]:
+    return all_variants()
 
 
 def all_variants() -> dict[str, Variant]:
@@ -43,12 +49,18 @@ def all_variants() -> dict[str, Variant]:
 
 def refresh(everything: bool) -> None:
     old, wanted = recorded(), all_variants()
-    stale = [n for n, v in wanted.items() if everything or old.get(n, {}).get("key") != v.key()]
-    print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants")
+    current = {} if everything else {n: old[n] for n, v in wanted.items() if old.get(n, {}).get("key") == v.key()}
+    stale = sorted(wanted.keys() - current.keys())
+    print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants", flush=True)
     with ProcessPoolExecutor(max_workers=2) as pool:
-        new = dict(zip(stale, pool.map(fresh_entry, stale), strict=True))
-    entries = {name: new.get(name) or old[name] for name in sorted(wanted)}
-    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]
+        for name, entry in zip(stale, pool.map(fresh_entry, stale), strict=True):
+            current[name] = entry
+            # Written as we go: an interrupted run is taken up where it stopped.
+            write(current)
+
+
+def write(entries: dict[str, Entry]) -> None:
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items())]
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -22,11 +22,15 @@ NUM_STAGES = 2
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
-def _blocks(dtype: torch.dtype, head: int) -> tuple[int, int, int]:
+def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
     """(own rows, walked rows, warps) of a program: what stays clear of spills on all targets."""
     if dtype == torch.float32:
-        return (32, 32, 4) if head <= 128 else (32, 32, 8)
-    return (128, 64, 4) if head <= 64 else (64, 64, 4)
+        if head <= 64:
+            return 32, 16, 4
+        return (32, 32, 8) if head + tail == 128 else (16, 16, 4)
+    if head <= 64:
+        return 64, 64, 4
+    return (64, 32, 4) if head + tail == 128 else (64, 32, 8)
 
 
 @triton.jit
@@ -138,7 +142,7 @@ def attention_received(
     """See `api.attention_received`."""
     total, num_heads, channels = query.shape
     head, tail = split_channels(channels)
-    own, walk, warps = _blocks(query.dtype, head)
+    own, walk, warps = _blocks(query.dtype, head, tail)
     query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
     received = float32(total)
@@ -192,7 +196,7 @@ def attention_received(
 
 def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dtype, channels: int) -> KernelConfig:
     head, tail = split_channels(channels)
-    own, walk, warps = _blocks(dtype, head)
+    own, walk, warps = _blocks(dtype, head, tail)
     short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
     return KernelConfig(
         f"{name}_{short}_d{channels}",
@@ -221,7 +225,7 @@ CONFIGS = (
             (column_sum_kernel, "column_sum", ("logsumexp", "partial")),
         )
         for dtype in (torch.float32, torch.bfloat16, torch.float16)
-        for channels in (64, 80, 128, 256)
+        for channels in (64, 80, 96, 128, 192, 256)
     ),
     KernelConfig(
         "head_mean",

@@ -43,7 +43,8 @@ def max_min_diversity(
         cu_seqlens: integer [W+1], windows on the packed axis; empty windows are legal.
         num_keep: integer [W], entries >= 0; above the window's length the window is kept whole.
         weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
-        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device.
+        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device; above 4096 the
+            Triton backend reads `num_keep` once, as every pick is a launch of its own.
         backend: "auto", "triton" or "reference".
         validate: check the values of device tensors too (one read each); those of CPU tensors always are.
 

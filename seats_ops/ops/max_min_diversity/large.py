@@ -2,14 +2,13 @@
 
 `norms` and `second_smallest` prepare (the latter is a matrix product whose result is reduced at once). Every launch
 of `step` finds the last pick from the partial results of the launch before it, lowers the minimum of its own tokens by
-the distance to that pick, and leaves its best candidate; two buffers of partial results take turns. Windows are served
-one after another. Extra memory: three floats and a flag per token.
+the distance to that pick, and leaves its best candidate; two buffers of partial results take turns. Extra memory: three
+floats and a flag per token.
 """
 
 from __future__ import annotations
 
 import functools
-from itertools import pairwise
 
 import torch
 import triton
@@ -47,10 +46,14 @@ def norms_kernel(features, inverse_norms, total, channels, TOKENS: tl.constexpr,
     tl.store(inverse_norms + token, tl.where(finite, inverse, float("nan")), mask=token < total)
 
 
-@triton.jit(do_not_specialize=["begin", "length"])
+@triton.jit
 def second_smallest_kernel(
-    features, inverse_norms, second_smallest, begin, length, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr
+    features, inverse_norms, second_smallest, cu_seqlens, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr
 ):
+    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
+    length = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64) - begin
+    if tl.program_id(0) * BLOCK >= length:
+        return
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
     channel = tl.arange(0, CHANNELS)
@@ -77,7 +80,7 @@ def second_smallest_kernel(
     tl.store(second_smallest + begin + row, second, mask=row < length)
 
 
-@triton.jit(do_not_specialize=["begin", "length", "step", "num_parts"])
+@triton.jit(do_not_specialize=["step", "num_parts"])
 def step_kernel(
     features,
     inverse_norms,
@@ -89,8 +92,7 @@ def step_kernel(
     write_values,
     write_tokens,
     num_keep,
-    begin,
-    length,
+    cu_seqlens,
     channels,
     step,
     num_parts,
@@ -100,9 +102,14 @@ def step_kernel(
     PARTS: tl.constexpr,
 ):
     """Step 0 only proposes; step s marks the pick of step s - 1, measures to it and proposes again."""
-    wanted = tl.minimum(tl.load(num_keep).to(tl.int64), length)
-    if step > wanted:
+    window = tl.program_id(1).to(tl.int64)
+    begin = tl.load(cu_seqlens + window).to(tl.int64)
+    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    wanted = tl.minimum(tl.load(num_keep + window).to(tl.int64), length)
+    used_parts = tl.cdiv(length, TOKENS)
+    if (step > wanted) | (tl.program_id(0) >= used_parts):
         return
+    slot = window * num_parts
     token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     inside = token < length
     near = tl.load(nearest + begin + token, mask=inside, other=0.0)
@@ -110,11 +117,11 @@ def step_kernel(
     if step > 0:
         best = tl.full((), float("-inf"), tl.float32)
         pick = tl.full((), 0, tl.int64)
-        for offset in range(0, num_parts, PARTS):
+        for offset in range(0, used_parts, PARTS):
             part = offset + tl.arange(0, PARTS)
-            value = tl.load(read_values + part, mask=part < num_parts, other=float("-inf"))
+            value = tl.load(read_values + slot + part, mask=part < used_parts, other=float("-inf"))
             top = tl.max(value, 0)
-            place = tl.load(read_tokens + offset + tl.argmax(value, 0))
+            place = tl.load(read_tokens + slot + offset + tl.argmax(value, 0))
             pick = tl.where(top > best, place, pick)
             best = tl.maximum(best, top)
         product = tl.zeros((TOKENS,), tl.float32)
@@ -141,24 +148,25 @@ def step_kernel(
         weight = sane_weight(tl.load(weights + begin + token, mask=inside, other=0.0).to(tl.float32))
     value = tl.maximum(weight * near, LOWEST)
     value = tl.where(inside & (kept == 0), value, float("-inf"))
-    tl.store(write_values + tl.program_id(0), tl.max(value, 0))
+    tl.store(write_values + slot + tl.program_id(0), tl.max(value, 0))
     own = tl.program_id(0).to(tl.int64) * TOKENS + tl.argmax(value, 0)
-    tl.store(write_tokens + tl.program_id(0), own)
+    tl.store(write_tokens + slot + tl.program_id(0), own)
 
 
 def max_min_large(
     features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
 ) -> Tensor:
-    """See `api.max_min_diversity`. Windows of this size are few: their lengths and counts are read once."""
-    features, num_keep = features.contiguous(), num_keep.contiguous()
+    """See `api.max_min_diversity`. The number of launches follows from the counts, which are read once."""
+    features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
     weights = None if weights is None else weights.contiguous()
     total, channels = features.shape
+    num_windows = num_keep.shape[0]
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
     keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
     inverse_norms, nearest = float32(total), float32(total)
     num_parts = triton.cdiv(max_seqlen, STEP_TOKENS)
-    values = float32(2, num_parts)
-    tokens = torch.empty(2, num_parts, dtype=torch.int64, device=features.device)
+    values = float32(2, num_windows, num_parts)
+    tokens = torch.empty(2, num_windows, num_parts, dtype=torch.int64, device=features.device)
     launch(
         norms_kernel,
         (triton.cdiv(total, STEP_TOKENS),),
@@ -170,54 +178,48 @@ def max_min_large(
         CHANNELS=STEP_CHANNELS,
         num_warps=4,
     )
-    bounds, wanted = cu_seqlens.tolist(), num_keep.tolist()
-    for window, (begin, end) in enumerate(pairwise(bounds)):
-        length = end - begin
-        parts = triton.cdiv(length, STEP_TOKENS)
+    launch(
+        second_smallest_kernel,
+        (triton.cdiv(max_seqlen, BLOCK), num_windows),
+        features,
+        inverse_norms,
+        nearest,
+        cu_seqlens,
+        channels,
+        BLOCK=BLOCK,
+        CHANNELS=BLOCK_CHANNELS[features.dtype],
+        num_warps=4,
+        num_stages=2,
+    )
+    for step in range(min(int(num_keep.max()), max_seqlen) + 1):
+        new, old = step % 2, (step + 1) % 2
         launch(
-            second_smallest_kernel,
-            (triton.cdiv(length, BLOCK),),
+            step_kernel,
+            (num_parts, num_windows),
             features,
             inverse_norms,
+            inverse_norms if weights is None else weights,
             nearest,
-            begin,
-            length,
+            keep_mask,
+            values[old],
+            tokens[old],
+            values[new],
+            tokens[new],
+            num_keep,
+            cu_seqlens,
             channels,
-            BLOCK=BLOCK,
-            CHANNELS=BLOCK_CHANNELS[features.dtype],
+            step,
+            num_parts,
+            WEIGHTED=weights is not None,
+            TOKENS=STEP_TOKENS,
+            CHANNELS=STEP_CHANNELS,
+            PARTS=PARTS,
             num_warps=4,
-            num_stages=2,
         )
-        for step in range(min(wanted[window], length) + 1):
-            new, old = step % 2, (step + 1) % 2
-            launch(
-                step_kernel,
-                (parts,),
-                features,
-                inverse_norms,
-                inverse_norms if weights is None else weights,
-                nearest,
-                keep_mask,
-                values[old],
-                tokens[old],
-                values[new],
-                tokens[new],
-                num_keep[window:],
-                begin,
-                length,
-                channels,
-                step,
-                parts,
-                WEIGHTED=weights is not None,
-                TOKENS=STEP_TOKENS,
-                CHANNELS=STEP_CHANNELS,
-                PARTS=PARTS,
-                num_warps=4,
-            )
     return keep_mask
 
 
-_SIZES = {"begin": "i32", "length": "i32", "channels": "i32"}
+_SIZES = {"cu_seqlens": "*i64", "channels": "i32"}
 CONFIGS = (
     *(
         KernelConfig(

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from seats_ops.backend import implementation
 
+# One program holds all windows of a batch in registers; two hours of video are 3600 windows of two seconds.
+MAX_WINDOWS = 4096
+
 
 @torch.library.custom_op("seats_ops::window_budget", mutates_args=())
 def window_budget(
@@ -20,9 +23,9 @@ def window_budget(
     backend: str,
 ) -> Tensor:
     """See `api.window_budget`."""
-    return implementation("window_budget", backend, scores).window_budget(
-        scores, modality, window, totals, num_windows, temperature, window_offsets
-    )
+    unfit = f"num_windows is {num_windows}, above {MAX_WINDOWS}" if num_windows > MAX_WINDOWS else None
+    module = implementation("window_budget", backend, scores, unfit)
+    return module.window_budget(scores, modality, window, totals, num_windows, temperature, window_offsets)
 
 
 @window_budget.register_fake

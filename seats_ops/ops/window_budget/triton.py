@@ -3,7 +3,8 @@
 A pass over the tokens adds up sizes and scores per (window, modality) by comparing window ids with lanes, in a fixed
 order. Softmax, rounding, clamping and the split need one value per lane. The repair finds its water level by bisection.
 Only a prompt with several windows of one modality makes further passes over the tokens: 33 to find the score of the
-last kept token, one to count kept tokens per window. Work: T * W comparisons.
+last kept token, one to count kept tokens per window. Work: T * W comparisons. More than
+4096 windows in a batch do not fit; `op.py` says so.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import triton.language as tl
 from torch import Tensor
 
 from seats_ops.ops.kernels import ordered_key, round_half_even
-from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
+from seats_ops.ops.launch import KernelConfig, launch
 
 VIDEO, AUDIO = tl.constexpr(1), tl.constexpr(2)
 LIMIT = tl.constexpr(1e30)
 # Elements of one comparison of tokens with windows.
 TILE = 16384
+# Windows are held in one of these numbers of lanes.
+LANES = (16, 64, 256, 1024, 4096)
 NUM_WARPS = 4
 
 
@@ -134,6 +137,7 @@ def window_budget_kernel(
     num_windows = tl.sum(exists.to(tl.int32), 0)
     all_video, all_audio = tl.sum(num_video, 0), tl.sum(num_audio, 0)
     one_kind = (all_video == 0) | (all_audio == 0)
+    best = tl.where(all_video > 0, tl.minimum(total_video, all_video), tl.minimum(total_audio, all_audio))
     if num_windows <= 1:
         video = tl.minimum(num_video, total_video)
         audio = tl.minimum(num_audio, total_audio)
@@ -145,7 +149,7 @@ def window_budget_kernel(
             total,
             first_window,
             end_window,
-            tl.minimum(wanted, all_video + all_audio),
+            best,
             lane,
             WINDOWS,
             BLOCK,
@@ -217,7 +221,7 @@ def window_budget(
 ) -> Tensor:
     """See `api.window_budget`."""
     budgets = torch.empty(num_windows, 2, dtype=torch.int64, device=scores.device)
-    lanes = max(16, next_power_of_2(num_windows))
+    lanes = next(lanes for lanes in LANES if num_windows <= lanes)
     launch(
         window_budget_kernel,
         (totals.shape[0] if num_windows else 0,),
@@ -249,6 +253,6 @@ CONFIGS = tuple(
         {"WINDOWS": lanes, "BLOCK": token_block(lanes)},
         NUM_WARPS,
     )
-    for lanes in (16, 64, 256, 1024, 2048)
+    for lanes in LANES
     for dtype in ("fp32", "bf16", "fp16")
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -77,8 +77,8 @@ def test_a_precomputed_logsumexp_gives_the_same(dim: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_realistic_window(dtype: torch.dtype) -> None:
-    """A video window of the vision tower (two grids of 330 patches, 80 channels) and the ragged rest of a clip."""
-    lengths = [660, 203]
+    """A video window of the vision tower (330 patches, 80 channels) and the ragged rest of a clip."""
+    lengths = [330, 103]
     query, key = (normal((sum(lengths), 1, 80), i, dtype) for i in range(2))
     offsets = packed_offsets(lengths)
     assert_as_accurate(
@@ -88,6 +88,7 @@ def test_a_realistic_window(dtype: torch.dtype) -> None:
     )
 
 
+@settings(max_examples=3)
 @given(segment_lengths(min_segments=1, max_segments=3, max_length=70), seeds())
 def test_the_order_of_programs_changes_no_bit(lengths: list[int], seed: int) -> None:
     key = normal((sum(lengths), 2, 24), seed, torch.bfloat16)

@@ -1,0 +1,26 @@
+"""What a user can choose about the demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of `seats-ops demo`; None stands for a default that depends on whether there is a checkpoint."""
+
+    out: Path
+    question: str
+    model: str | None = None
+    video: Path | None = None
+    fps: float = 2.0
+    max_frames: int = 128
+    frame_tokens: int | None = None
+    repeats: int = 3
+    max_new_tokens: int | None = None
+    kv_policy: str = "uniform"
+    backend: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0

@@ -1,0 +1,96 @@
+"""The kernels on a device against the reference on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from seats_ops import functional as F
+from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
+
+pytestmark = pytest.mark.gpu
+DEVICE = "cuda"
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [64, 80, 128, 200, 256])
+def test_attention_received(dtype: torch.dtype, dim: int) -> None:
+    lengths = [1320, 0, 77, 1]
+    query, key = (normal((sum(lengths), 3, dim), seed, dtype) for seed in range(2))
+    offsets = packed_offsets(lengths)
+    expected = F.attention_received(query.float(), key.float(), offsets, backend="reference")
+    saliency = F.attention_received(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), backend="triton")
+    torch.testing.assert_close(saliency.cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [64, 80, 128, 200, 256])
+def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
+    lengths = [5000, 1, 0, 333]
+    query, key = normal((4, 28, dim), 0, dtype), normal((sum(lengths), 4, dim), 1, dtype)
+    offsets = packed_offsets(lengths)
+    expected = F.query_relevance(query.float(), key.float(), offsets, backend="reference")
+    scores = F.query_relevance(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), backend="triton")
+    torch.testing.assert_close(scores.cpu(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("lengths", [[330] * 8 + [50] * 9 + [0, 1], [5000, 40]], ids=["windows", "one too long for a matrix"])
+def test_max_min_diversity(dtype: torch.dtype, lengths: list[int]) -> None:
+    features = clustered_features(sum(lengths), 3584, seed=1, clusters=40, dtype=dtype)
+    weights = near_constant_saliency(sum(lengths), seed=1)
+    offsets, counts = packed_offsets(lengths), torch.tensor([min(60, n // 3) for n in lengths])
+    arguments = [x.to(DEVICE) for x in (features, offsets, counts)]
+    keep = F.max_min_diversity(*arguments, weights=weights.to(DEVICE), backend="triton").cpu()
+    certificate = certify_greedy(features, offsets, counts, keep, weights=weights)
+    assert certificate, certificate.reason
+
+
+@pytest.mark.parametrize("style", ["equal", "realistic", "peaked", "extreme"])
+def test_window_budget(style: str) -> None:
+    random = np.random.default_rng(3)
+    rows = [[(288, 50)] * 20, [(120, 25)], [(64, 0)] * 5, [(40, 50)] * 3 + [(0, 50), (288, 0)]]
+    prompts = [random_prompt(sizes, 0.3, style, random) for sizes in rows]
+    packed = pack(prompts, seed=3)
+    num_windows = sum(map(len, rows))
+    on_device = {name: tensor.to(DEVICE) for name, tensor in packed.items()}
+    budgets = F.window_budget(**on_device, num_windows=num_windows, temperature=0.1, backend="triton").tolist()
+    for prompt in prompts:
+        mine, budgets = budgets[: prompt.num_windows], budgets[prompt.num_windows :]
+        expected, tie_distance = literal_budgets(prompt, 0.1, np.float32 if style == "equal" else np.float64)
+        assert style != "equal" and tie_distance <= 1e-4 or mine == expected
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_segment_topk(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randint(-50, 50, (12_000,), generator=random).to(dtype)
+    scores[::97] = float("nan")
+    segment = torch.randint(-1, 128, (12_000,), generator=random)
+    budget = torch.randint(0, 150, (128,), generator=random)
+    expected = F.segment_topk(scores, segment, budget, backend="reference")
+    keep = F.segment_topk(scores.to(DEVICE), segment.to(DEVICE), budget.to(DEVICE), backend="triton")
+    assert torch.equal(keep.cpu(), expected)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_compact(dim: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    keep = torch.rand(4000, generator=random) < 0.3
+    shapes: list[list[int]] = [[3, 3584], [3, 128], [3, 7], [3]]
+    tensors = []
+    for shape in shapes:
+        shape.insert(min(dim, len(shape)), 4000)
+        tensors.append(torch.randn(shape, generator=random).bfloat16())
+    tensors.append(torch.arange(4000).expand(*shapes[-1][:dim], 4000))
+    got = F.compact(keep.to(DEVICE), *(t.to(DEVICE) for t in tensors), dim=dim, backend="triton")
+    expected = F.compact(keep, *tensors, dim=dim, backend="reference")
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(got, expected, strict=True))

@@ -1,0 +1,91 @@
+"""Every kernel at sizes of a few blocks: quick on a device, and small enough for `make ttsem`, which has none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from seats_ops import functional as F
+from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+
+pytestmark = pytest.mark.gpu
+DEVICE = "cuda"
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LENGTHS = [150, 0, 33, 1]
+TOTAL = sum(LENGTHS)
+
+
+def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [24, 80])
+def test_attention_received(dtype: torch.dtype, dim: int) -> None:
+    query, key = (normal((TOTAL, 2, dim), seed, dtype) for seed in range(2))
+    offsets = packed_offsets(LENGTHS)
+    expected = F.attention_received(query, key, offsets, backend="reference")
+    saliency = F.attention_received(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), max_seqlen=150, backend="triton")
+    torch.testing.assert_close(saliency.cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [24, 80])
+def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
+    query, key = normal((4, 6, dim), 0, dtype), normal((TOTAL, 2, dim), 1, dtype)
+    offsets = packed_offsets(LENGTHS)
+    expected = F.query_relevance(query, key, offsets, backend="reference")
+    scores = F.query_relevance(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), max_seqlen=150, backend="triton")
+    torch.testing.assert_close(scores.cpu(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_max_min_diversity(dtype: torch.dtype) -> None:
+    features = clustered_features(TOTAL, 100, seed=1, dtype=dtype)
+    weights = near_constant_saliency(TOTAL, seed=1)
+    offsets, counts = packed_offsets(LENGTHS), torch.tensor([20, 3, 9, 1])
+    moved = [x.to(DEVICE) for x in (features, offsets, counts)]
+    keep = F.max_min_diversity(*moved, weights=weights.to(DEVICE), max_seqlen=150, backend="triton").cpu()
+    certificate = certify_greedy(features, offsets, counts, keep, weights=weights)
+    assert certificate, certificate.reason
+
+
+@pytest.mark.parametrize("kinds", [1, 2], ids=["one modality", "two modalities"])
+def test_window_budget(kinds: int) -> None:
+    token = torch.arange(1500)
+    arguments = {
+        "scores": near_constant_saliency(1500, seed=2) * 1e-3,
+        "modality": token % (kinds + 1),
+        "window": torch.where(token % (kinds + 1) > 0, token // 300, -1),
+        "totals": torch.tensor([[100, 60 if kinds == 2 else 0]]),
+    }
+    expected = F.window_budget(**arguments, num_windows=5, temperature=0.1, backend="reference")
+    moved = {name: tensor.to(DEVICE) for name, tensor in arguments.items()}
+    assert torch.equal(F.window_budget(**moved, num_windows=5, temperature=0.1, backend="triton").cpu(), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_segment_topk(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randint(-9, 9, (1300,), generator=random).to(dtype)
+    segment = torch.randint(-1, 4, (1300,), generator=random)
+    budget = torch.tensor([5, 0, 700, 100])
+    expected = F.segment_topk(scores, segment, budget, backend="reference")
+    keep = F.segment_topk(scores.to(DEVICE), segment.to(DEVICE), budget.to(DEVICE), backend="triton")
+    assert torch.equal(keep.cpu(), expected)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_compact(dim: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    keep = torch.rand(1300, generator=random) < 0.3
+    shapes = [[3, 40], [2, 5], [3]]
+    for shape in shapes:
+        shape.insert(dim, 1300)
+    tensors = [torch.randn(shape, generator=random).bfloat16() for shape in shapes]
+    tensors.append(torch.arange(1300).expand(*shapes[2][:dim], 1300))
+    num_kept = int(keep.sum())
+    got = F.compact(keep.to(DEVICE), *(t.to(DEVICE) for t in tensors), dim=dim, num_kept=num_kept, backend="triton")
+    expected = F.compact(keep, *tensors, dim=dim, backend="reference")
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(got, expected, strict=True))
