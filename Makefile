@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check clean
+.PHONY: help demo test lint types check clean parity kernels-aot triton39 ttsem
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" lists the options)
 	$(BIN)/seats-ops demo $(ARGS)
@@ -26,6 +26,31 @@ types: $(VENV)/.dev ## run mypy
 	$(BIN)/mypy
 
 check: lint types test ## run everything a change must pass
+
+parity: $(VENV)/.dev ## golden numbers by backend, dtype and device (ARGS="--help" lists the options)
+	$(BIN)/python -m seats_ops.testing.parity $(ARGS)
+
+kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
+
+# Other Triton versions lie in folders of their own, put before the one of the environment; constraints.txt pins that one.
+PIP_OTHER := $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --upgrade
+RESULTS := tests/kernels/results
+RUN := OMP_NUM_THREADS=1 bash -o pipefail -c
+
+triton39: $(VENV)/triton-3.9.0 ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
+	PYTHONPATH=$< $(RUN) '$(BIN)/python -m tests.kernels.snapshot $(ARGS)'
+	PYTHONPATH=$< $(RUN) '$(BIN)/python -m pytest -n auto -q -rA --tb=short tests/kernels | tee $(RESULTS)/triton-3.9.0.txt'
+
+ttsem: $(VENV)/ttsem ## kernels at small sizes, executed by ttsem (Triton 3.8.0): bounds and races of the real IR
+	PYTHONPATH=$< $(RUN) '$(BIN)/python -m ttsem.sanitize pytest -q -rA --tb=short tests/gpu/test_small_cases.py | tee $(RESULTS)/ttsem.txt'
+
+$(VENV)/triton-3.9.0: $(VENV)/.dev
+	$(PIP_OTHER) --target $@ triton==3.9.0
+
+# ttsem asks for Python 3.12 and torch 2.14; it runs with what is here.
+$(VENV)/ttsem: $(VENV)/.dev
+	$(PIP_OTHER) --target $@ --ignore-requires-python ttsem==0.1.0 triton==3.8.0
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) build seats_ops.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

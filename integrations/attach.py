@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from seats_ops.backend import resolve_backend
+from seats_ops.cost import KV_POLICIES
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations import qwen2_5_omni
 from seats_ops.integrations.adapter import Adapter
 from seats_ops.integrations.refusals import (
-    KV_POLICIES,
     check_generate,
     check_not_compiled,
     check_schedule,
@@ -53,6 +54,9 @@ def attach(
     Yields:
         PruneTrace of the latest prefill.
 
+    Warns:
+        RuntimeWarning: the block ended without a forward of the model, e.g. because a compiled one was called.
+
     Raises:
         TypeError: a model class or schedule that is not supported.
         ValueError: an option or a layer that does not exist.
@@ -88,6 +92,12 @@ def attach(
         for guard in guards:
             guard.module.__dict__["generate"] = guard
         yield adapter.trace
+        if adapter.num_forwards == 0:
+            warnings.warn(
+                "attach: no forward of the model came by, nothing was pruned (a forward compiled earlier skips hooks)",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     finally:
         for guard in guards:
             guard.restore()

@@ -41,7 +41,8 @@ class Call:
         """The layout of the prompt; one device read.
 
         Raises:
-            UnsupportedModelState: the prompt is padded. ValueError: grids do not fit the prompt.
+            UnsupportedModelState: the prompt is padded, or a grid is missing.
+            ValueError: grids do not fit the prompt, or it has no text.
         """
         grids = self.arguments.get("video_grid_thw")
         if grids is None:
@@ -57,6 +58,14 @@ class Call:
         padding = self.input_ids.shape[1] - len(layout)
         if padding:
             raise UnsupportedModelState(f"attention_mask: expected no padding, got {padding} masked tokens")
+        kinds = set(layout.plan().modality.unique().tolist())
+        if Modality.TEXT not in kinds:
+            raise ValueError(f"input_ids: expected at least one text token, got {len(layout)} tokens of media")
+        if needs_blocks and grids is None and Modality.VIDEO in kinds:
+            raise UnsupportedModelState(
+                "video_grid_thw: expected the grid of every video in the prompt, got None (features encoded outside "
+                "`attach` come without it)"
+            )
         return layout
 
     def saliency(self, layout: TokenLayout, device: torch.device) -> Tensor:
@@ -67,7 +76,7 @@ class Call:
         """
         saliency = torch.zeros(len(layout), device=device)
         for modality in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
-            expected = sum(n for kind, n in layout.blocks or () if kind == modality)
+            expected = int((layout.plan().modality == modality).sum())
             if expected == 0:
                 continue
             name = modality.name.lower()

@@ -13,7 +13,8 @@ from transformers.vision_utils import get_vision_window_index
 
 from seats_ops import functional as F
 from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
-from seats_ops.integrations.token_layout import MediaTokens, split_evenly
+from seats_ops.integrations.token_layout import MediaTokens
+from seats_ops.prompt_lengths import split_blocks
 
 THINKER = "Qwen2_5OmniThinkerForConditionalGeneration"
 FULL_MODEL = "Qwen2_5OmniForConditionalGeneration"
@@ -56,7 +57,7 @@ class Qwen25Omni:
         lengths = [
             n * height * width
             for frames, height, width in grid_thw.tolist()
-            for n in split_evenly(frames, self.media.grids_per_block)
+            for n in split_blocks(frames, self.media.grids_per_block)
         ]
         received = self.saliency.received(q, k, attention, lengths, captured)
         # The tower runs in window order: pool neighbours there, then put the tokens back in reading order.
@@ -74,7 +75,7 @@ class Qwen25Omni:
         q, k = (captured.projected[name].unflatten(-1, (attention.num_heads, -1)) for name in ("q_proj", "k_proj"))
         # Mel frames -> encoder positions: one convolution of stride 2.
         positions = [(n - 1) // 2 + 1 for n in captured.arguments["feature_lens"].tolist()]
-        lengths = [n for total in positions for n in split_evenly(total, AUDIO_WINDOW)]
+        lengths = [n for total in positions for n in split_blocks(total, AUDIO_WINDOW)]
         received = self.saliency.received(q, k, attention, lengths, captured)
         # Tokens are pairs of positions, per audio; an odd last position has no token.
         pairs = [item[: n // 2 * 2] for item, n in zip(received.split(positions), positions, strict=True)]

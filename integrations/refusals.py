@@ -11,8 +11,6 @@ from seats_ops.integrations.cache import check_cache
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
 
-KV_POLICIES = ("uniform", "per-layer")
-
 
 def check_not_compiled(modules: list[nn.Module]) -> None:
     """Raise UnsupportedModelState if one of the modules is compiled: its hooks might never run."""

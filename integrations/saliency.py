@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seats_ops.errors import UnsupportedModelState
 from seats_ops.functional import attention_received
 from seats_ops.ops.segments import counts_to_offsets
 
@@ -103,6 +104,7 @@ class TowerWatch:
         self.names = tuple(inspect.signature(tower.forward).parameters)
         self.finish = finish
         self.on_encoded = on_encoded
+        self.num_projections = len(projections)
         self.handles = [
             tower.register_forward_pre_hook(self._before_tower, with_kwargs=True),
             tower.register_forward_hook(self._after_tower),
@@ -123,6 +125,11 @@ class TowerWatch:
 
     def _after_tower(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         captured, self.captured = self.captured, Captured()
+        if not captured.attention or len(captured.projected) < self.num_projections:
+            raise UnsupportedModelState(
+                "model: expected an uncompiled encoder, got one whose last attention skips hooks, so that its saliency "
+                "cannot be seen"
+            )
         encoded = self.finish(captured, output)
         setattr(output, ATTRIBUTE, encoded)
         self.on_encoded(encoded)

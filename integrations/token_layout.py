@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, run_windows
+from seats_ops.layout import Modality, TokenLayout
+from seats_ops.prompt_lengths import split_blocks
 from seats_ops.validation import check_integers, describe
+from seats_ops.windows import run_windows
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,12 @@ def _video_blocks(modality: Tensor, rows: Tensor, grids: Tensor | None, media: M
     return [
         n
         for item, grid in zip(items.tolist(), per_grid.tolist(), strict=True)
-        for n in split_evenly(item, media.grids_per_block * grid)
+        for n in split_blocks(item, media.grids_per_block * grid)
     ]
 
 
 def _audio_blocks(modality: Tensor, rows: Tensor, media: MediaTokens) -> list[int]:
-    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in split_evenly(item, media.audio_block)]
+    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in split_blocks(item, media.audio_block)]
 
 
 def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
@@ -149,9 +151,3 @@ def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
     new = torch.ones_like(texts, dtype=torch.bool)
     new[1:] = (texts[1:] != texts[:-1]) | (rows[member][1:] != rows[member][:-1])
     return torch.bincount(new.cumsum(0) - 1).tolist()
-
-
-def split_evenly(total: int, size: int) -> list[int]:
-    """`total` in pieces of `size`, the last one possibly shorter."""
-    full, rest = divmod(total, size)
-    return [size] * full + [rest] * (rest > 0)

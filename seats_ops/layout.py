@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import torch
 from torch import Tensor
 
+from seats_ops.layout_values import check_layout_values
 from seats_ops.ops.compact.api import compact
 from seats_ops.ops.segments import rows_of
 from seats_ops.validation import check_cu_seqlens, check_integers, check_length, check_same_device, describe
@@ -52,20 +53,18 @@ class TokenLayout:
     host: TokenLayout | None = None
 
     def __post_init__(self) -> None:
-        total = check_integers("modality", self.modality).shape[0]
-        check_cu_seqlens("cu_seqlens", self.cu_seqlens, total, validate=False)
+        widened = {"modality": check_integers("modality", self.modality)}
+        total = widened["modality"].shape[0]
+        widened["cu_seqlens"] = check_cu_seqlens("cu_seqlens", self.cu_seqlens, total, validate=False)
         for name in ("position", "block", "window"):
             value = getattr(self, name)
             if value is not None:
-                check_length(name, check_integers(name, value), total, "modality")
-        check_same_device(
-            "modality",
-            self.modality,
-            position=self.position,
-            cu_seqlens=self.cu_seqlens,
-            block=self.block,
-            window=self.window,
-        )
+                widened[name] = check_integers(name, value)
+                check_length(name, value, total, "modality")
+        check_same_device("modality", widened["modality"], **{n: t for n, t in widened.items() if n != "modality"})
+        for name, tensor in widened.items():
+            object.__setattr__(self, name, tensor)
+        check_layout_values(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):
@@ -117,7 +116,7 @@ class TokenLayout:
         modality, position, block, window, cu_seqlens = (None if t is None else next(moved) for t in tensors)
         assert modality is not None and position is not None and cu_seqlens is not None
         host = self if self.modality.device.type == "cpu" else None
-        return TokenLayout(modality, position, cu_seqlens.int(), block, window, self.blocks, self.num_windows, host)
+        return _trusted(modality, position, cu_seqlens.int(), block, window, self.blocks, self.num_windows, host)
 
     def select(self, keep_mask: Tensor, num_kept: int | None = None) -> TokenLayout:
         """The layout of the kept tokens; ids and positions stay what they were.
@@ -139,41 +138,16 @@ class TokenLayout:
         )
         running = torch.nn.functional.pad(keep_mask.cumsum(0), (1, 0))
         cu_seqlens = running[self.cu_seqlens.long()].to(self.cu_seqlens.dtype)
-        return TokenLayout(
-            kept["modality"],
-            kept["position"],
-            cu_seqlens,
-            kept.get("block"),
-            kept.get("window"),
-            num_windows=self.num_windows,
-        )
+        block, window = kept.get("block"), kept.get("window")
+        return _trusted(kept["modality"], kept["position"], cu_seqlens, block, window, None, self.num_windows, None)
 
 
-def run_windows(layout: TokenLayout) -> Tensor:
-    """Windows from adjacency: int64 [T] ids, -1 outside audio and video (SEATS section 3.2).
-
-    A run is a maximal stretch of neighbouring tokens of one modality; text, an image or the other modality ends it. The
-    i-th video run and the i-th audio run of a prompt share window i; surplus runs are windows of one modality. Ids of a
-    prompt start after those that its predecessors could use at most, so that they ascend over rows without a read.
-    """
-    rows = layout.rows()
-    total = len(layout)
-    window = torch.full((total,), -1, dtype=torch.int64, device=layout.modality.device)
-    if total == 0:
-        return window
-    starts_run = torch.ones(total, dtype=torch.bool, device=window.device)
-    starts_run[1:] = (layout.modality[1:] != layout.modality[:-1]) | (rows[1:] != rows[:-1])
-    ordinals, runs_per_row = {}, []
-    for modality in (Modality.VIDEO, Modality.AUDIO):
-        running = (starts_run & layout.is_modality(modality)).cumsum(0)
-        before = torch.nn.functional.pad(running, (1, 0))[layout.cu_seqlens.long()]
-        ordinals[modality] = running - 1 - before[:-1][rows]
-        runs_per_row.append(before[1:] - before[:-1])
-    windows_per_row = torch.maximum(*runs_per_row)
-    first_id = torch.nn.functional.pad(windows_per_row.cumsum(0), (1, 0))[:-1]
-    for modality, ordinal in ordinals.items():
-        window = torch.where(layout.is_modality(modality), ordinal + first_id[rows], window)
-    return window
+def _trusted(*values: object) -> TokenLayout:
+    """A layout made from one that was checked: its values are not looked at again."""
+    layout = object.__new__(TokenLayout)
+    for item, value in zip(fields(TokenLayout), values, strict=True):
+        object.__setattr__(layout, item.name, value)
+    return layout
 
 
 def check_layout(value: object) -> TokenLayout:

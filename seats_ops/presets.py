@@ -114,17 +114,20 @@ def _checked_layers(
             raise TypeError(f"late_layer: expected an int or None, got {describe(late)}")
         if not 2 <= late <= num_layers:
             raise ValueError(f"late_layer: expected 2 to {num_layers}, the number of layers, got {late}")
-    if given is not None and not (isinstance(given, Iterable) and all(type(layer) is int for layer in given)):
+    if given is not None and not isinstance(given, Iterable):
         raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(given)}")
-    drops = tuple(sorted(scaled if given is None else given))
+    drops = tuple(scaled if given is None else given)
+    if any(type(layer) is not int for layer in drops):
+        raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(drops)}")
+    drops = tuple(sorted(drops))
+    hint = "" if given is not None else f" by scaling the family's layers to {num_layers}; give drop_layers"
     if len(set(drops)) != len(drops):
-        hint = "" if given is not None else f" by scaling the family's layers to {num_layers}; give drop_layers"
         raise ValueError(f"drop_layers: expected distinct layers, got {drops}{hint}")
     # The late drop acts on the output of layer late - 1, so a drop there would have no layer of its own.
     end = num_layers if late is None else late - 1
     if drops and not 1 <= drops[0] <= drops[-1] < end:
         what = "the number of layers" if late is None else f"the layer before late_layer {late}"
-        raise ValueError(f"drop_layers: expected layers from 1 to below {end}, {what}, got {drops}")
+        raise ValueError(f"drop_layers: expected layers from 1 to below {end}, {what}, got {drops}{hint}")
     return drops
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seats_ops.layout import Modality, TokenLayout
@@ -11,6 +12,8 @@ from seats_ops.validation import describe
 
 def split_blocks(num_tokens: int, block: int) -> tuple[int, ...]:
     """Lengths of consecutive blocks of `block` tokens, as Stage I cuts a video or an audio; the last may be short."""
+    _check_lengths("num_tokens", (num_tokens,))
+    _check_lengths("block", (block,))
     if block < 1:
         raise ValueError(f"block: expected at least 1, got {block}")
     return tuple(min(block, num_tokens - start) for start in range(0, num_tokens, block))
@@ -39,7 +42,10 @@ class PromptLengths:
 
     def __post_init__(self) -> None:
         for name in ("video_blocks", "audio_blocks", "image_blocks", "windows"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, Iterable):
+                raise TypeError(f"{name}: expected a tuple, got {describe(value)}")
+            object.__setattr__(self, name, tuple(value))
         _check_lengths("text", (self.text,))
         for name in ("video_blocks", "audio_blocks", "image_blocks"):
             _check_lengths(name, getattr(self, name))

@@ -68,7 +68,10 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
-        """Inverse of `to_dict`. Raises ValueError for a stage type it does not know."""
+        """Inverse of `to_dict`. Raises ValueError for a missing entry or a stage type it does not know."""
+        missing = {"before_llm", "after_layer"} - set(data)
+        if missing:
+            raise ValueError(f"data: expected entries before_llm and after_layer, got no {sorted(missing)}")
         return cls(
             before_llm=tuple(_stage_from_dict(item) for item in data["before_llm"]),
             after_layer={int(n): tuple(map(_stage_from_dict, items)) for n, items in data["after_layer"].items()},
@@ -89,7 +92,10 @@ def _stages(name: str, value: object) -> tuple[Stage, ...]:
 def _stage_from_dict(data: Mapping[str, Any]) -> Stage:
     if data.get("type") not in STAGES:
         raise ValueError(f"type: expected one of {tuple(STAGES)}, got {data.get('type')!r}")
-    return STAGES[data["type"]].from_dict(data)
+    try:
+        return STAGES[data["type"]].from_dict(data)
+    except KeyError as missing:
+        raise ValueError(f"{data['type']}: expected an entry {missing}, got {sorted(data)}") from None
 
 
 def average_retention(

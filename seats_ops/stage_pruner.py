@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, check_layout, run_windows
+from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities
 from seats_ops.validation import check_keep_ratio, describe
 from seats_ops.window_budget_allocator import WindowBudgetAllocator
+from seats_ops.windows import run_windows
 
 WINDOWS = ("layout", "runs")
 
@@ -38,7 +39,7 @@ class StagePruner:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, BUDGETED))
-        if not callable(self.allocator):
+        if not callable(self.allocator) or isinstance(self.allocator, type):
             raise TypeError(f"allocator: expected a WindowBudgetAllocator, got {describe(self.allocator)}")
         if self.windows not in WINDOWS:
             raise ValueError(f"windows: expected one of {WINDOWS}, got {self.windows!r}")

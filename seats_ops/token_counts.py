@@ -60,7 +60,7 @@ def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount
         ValueError: a DiversitySelector for a modality that a StagePruner has thinned: its blocks depend on scores.
     """
     state, counts = _State.of(lengths), []
-    for layer, stage in _stages(schedule):
+    for layer, stage in schedule.stages():
         state = _after(stage, state, lengths.windows)
         video, audio, image = (span.value for span in state.left.values())
         low, high = (lengths.text + image + bound for bound in (state.av.low, state.av.high))
@@ -97,12 +97,6 @@ class _State(NamedTuple):
         }
         left = {m: _exactly(sum(n or ())) for m, n in blocks.items()}
         return cls(left, _exactly(lengths.video + lengths.audio), blocks)
-
-
-def _stages(schedule: Schedule) -> list[tuple[int, Stage]]:
-    """(layer, stage) in the order they run."""
-    before = [(0, stage) for stage in schedule.before_llm]
-    return before + [(layer, stage) for layer, stages in schedule.after_layer.items() for stage in stages]
 
 
 def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:

@@ -38,7 +38,7 @@ class StageRecord:
     budgets: Tensor | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class PruneTrace:
     """The latest prefill under `attach`; empty before the first one.
 
@@ -56,10 +56,10 @@ class PruneTrace:
 
     def clear(self) -> None:
         """Forget everything; a new prefill begins."""
-        self.stages.clear()
-        self.prompt_lengths.clear()
-        self.prompt_counts.clear()
-        self.kv_lengths.clear()
+        self.stages, self.prompt_lengths, self.prompt_counts, self.kv_lengths = [], [], {}, []
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
 
     def summary(self) -> str:
         """Print a table of the stages and return it as text."""
@@ -118,7 +118,8 @@ class PruneTrace:
     def from_json(cls, text: str) -> PruneTrace:
         """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for another format."""
         data = json.loads(text)
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+        missing = {"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data)
+        if not isinstance(data, dict) or data.get("format") != FORMAT or missing:
             raise ValueError(f"text: expected a prune trace of format {FORMAT}, got {text[:60]!r}")
         return cls(
             stages=[_record_from_dict(stage) for stage in data["stages"]],

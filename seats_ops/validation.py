@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 VALUE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+RARE_INTEGERS = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def describe(value: object) -> str:
@@ -37,11 +38,11 @@ def check_values(name: str, value: object, ndim: int) -> Tensor:
 
 
 def check_integers(name: str, value: object, ndim: int = 1) -> Tensor:
-    """A tensor of any integer dtype (bool is not one)."""
+    """A tensor of any integer dtype (bool is not one); those few operations know come back as int64."""
     tensor = check_tensor(name, value, ndim)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name}: expected an integer tensor, got {describe(tensor)}")
-    return tensor
+    return tensor.long() if tensor.dtype in RARE_INTEGERS else tensor
 
 
 def check_length(name: str, value: Tensor, length: int, of: str) -> None:
@@ -53,6 +54,8 @@ def check_length(name: str, value: Tensor, length: int, of: str) -> None:
 def check_same_device(reference_name: str, reference: Tensor, **others: Tensor | None) -> None:
     """All tensors live on one device."""
     for name, tensor in others.items():
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {describe(tensor)}")
         if tensor is not None and tensor.device != reference.device:
             raise ValueError(f"{name}: expected device {reference.device} as {reference_name}, got {describe(tensor)}")
 

@@ -68,7 +68,7 @@ def plan(
     schedule = seats(config, video=retention[0], audio=retention[1])
     thinker = getattr(config, "thinker_config", config)
     cost = prefill_cost(thinker, schedule, lengths, kv_policy=kv_policy)
-    ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in _stages(schedule)]
+    ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in schedule.stages()]
     table = new_table(f"Schedule on {model}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
     for stage, ratio in zip(cost.stages, ratios, strict=True):
         layers = f"{stage.layers.start}-{stage.layers.stop - 1}" if stage.layers else "-"
@@ -96,11 +96,6 @@ def plan(
         schedule_json.write_text(json.dumps(schedule.to_dict(), indent=1) + "\n", encoding="utf-8")
         console.print(f"Written to {schedule_json}")
     return schedule
-
-
-def _stages(schedule: Schedule) -> list[tuple[int, Any]]:
-    before = [(0, stage) for stage in schedule.before_llm]
-    return before + [(layer, stage) for layer, stages in schedule.after_layer.items() for stage in stages]
 
 
 def _ratio(ratio: Any) -> str:

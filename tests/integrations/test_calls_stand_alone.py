@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.cache_utils import DynamicLayer
 
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
 from seats_ops.integrations import attach
@@ -40,6 +41,7 @@ def test_keeping_everything_changes_no_bit(thinker: nn.Module, clip: dict[str, A
         assert stage.kept_indices[0].tolist() == list(range(length))
         assert stage.num_tokens == length
     assert trace.kv_lengths == [length] * 7
+    assert {type(layer) for answer in (kept, kept_by_hand) for layer in answer.cache.layers} == {DynamicLayer}
 
 
 def test_every_call_in_one_context_stands_alone(thinker: nn.Module, clip: dict[str, Any], kv_policy: str) -> None:

@@ -64,9 +64,11 @@ def attention_received(
     if logsumexp is not None and (logsumexp.dtype != torch.float32 or logsumexp.shape != query.shape[1::-1]):
         expected = f"float32 [{query.shape[1]}, {query.shape[0]}]"
         raise ValueError(f"logsumexp: expected {expected}, got {describe(logsumexp)}")
-    check_cu_seqlens("cu_seqlens", cu_seqlens, query.shape[0], validate)
+    cu_seqlens = check_cu_seqlens("cu_seqlens", cu_seqlens, query.shape[0], validate)
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
-    return op.attention_received(query, key, cu_seqlens, logsumexp, scale, max_seqlen, check_backend(backend))
+    return op.attention_received(
+        query.detach(), key.detach(), cu_seqlens, logsumexp, scale, max_seqlen, check_backend(backend)
+    )

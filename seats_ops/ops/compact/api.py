@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from seats_ops.backend import check_backend
@@ -37,7 +38,7 @@ def compact(
             fit.
     """
     mask = check_tensor("keep_mask", keep_mask, 1)
-    if str(mask.dtype) != "torch.bool":
+    if mask.dtype != torch.bool:
         raise TypeError(f"keep_mask: expected a bool tensor, got {describe(mask)}")
     if num_kept is not None:
         if isinstance(num_kept, bool) or not isinstance(num_kept, int):

@@ -58,8 +58,9 @@ def max_min_diversity(
     if features.shape[1] == 0:
         raise ValueError(f"features: expected at least one channel, got {describe(features)}")
     check_same_device("features", features, cu_seqlens=cu_seqlens, num_keep=num_keep, weights=weights)
-    check_cu_seqlens("cu_seqlens", cu_seqlens, total, validate)
-    check_length("num_keep", check_integers("num_keep", num_keep), cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
+    cu_seqlens = check_cu_seqlens("cu_seqlens", cu_seqlens, total, validate)
+    num_keep = check_integers("num_keep", num_keep)
+    check_length("num_keep", num_keep, cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
     check_non_negative("num_keep", num_keep, validate)
     if weights is not None:
         check_length("weights", check_values("weights", weights, 1), total, "features")

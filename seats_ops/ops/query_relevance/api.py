@@ -61,11 +61,11 @@ def query_relevance(
     if cu_seqlens is None:
         cu_seqlens, max_seqlen = offsets_of_one_row(key), key.shape[0]
     else:
-        check_cu_seqlens("cu_seqlens", cu_seqlens, key.shape[0], validate)
+        cu_seqlens = check_cu_seqlens("cu_seqlens", cu_seqlens, key.shape[0], validate)
         check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if cu_seqlens.shape[0] - 1 != query.shape[0]:
         raise ValueError(f"query: expected {cu_seqlens.shape[0] - 1} row(s), one per prompt, got {describe(query)}")
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
-    return op.query_relevance(query, key, cu_seqlens, scale, max_seqlen, check_backend(backend))
+    return op.query_relevance(query.detach(), key.detach(), cu_seqlens, scale, max_seqlen, check_backend(backend))

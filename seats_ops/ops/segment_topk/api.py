@@ -38,8 +38,8 @@ def segment_topk(
         TypeError: wrong dtypes. ValueError: wrong shapes or devices, a negative budget, a segment id out of range.
     """
     total = check_values("scores", scores, 1).shape[0]
-    check_length("segment", check_integers("segment", segment), total, "scores")
-    check_integers("budget", budget)
+    segment, budget = check_integers("segment", segment), check_integers("budget", budget)
+    check_length("segment", segment, total, "scores")
     check_same_device("scores", scores, segment=segment, budget=budget)
     check_non_negative("budget", budget, validate)
     if total and (validate or reads_are_free(segment)):

@@ -67,9 +67,11 @@ def window_budget(
         ValueError: wrong shapes, devices, ids out of range, a temperature that is not positive.
     """
     total = check_values("scores", scores, 1).shape[0]
-    check_length("modality", check_integers("modality", modality), total, "scores")
-    check_length("window", check_integers("window", window), total, "scores")
-    if check_integers("totals", totals, 2).shape[1] != 2:
+    modality, window = check_integers("modality", modality), check_integers("window", window)
+    check_length("modality", modality, total, "scores")
+    check_length("window", window, total, "scores")
+    totals = check_integers("totals", totals, 2)
+    if totals.shape[1] != 2:
         raise ValueError(f"totals: expected [B, 2] (video, audio), got {describe(totals)}")
     if isinstance(num_windows, bool) or not isinstance(num_windows, int):
         raise TypeError(f"num_windows: expected an int, got {describe(num_windows)}")
@@ -85,9 +87,8 @@ def window_budget(
             )
         window_offsets = totals.new_tensor([0, num_windows])
     else:
-        check_length(
-            "window_offsets", check_integers("window_offsets", window_offsets), totals.shape[0] + 1, "totals + 1"
-        )
+        window_offsets = check_integers("window_offsets", window_offsets)
+        check_length("window_offsets", window_offsets, totals.shape[0] + 1, "totals + 1")
         check_cu_seqlens("window_offsets", window_offsets, num_windows, validate)
     if total and (validate or reads_are_free(window)):
         low, high = int(window.min()), int(window.max())

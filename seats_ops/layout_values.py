@@ -1,0 +1,68 @@
+"""What must hold between the values of a TokenLayout, looked at where looking costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seats_ops.ops.segments import rows_of
+from seats_ops.validation import describe, reads_are_free
+
+if TYPE_CHECKING:
+    from seats_ops.layout import TokenLayout
+
+NUM_MODALITIES = 4
+
+
+def check_layout_values(layout: TokenLayout) -> None:
+    """Raise TypeError / ValueError for ids out of range, blocks or windows shared by prompts, hints that are wrong."""
+    number = layout.num_windows
+    if number is not None and type(number) is not int:
+        raise TypeError(f"num_windows: expected an int or None, got {describe(number)}")
+    if not reads_are_free(layout.modality) or layout.modality.numel() == 0:
+        return
+    low, high = (int(v) for v in layout.modality.aminmax())
+    if low < 0 or high >= NUM_MODALITIES:
+        raise ValueError(f"modality: expected values of Modality, 0 to {NUM_MODALITIES - 1}, got {low} to {high}")
+    rows = rows_of(layout.cu_seqlens, len(layout))
+    for name, ids in (("block", layout.block), ("window", layout.window)):
+        if ids is not None and int(ids.min()) < -1:
+            raise ValueError(f"{name}: expected ids >= -1, got {int(ids.min())}")
+    if layout.window is not None:
+        inside = layout.window >= 0
+        if number is not None and int(layout.window.max()) >= number:
+            raise ValueError(
+                f"num_windows: expected more than the largest window id {int(layout.window.max())}, got {number}"
+            )
+        _check_ascending(layout.window[inside].long(), rows[inside], layout.num_rows)
+    if layout.block is not None:
+        inside = layout.block >= 0
+        _check_blocks(layout.block[inside].long(), rows[inside], layout.modality[inside].long(), layout.blocks)
+
+
+def _check_ascending(window: Tensor, rows: Tensor, num_rows: int) -> None:
+    """Window ids of a prompt lie above those of the prompts before it."""
+    first = torch.full((num_rows,), torch.iinfo(torch.int64).max).scatter_reduce(0, rows, window, "amin")
+    last = torch.full((num_rows,), -1).scatter_reduce(0, rows, window, "amax")
+    if bool((first[1:] <= last.cummax(0).values[:-1]).any()):
+        raise ValueError(
+            "window: expected ids that ascend over prompts, got an id at or below one of an earlier prompt"
+        )
+
+
+def _check_blocks(block: Tensor, rows: Tensor, modality: Tensor, blocks: tuple[tuple[int, int], ...] | None) -> None:
+    """Every block holds tokens of one prompt and one modality, and `blocks` says how many."""
+    unique, slot, counts = block.unique(return_inverse=True, return_counts=True)
+    for name, values in (("prompt", rows), ("modality", modality)):
+        of_block = torch.zeros_like(unique).scatter_(0, slot, values)
+        mixed = unique[slot[of_block[slot] != values]]
+        if mixed.numel():
+            raise ValueError(f"block: expected blocks of one {name}, got several in block {int(mixed[0])}")
+    if blocks is not None:
+        kind = torch.zeros_like(unique).scatter_(0, slot, modality)
+        found = list(zip(kind.tolist(), counts.tolist(), strict=True))
+        given = [(int(m), n) for m, n in blocks if n]
+        if found != given:
+            raise ValueError(f"blocks: expected (modality, tokens) {found[:4]}... as block says, got {given[:4]}...")

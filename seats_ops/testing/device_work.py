@@ -1,0 +1,93 @@
+"""What a stage asks of a device, counted without one: kernels, copies, and reads that make the host wait.
+
+Tensors on the meta device stand for tensors on a GPU, those on the CPU for the host's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from seats_ops.testing.launches import record_launches
+
+_ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh")
+
+
+@dataclass
+class Work:
+    """Attributes: names of Triton kernels and of torch operators that launch at least one; copies to the device."""
+
+    triton: list[str] = field(default_factory=list)
+    torch: list[str] = field(default_factory=list)
+    copies: int = 0
+
+    @property
+    def launches(self) -> int:
+        return len(self.triton) + len(self.torch)
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{name} x{n}" if n > 1 else name for name, n in Counter(self.triton + self.torch).items())
+        return f"{self.launches} launches, {self.copies} copies to the device ({named})"
+
+
+class CountDeviceWork(TorchDispatchMode):
+    """Counts inside a `with` block into `work`; reading a tensor of the device raises.
+
+    A view or an allocation launches nothing. Any other torch operator counts once, though some launch several kernels:
+    the count is a floor. An operator of seats_ops counts as the Triton kernels of its launcher and what surrounds them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = Work()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if not any(tensor.is_meta for tensor in inputs + outputs):
+            return result
+        name = func.overloadpacket.__name__
+        if func.namespace == "seats_ops":
+            self._open(func, args, kwargs)
+        elif func.is_view or name in _ALLOCATIONS:
+            pass
+        elif name in ("_to_copy", "copy_") and any(tensor.device.type == "cpu" for tensor in inputs):
+            self.work.copies += 1
+        else:
+            self.work.torch.append(name)
+        return result
+
+    def _open(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Run the launcher on tensors of zeros: it looks at shapes only, or it would have to wait for the device."""
+
+        def zeros(tensor: Tensor) -> Tensor:
+            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+        inside = _CountOnHost()
+        stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
+        with record_launches() as launches, inside:
+            func(*stand_ins[0], **stand_ins[1])
+        self.work.triton += [launch.name for launch in launches]
+        self.work.torch += inside.operators
+
+
+class _CountOnHost(TorchDispatchMode):
+    """Operators on CPU tensors that would launch a kernel if the tensors lay on a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if func.namespace == "aten" and not func.is_view and name not in _ALLOCATIONS:
+            self.operators.append(name)
+        return func(*args, **(kwargs or {}))
