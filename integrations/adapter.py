@@ -31,6 +31,7 @@ class Adapter:
         self.trace = PruneTrace()
         self.call: Call | None = None
         self.num_forwards = 0
+        self.was_reached = False
         self.handles: list[Any] = []
         self.argument_names = tuple(inspect.signature(family.thinker.forward).parameters)
 
@@ -67,6 +68,7 @@ class Adapter:
 
     def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.call = None
+        self.was_reached = True
         arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
         input_ids = check_forward(arguments)
         cache = arguments.get("past_key_values")

@@ -92,7 +92,7 @@ def attach(
         for guard in guards:
             guard.module.__dict__["generate"] = guard
         yield adapter.trace
-        if adapter.num_forwards == 0:
+        if not adapter.was_reached:
             warnings.warn(
                 "attach: no forward of the model came by, nothing was pruned (a forward compiled earlier skips hooks)",
                 RuntimeWarning,
@@ -150,6 +150,7 @@ class _ThinkerGuard(_Guard):
         self.adapter = adapter
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.adapter.was_reached = True
         seen = self.adapter.num_forwards
         result = super().__call__(*args, **kwargs)
         if self.adapter.num_forwards == seen:

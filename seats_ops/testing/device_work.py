@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Work:
 
 
 class CountDeviceWork(TorchDispatchMode):
-    """Counts inside a `with` block into `work`; reading a tensor of the device raises.
+    """Counts inside a `with` block into `work`; reading a tensor of the device raises. Name backend="triton".
 
     A view or an allocation launches nothing. Any other torch operator counts once, though some launch several kernels:
     the count is a floor. An operator of seats_ops counts as the Triton kernels of its launcher and what surrounds them.
@@ -46,6 +47,16 @@ class CountDeviceWork(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.work = Work()
+        self._kernels_run = mock.patch("seats_ops.backend.why_not_triton", lambda primitive, tensor: None)
+
+    def __enter__(self) -> CountDeviceWork:
+        self._kernels_run.start()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._kernels_run.stop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -71,7 +82,7 @@ class CountDeviceWork(TorchDispatchMode):
         def zeros(tensor: Tensor) -> Tensor:
             return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
-        inside = _CountOnHost()
+        inside = CountOnHost()
         stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
         with record_launches() as launches, inside:
             func(*stand_ins[0], **stand_ins[1])
@@ -79,15 +90,23 @@ class CountDeviceWork(TorchDispatchMode):
         self.work.torch += inside.operators
 
 
-class _CountOnHost(TorchDispatchMode):
-    """Operators on CPU tensors that would launch a kernel if the tensors lay on a device."""
+class CountOnHost(TorchDispatchMode):
+    """Counts for code on the CPU what it would do on a device, with real data.
+
+    Attributes:
+        operators: names of torch operators that would launch a kernel.
+        reads: how often the host would wait for a number.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.operators: list[str] = []
+        self.reads = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if func.namespace == "aten" and not func.is_view and name not in _ALLOCATIONS:
+        if name == "_local_scalar_dense":
+            self.reads += 1
+        elif func.namespace == "aten" and not func.is_view and name not in _ALLOCATIONS:
             self.operators.append(name)
         return func(*args, **(kwargs or {}))

@@ -117,7 +117,7 @@ def watch_memory() -> Iterator[None]:
     for name, replacement in zip(names, (load, store, atomic), strict=True):
         setattr(InterpreterBuilder, name, replacement)
     GridExecutor.__call__ = call
-    Tensor.data_ptr = data_ptr  # type: ignore[method-assign]
+    Tensor.data_ptr = data_ptr  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

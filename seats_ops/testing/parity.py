@@ -1,8 +1,8 @@
 """One command that says how far this machine is from the recorded numbers: `python -m seats_ops.testing.parity`.
 
 Every backend that runs here, in every dtype: how many of the tokens that the authors' implementation kept (in float32)
-are not kept, and how wide a gap was crossed. In bfloat16 and float16 the inputs themselves are rounded, so some near-ties
-must fall the other way.
+are not kept, and how wide a gap was crossed. In bfloat16 and float16 the inputs themselves are rounded, so some
+near-ties must fall the other way.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("lengths", [[330] * 8 + [50] * 9 + [0, 1], [5000, 40]], ids=["windows", "one too long for a matrix"])
+@pytest.mark.parametrize(
+    "lengths", [[330] * 8 + [50] * 9 + [0, 1], [5000, 40]], ids=["windows", "one too long for a matrix"]
+)
 def test_max_min_diversity(dtype: torch.dtype, lengths: list[int]) -> None:
     features = clustered_features(sum(lengths), 3584, seed=1, clusters=40, dtype=dtype)
     weights = near_constant_saliency(sum(lengths), seed=1)
@@ -66,7 +68,7 @@ def test_window_budget(style: str) -> None:
     for prompt in prompts:
         mine, budgets = budgets[: prompt.num_windows], budgets[prompt.num_windows :]
         expected, tie_distance = literal_budgets(prompt, 0.1, np.float32 if style == "equal" else np.float64)
-        assert style != "equal" and tie_distance <= 1e-4 or mine == expected
+        assert (style != "equal" and tie_distance <= 1e-4) or mine == expected
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -26,7 +26,9 @@ def test_attention_received(dtype: torch.dtype, dim: int) -> None:
     query, key = (normal((TOTAL, 2, dim), seed, dtype) for seed in range(2))
     offsets = packed_offsets(LENGTHS)
     expected = F.attention_received(query, key, offsets, backend="reference")
-    saliency = F.attention_received(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), max_seqlen=150, backend="triton")
+    saliency = F.attention_received(
+        query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), max_seqlen=150, backend="triton"
+    )
     torch.testing.assert_close(saliency.cpu(), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
 CHUNKS = 6
 HOST_LAYOUT = layout_of_runs(
-    [[(Modality.TEXT, 20), *[(Modality.VIDEO, 288), (Modality.AUDIO, 50)] * CHUNKS, (Modality.TEXT, 12)]], block_length=330
+    [[(Modality.TEXT, 20), *[(Modality.VIDEO, 288), (Modality.AUDIO, 50)] * CHUNKS, (Modality.TEXT, 12)]],
+    block_length=330,
 )
 TOTAL = len(HOST_LAYOUT)
 

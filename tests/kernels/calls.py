@@ -11,7 +11,9 @@ from seats_ops import functional as F
 from seats_ops.testing import packed_offsets
 
 
-def attention_received(total: int, *, dim: int = 80, heads: int = 2, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+def attention_received(
+    total: int, *, dim: int = 80, heads: int = 2, dtype: torch.dtype = torch.bfloat16, **to: Any
+) -> Tensor:
     q = torch.ones(total, heads, dim, dtype=dtype)
     return F.attention_received(q, q, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
 

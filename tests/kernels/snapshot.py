@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import triton
+from triton.compiler.errors import CompilationError
 
 from seats_ops.testing.aot import Variant, compile_variant, problems, variants
 from tests.kernels.shipped import shipped_configs
@@ -29,10 +30,14 @@ def recorded() -> dict[str, Entry]:
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
-def fresh_entry(name: str) -> Entry:
-    """Compile one variant; takes a name because kernels do not travel between processes."""
+def fresh_entry(name: str) -> Entry | None:
+    """Compile one variant, None if that fails; takes a name because kernels do not travel between processes."""
     variant = _variants()[name]
-    report = compile_variant(variant)
+    try:
+        report = compile_variant(variant)
+    except CompilationError as error:
+        print(f"{name}: does not compile: {error.__cause__ or error}", flush=True)
+        return None
     for problem in problems(variant, report):
         print(problem, flush=True)
     return {"key": variant.key(), **asdict(report)}
@@ -54,9 +59,10 @@ def refresh(everything: bool) -> None:
     print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants", flush=True)
     with ProcessPoolExecutor(max_workers=2) as pool:
         for name, entry in zip(stale, pool.map(fresh_entry, stale), strict=True):
-            current[name] = entry
-            # Written as we go: an interrupted run is taken up where it stopped.
-            write(current)
+            if entry is not None:
+                current[name] = entry
+                # Written as we go: an interrupted run is taken up where it stopped.
+                write(current)
 
 
 def write(entries: dict[str, Entry]) -> None:

@@ -69,7 +69,9 @@ def test_matrix_instructions_are_told_from_none(target: str, matrix: str) -> Non
     signature = {"a": "*bf16", "b": "*bf16", "out": "*fp32"}
     config = KernelConfig("dot", dot_kernel, signature, {"PRECISION": "ieee"}, 1, 1, ("mma",))
     assert compile_variant(Variant(config, target, aligned=True)).matrix == matrix
-    assert "no matrix" in found(strided_kernel, {"x": "*fp32", "out": "*fp32", "stride": "i32"}, {"BLOCK": 128}, target, "mma")
+    assert "no matrix" in found(
+        strided_kernel, {"x": "*fp32", "out": "*fp32", "stride": "i32"}, {"BLOCK": 128}, target, "mma"
+    )
 
 
 def test_keys_tell_lengths_apart_where_triton_would_compile_again() -> None:

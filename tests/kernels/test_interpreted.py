@@ -17,7 +17,10 @@ from seats_ops import functional
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = sorted(file for name in functional.__all__ for file in (ROOT / "tests/ops").glob(f"test_{name}*.py"))
-KERNELS = [*sorted((ROOT / "tests/kernels/interpreted").glob("test_*.py")), ROOT / "tests/kernels/test_torch_operators.py"]
+KERNELS = [
+    *sorted((ROOT / "tests/kernels/interpreted").glob("test_*.py")),
+    ROOT / "tests/kernels/test_torch_operators.py",
+]
 FILES = CONTRACTS + KERNELS
 
 

@@ -45,7 +45,9 @@ CALLS = operator_calls()
 
 
 def test_every_operator_is_checked() -> None:
-    registered = {name.removeprefix("seats_ops::") for name in torch._C._dispatch_get_all_op_names() if "seats_ops" in name}
+    registered = {
+        name.removeprefix("seats_ops::") for name in torch._C._dispatch_get_all_op_names() if "seats_ops" in name
+    }
     assert registered == {name for name, _ in CALLS}
 
 
@@ -54,7 +56,12 @@ def test_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
     torch.library.opcheck(getattr(torch.ops.seats_ops, name).default, arguments)
 
 
-SELECTOR, ALLOCATOR, PRUNER, DROPPER = DiversitySelector(0.5), WindowBudgetAllocator(), StagePruner(0.5), ModalityDropper()
+SELECTOR, ALLOCATOR, PRUNER, DROPPER = (
+    DiversitySelector(0.5),
+    WindowBudgetAllocator(),
+    StagePruner(0.5),
+    ModalityDropper(),
+)
 
 
 def stages() -> dict[str, Callable[[Tensor], Tensor]]:

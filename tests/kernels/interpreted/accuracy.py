@@ -20,4 +20,6 @@ def assert_as_accurate(actual: Tensor, reference: Tensor, exact: Tensor) -> None
     allowed = 4 * (reference.double() - exact).abs().max() + 8 * 2.0**-24 * exact.abs().max()
     error = (actual.double() - exact).abs()
     worst = int(error.argmax())
-    assert bool(error[worst] <= allowed), f"token {worst}: off by {float(error[worst]):.3g}, allowed {float(allowed):.3g}"
+    assert bool(error[worst] <= allowed), (
+        f"token {worst}: off by {float(error[worst]):.3g}, allowed {float(allowed):.3g}"
+    )

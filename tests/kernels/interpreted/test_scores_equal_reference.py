@@ -50,7 +50,14 @@ def test_attention_received(
     )
 
 
-@given(segment_lengths(min_segments=1, max_length=80), st.integers(1, 2), st.integers(1, 3), channels, seeds(), value_dtypes())
+@given(
+    segment_lengths(min_segments=1, max_length=80),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    channels,
+    seeds(),
+    value_dtypes(),
+)
 def test_query_relevance(
     lengths: list[int], key_heads: int, group: int, dim: int, seed: int, dtype: torch.dtype
 ) -> None:

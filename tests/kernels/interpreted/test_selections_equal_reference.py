@@ -74,7 +74,13 @@ def test_totals_of_an_absent_modality_are_not_spent_on_the_other() -> None:
     assert budgets.tolist() == [[0, 0], [3, 0]]
 
 
-@given(segment_lengths(max_segments=6, max_length=40), st.sampled_from([1, 24, 100]), st.booleans(), seeds(), value_dtypes())
+@given(
+    segment_lengths(max_segments=6, max_length=40),
+    st.sampled_from([1, 24, 100]),
+    st.booleans(),
+    seeds(),
+    value_dtypes(),
+)
 def test_max_min_diversity(lengths: list[int], dim: int, weighted: bool, seed: int, dtype: torch.dtype) -> None:
     features = clustered_features(sum(lengths), dim, seed=seed, dtype=dtype)
     weights = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype) if weighted else None

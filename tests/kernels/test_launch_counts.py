@@ -1,0 +1,93 @@
+"""A stage is a handful of launches: Triton kernels and torch operators, counted on tensors without data."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("launches are recorded instead of run, which needs the compiler", allow_module_level=True)
+
+from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner
+from seats_ops import functional as F
+from seats_ops.testing import layout_of_runs
+from seats_ops.testing.device_work import CountDeviceWork, CountOnHost
+from tests.kernels.per_window_loop import drop_in_windows, saliency_of_windows, select_in_windows
+
+AT_MOST = 8
+CHUNKS = 6
+LAYOUT = layout_of_runs(
+    [[(Modality.TEXT, 20), *[(Modality.VIDEO, 288), (Modality.AUDIO, 50)] * CHUNKS, (Modality.TEXT, 12)]],
+    block_length=50,
+)
+TOTAL = len(LAYOUT)
+
+
+def device(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    return torch.empty(*shape, dtype=dtype, device="meta")
+
+
+def test_stage_one_takes_at_most_eight_launches_per_modality() -> None:
+    layout = LAYOUT.to(torch.device("meta"))
+    towers = {"video": (device(4 * 1728, 16, 80), 1320), "audio": (device(600, 20, 64), 100)}
+    features, saliency = device(TOTAL, 3584), device(TOTAL, dtype=torch.float32)
+    for name, (heads, window) in towers.items():
+        offsets = device(len(heads) // window + 2, dtype=torch.int32)
+        with CountDeviceWork() as count:
+            F.attention_received(heads, heads, offsets, max_seqlen=window, backend="triton")
+            DiversitySelector({name: 0.2})(features, layout, saliency=saliency, backend="triton")
+        print(f"Stage I, {name} alone: {count.work}")
+        # The selection has to gather its tokens and put its mask back among the others.
+        assert len(count.work.triton) <= AT_MOST
+    with CountDeviceWork() as count:
+        for heads, window in towers.values():
+            offsets = device(len(heads) // window + 2, dtype=torch.int32)
+            F.attention_received(heads, heads, offsets, max_seqlen=window, backend="triton")
+        DiversitySelector(0.2)(features, layout, saliency=saliency, backend="triton")
+    print(f"Stage I, both: {count.work}")
+    assert count.work.launches <= AT_MOST * len(towers)
+
+
+def test_a_drop_takes_at_most_eight_launches() -> None:
+    """Relevance, budgets, selection, and hidden states, cos, sin and the keys and values of 16 layers compacted."""
+    layout = LAYOUT.to(torch.device("meta"))
+    query, key, offsets = device(1, 28, 128), device(TOTAL, 4, 128), device(2, dtype=torch.int32)
+    hidden, rotary = device(TOTAL, 3584), [device(TOTAL, 128) for _ in range(2)]
+    cache = [device(TOTAL, 4, 128) for _ in range(2 * 16)]
+    with CountDeviceWork() as count:
+        scores = F.query_relevance(query, key, offsets, max_seqlen=TOTAL, backend="triton")
+        keep = StagePruner(0.5)(scores, layout, backend="triton")
+        F.compact(keep, hidden, *rotary, *cache, num_kept=TOTAL // 2, backend="triton")
+    print(f"Stage II, one drop: {count.work}")
+    assert count.work.launches <= AT_MOST
+
+
+def test_the_late_drop_takes_at_most_eight_launches() -> None:
+    layout = LAYOUT.to(torch.device("meta"))
+    with CountDeviceWork() as count:
+        ModalityDropper()(layout, backend="triton")
+    print(f"Stage III: {count.work}")
+    assert count.work.launches <= AT_MOST
+
+
+def test_reading_the_device_is_seen() -> None:
+    with CountDeviceWork(), pytest.raises((RuntimeError, NotImplementedError)):
+        F.compact(device(10, dtype=torch.bool), device(10, 4), backend="triton")[0].sum().item()
+
+
+def test_a_loop_over_windows_takes_many() -> None:
+    """What the counts are compared with: the same work, one window after the other, as research code does it."""
+    random = torch.Generator().manual_seed(0)
+    lengths = [24] * 5 + [7]
+    heads, features = torch.randn(127, 2, 8, generator=random), torch.randn(127, 16, generator=random)
+    with CountOnHost() as first:
+        select_in_windows(features, saliency_of_windows(heads, heads, lengths), lengths, num_keep=5)
+    with CountOnHost() as second:
+        drop_in_windows(heads[-1], heads, lengths, 60, [features] * 35)
+    for stage, count in (("Stage I", first), ("Stage II, one drop", second)):
+        print(f"{stage} as a loop over {len(lengths)} windows: {len(count.operators)} launches, {count.reads} reads")
+        assert len(count.operators) > 5 * AT_MOST
+    assert first.reads >= 5 * len(lengths)

@@ -1,0 +1,52 @@
+"""A TokenLayout whose values contradict each other is refused where looking costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from seats_ops import TokenLayout
+
+GOOD: dict[str, Any] = {
+    "modality": torch.tensor([0, 1, 1, 2, 0, 1]),
+    "position": torch.tensor([0, 1, 2, 3, 0, 1]),
+    "cu_seqlens": torch.tensor([0, 4, 6]),
+    "block": torch.tensor([-1, 0, 0, 1, -1, 2]),
+    "window": torch.tensor([-1, 0, 0, 0, -1, 1]),
+    "blocks": ((1, 2), (2, 1), (1, 1)),
+    "num_windows": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "named"),
+    [
+        ({"modality": torch.tensor([0, 1, 1, 7, 0, 1])}, ValueError, "modality"),
+        ({"modality": torch.tensor([0, 1, 1, -1, 0, 1])}, ValueError, "modality"),
+        ({"window": torch.tensor([-1, 0, 0, 0, -1, 0])}, ValueError, "window"),
+        ({"window": torch.tensor([-1, 1, 1, 1, -1, 0])}, ValueError, "window"),
+        ({"window": torch.tensor([-1, 0, 0, 0, -7, 1])}, ValueError, "window"),
+        ({"block": torch.tensor([-1, 0, 0, 1, -1, 0])}, ValueError, "block"),
+        ({"block": torch.tensor([-1, 0, 0, 0, -1, 2])}, ValueError, "block"),
+        ({"block": torch.tensor([-2, 0, 0, 1, -1, 2])}, ValueError, "block"),
+        ({"blocks": ((1, 2), (2, 1))}, ValueError, "blocks"),
+        ({"blocks": ((1, 3), (2, 1), (1, 1))}, ValueError, "blocks"),
+        ({"num_windows": 1}, ValueError, "num_windows"),
+        ({"num_windows": "2"}, TypeError, "num_windows"),
+        ({"position": [0, 1, 2, 3, 0, 1]}, TypeError, "position"),
+    ],
+)
+def test_contradictions_are_named(changed: dict[str, Any], error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=f"^{named}: expected"):
+        TokenLayout(**(GOOD | changed))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16, torch.uint32])
+def test_any_integer_dtype_makes_a_layout(dtype: torch.dtype) -> None:
+    narrow = {name: GOOD[name].to(dtype) for name in ("modality", "position", "cu_seqlens")}
+    layout = TokenLayout(**(GOOD | narrow))
+    kept = layout.select(torch.tensor([True, False, True, True, True, False]))
+    assert kept.position.tolist() == [0, 2, 3, 0]
+    assert kept.cu_seqlens.tolist() == [0, 3, 4]

@@ -1,0 +1,51 @@
+"""A trace as a value: equality, files, and records that stay what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seats_ops import PruneTrace
+from seats_ops.trace import StageRecord
+
+
+def _trace() -> PruneTrace:
+    counts = {"text": 2, "video": 1, "audio": 0, "image": 0}
+    record = StageRecord("StagePruner", 3, [torch.tensor([0, 2, 5])], 3, counts, torch.tensor([[1, 0]]))
+    return PruneTrace([record], [6], {"text": 2, "video": 4, "audio": 0, "image": 0}, [6, 3])
+
+
+def test_json_and_files_give_an_equal_trace(tmp_path: Path) -> None:
+    trace = _trace()
+    trace.save(tmp_path / "trace.json")
+    for other in (PruneTrace.from_json(trace.to_json()), PruneTrace.load(tmp_path / "trace.json")):
+        assert other == trace
+        assert torch.equal(other.stages[0].kept_indices[0], torch.tensor([0, 2, 5]))
+    other = _trace()
+    other.stages[0].kept_indices[0][1] = 3
+    assert other != trace
+
+
+@pytest.mark.parametrize("text", ["{}", '{"format": 1}', '{"format": 99, "stages": []}', "[]"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="text: expected a prune trace"):
+        PruneTrace.from_json(text)
+
+
+def test_a_new_prefill_leaves_held_records_alone() -> None:
+    trace = _trace()
+    held = trace.stages
+    trace.clear()
+    assert len(held) == 1
+    assert trace.stages == []
+
+
+def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _trace().summary()
+    assert capsys.readouterr().out == text + "\n"
+    prompt, stage = text.splitlines()[2:4]
+    assert prompt.split() == ["prompt", "6", "2", "4", "0", "0"]
+    assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%"]
+    assert "9 over 2 layers, 75.0% of the full cache" in text
