@@ -24,6 +24,9 @@ SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
         before_llm=[DiversitySelector(0.6), DiversitySelector({"audio": 0.5})],
         after_layer={3: [StagePruner(0.5), ModalityDropper(("audio",))], 4: ModalityDropper(("video",))},
     ),
+    "selector_inside_the_llm": lambda config: Schedule(
+        before_llm=DiversitySelector(0.8), after_layer={2: DiversitySelector({"video": 0.5})}
+    ),
     "one_modality_before_the_llm": lambda config: Schedule(
         before_llm=ModalityDropper(("audio",)), after_layer={1: StagePruner(0.5)}
     ),

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seats_ops import DiversitySelector, Schedule
+from seats_ops.integrations import attach
+from tests.integrations import probes
 from tests.integrations.oracle import merged_embeddings
 from tests.integrations.prompts import (
     Audio,
@@ -86,3 +89,23 @@ def test_ratios_by_modality(
     expected = expected_columns(pristine, PROMPTS[name], inputs, saliency, ratios)
     for entry in ("generate", "forward"):
         assert select_in(thinker, inputs, monkeypatch, keep_ratio=ratios, entry=entry).kept == expected
+
+
+def test_a_second_selector_goes_on_with_what_is_left(thinker: nn.Module, pristine: nn.Module) -> None:
+    """Features, saliency and blocks of the second stage are those of the tokens the first one kept."""
+    inputs = build_prompt(thinker.config, *PROMPTS["two_grids"], seed=5)
+    columns = columns_of(thinker.config, inputs, "video")
+    saliency = expected_saliency(pristine, inputs, "paper")["video"]
+    with torch.no_grad():
+        features = merged_embeddings(pristine, inputs)[columns]
+    kept = columns_without(thinker.config, inputs, "video").tolist()
+    start = 0
+    for length in blocks_of(thinker.config, PROMPTS["two_grids"])["video"]:
+        first = torch.tensor(select(features[start : start + length], saliency[start : start + length], 0.6)[0]) + start
+        picks, lead = select(features[first], saliency[first], 0.5)
+        assert lead > 1e-5
+        kept += columns[first[picks]].tolist()
+        start += length
+    with attach(thinker, Schedule(before_llm=[DiversitySelector({"video": ratio}) for ratio in (0.6, 0.5)])) as trace:
+        probes.generate(thinker, inputs, 1)
+    assert trace.stages[1].kept_indices[0].tolist() == sorted(kept)

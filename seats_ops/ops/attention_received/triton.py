@@ -29,14 +29,16 @@ def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
             return 32, 16, 4
         return (32, 32, 8) if head + tail == 128 else (16, 16, 4)
     if head <= 64:
-        return 64, 64, 4
-    return (64, 32, 4) if head + tail == 128 else (64, 32, 8)
+        return (64, 64, 4) if not tail else (64, 32, 4)
+    return (64, 32, 4) if head + tail == 128 else (32, 32, 8)
 
 
 @triton.jit
-def _tile(base, token, inside, stride, channel, CHANNELS: tl.constexpr):
-    mask = inside[:, None] & (channel < CHANNELS)[None, :]
-    return tl.load(base + token[:, None] * stride + channel[None, :], mask=mask, other=0.0)
+def _tile(base, first, end, stride, channel, BLOCK: tl.constexpr, CHANNELS: tl.constexpr):
+    """Rows `first` to `first` + BLOCK; 64-bit addresses once per tile, 32-bit offsets inside it."""
+    row = tl.arange(0, BLOCK)
+    mask = (row < end - first)[:, None] & (channel < CHANNELS)[None, :]
+    return tl.load(base + first * stride + row[:, None] * stride + channel[None, :], mask=mask, other=0.0)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -63,18 +65,21 @@ def row_logsumexp_kernel(
     token = first + tl.arange(0, BLOCK_OWN)
     inside = token < end
     channel = tl.arange(0, HEAD)
-    q = _tile(query + head * CHANNELS, token, inside, stride, channel, CHANNELS)
+    tail = HEAD + tl.arange(0, TAIL if TAIL > 0 else 16)
+    query += head * CHANNELS
+    key += head * CHANNELS
+    q = _tile(query, first, end, stride, channel, BLOCK_OWN, CHANNELS)
     if TAIL > 0:
-        q_tail = _tile(query + head * CHANNELS, token, inside, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+        q_tail = _tile(query, first, end, stride, tail, BLOCK_OWN, CHANNELS)
     peak = tl.full((BLOCK_OWN,), float("-inf"), tl.float32)
     norm = tl.zeros((BLOCK_OWN,), tl.float32)
     for start in range(begin, end, BLOCK_WALK):
         other = start + tl.arange(0, BLOCK_WALK)
         valid = other < end
-        k = _tile(key + head * CHANNELS, other, valid, stride, channel, CHANNELS)
+        k = _tile(key, start, end, stride, channel, BLOCK_WALK, CHANNELS)
         logit = tl.dot(q, tl.trans(k), input_precision="ieee")
         if TAIL > 0:
-            k_tail = _tile(key + head * CHANNELS, other, valid, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+            k_tail = _tile(key, start, end, stride, tail, BLOCK_WALK, CHANNELS)
             logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
         logit = tl.where(valid[None, :], logit * (scale * LOG2E), float("-inf"))
         higher = tl.maximum(peak, tl.max(logit, 1))
@@ -108,17 +113,20 @@ def column_sum_kernel(
     token = first + tl.arange(0, BLOCK_OWN)
     inside = token < end
     channel = tl.arange(0, HEAD)
-    k = _tile(key + head * CHANNELS, token, inside, stride, channel, CHANNELS)
+    tail = HEAD + tl.arange(0, TAIL if TAIL > 0 else 16)
+    query += head * CHANNELS
+    key += head * CHANNELS
+    k = _tile(key, first, end, stride, channel, BLOCK_OWN, CHANNELS)
     if TAIL > 0:
-        k_tail = _tile(key + head * CHANNELS, token, inside, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+        k_tail = _tile(key, first, end, stride, tail, BLOCK_OWN, CHANNELS)
     column = tl.zeros((BLOCK_OWN,), tl.float32)
     for start in range(begin, end, BLOCK_WALK):
         other = start + tl.arange(0, BLOCK_WALK)
         valid = other < end
-        q = _tile(query + head * CHANNELS, other, valid, stride, channel, CHANNELS)
+        q = _tile(query, start, end, stride, channel, BLOCK_WALK, CHANNELS)
         logit = tl.dot(k, tl.trans(q), input_precision="ieee")
         if TAIL > 0:
-            q_tail = _tile(query + head * CHANNELS, other, valid, stride, HEAD + tl.arange(0, TAIL), CHANNELS)
+            q_tail = _tile(query, start, end, stride, tail, BLOCK_WALK, CHANNELS)
             logit = tl.dot(k_tail, tl.trans(q_tail), logit, input_precision="ieee")
         row = tl.load(logsumexp + head * total + other, mask=valid, other=0.0)
         attention = tl.exp2(logit * (scale * LOG2E) - (row * LOG2E)[None, :])

@@ -33,12 +33,15 @@ PARTS = 1024
 
 @triton.jit(do_not_specialize=["total"])
 def norms_kernel(features, inverse_norms, total, channels, TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
-    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    first = tl.program_id(0).to(tl.int64) * TOKENS
+    lane = tl.arange(0, TOKENS)
+    token = first + lane
+    features += first * channels
     channel = tl.arange(0, CHANNELS)
     square = tl.zeros((TOKENS,), tl.float32)
     for start in range(0, channels, CHANNELS):
         inside = (token < total)[:, None] & (start + channel < channels)[None, :]
-        x = tl.load(features + token[:, None] * channels + (start + channel)[None, :], mask=inside, other=0.0)
+        x = tl.load(features + (lane * channels)[:, None] + (start + channel)[None, :], mask=inside, other=0.0)
         x = x.to(tl.float32)
         square += tl.sum(x * x, 1)
     finite = (square == square) & (square < float("inf"))
@@ -58,12 +61,14 @@ def second_smallest_kernel(
     inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
     channel = tl.arange(0, CHANNELS)
     lane = tl.arange(0, BLOCK)
-    rows = features + (begin + row)[:, None] * channels
+    # 64-bit addresses once per block of rows, 32-bit offsets inside it.
+    own = features + (begin + tl.program_id(0).to(tl.int64) * BLOCK) * channels
+    rows = own + (lane * channels)[:, None]
     first = tl.full((BLOCK,), float("inf"), tl.float32)
     second = tl.full((BLOCK,), float("inf"), tl.float32)
     for offset in range(0, length, BLOCK):
         column = tl.cast(offset, tl.int64) + lane
-        columns = features + (begin + column)[:, None] * channels
+        columns = features + (begin + offset) * channels + (lane * channels)[:, None]
         product = tl.zeros((BLOCK, BLOCK), tl.float32)
         for start in range(0, channels, CHANNELS):
             inside = (start + channel < channels)[None, :]
@@ -110,7 +115,9 @@ def step_kernel(
     if (step > wanted) | (tl.program_id(0) >= used_parts):
         return
     slot = window * num_parts
-    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    first = tl.program_id(0).to(tl.int64) * TOKENS
+    lane = tl.arange(0, TOKENS)
+    token = first + lane
     inside = token < length
     near = tl.load(nearest + begin + token, mask=inside, other=0.0)
     kept = tl.load(keep_mask + begin + token, mask=inside, other=0) != 0
@@ -129,7 +136,7 @@ def step_kernel(
         for start in range(0, channels, CHANNELS):
             known = start + channel < channels
             x = tl.load(
-                features + (begin + token)[:, None] * channels + (start + channel)[None, :],
+                features + (begin + first) * channels + (lane * channels)[:, None] + (start + channel)[None, :],
                 mask=inside[:, None] & known[None, :],
                 other=0.0,
             )

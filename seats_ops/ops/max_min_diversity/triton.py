@@ -48,21 +48,24 @@ def gram_kernel(
     window = tl.program_id(2).to(tl.int64)
     begin = tl.load(cu_seqlens + window).to(tl.int64)
     length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
-    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    column = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    # 64-bit addresses once per window: a window has at most MAX_MATRIX rows, whose offsets fit 32 bits.
+    features += begin * row_stride
+    matrix += window * ld * ld
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     if (tl.program_id(0) * BLOCK >= length) | (tl.program_id(1) * BLOCK >= length):
         return
     channel = tl.arange(0, BLOCK_CHANNELS)
     product = tl.zeros((BLOCK, BLOCK), tl.float32)
-    rows = features + (begin + row)[:, None] * row_stride
-    columns = features + (begin + column)[:, None] * row_stride
+    rows = features + (row * row_stride)[:, None]
+    columns = features + (column * row_stride)[:, None]
     for start in range(0, channels, BLOCK_CHANNELS):
         inside = (start + channel < channels)[None, :]
         a = tl.load(rows + (start + channel)[None, :], mask=(row < length)[:, None] & inside, other=0.0)
         b = tl.load(columns + (start + channel)[None, :], mask=(column < length)[:, None] & inside, other=0.0)
         product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
     valid = (row < length)[:, None] & (column < ld)[None, :]
-    tl.store(matrix + (window * ld + row[:, None]) * ld + column[None, :], product, mask=valid)
+    tl.store(matrix + row[:, None] * ld + column[None, :], product, mask=valid)
     if tl.program_id(0) == tl.program_id(1):
         square = tl.sum(tl.where(row[:, None] == column[None, :], product, 0.0), 1)
         # A NaN marks tokens that have no direction.
@@ -95,14 +98,15 @@ def distances_kernel(
     length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
     if tl.program_id(0) * BLOCK_OWN >= length:
         return
-    row = tl.program_id(0).to(tl.int64) * BLOCK_OWN + tl.arange(0, BLOCK_OWN)
+    matrix += window * ld * ld
+    row = tl.program_id(0) * BLOCK_OWN + tl.arange(0, BLOCK_OWN)
     inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
     first = tl.full((BLOCK_OWN,), float("inf"), tl.float32)
     second = tl.full((BLOCK_OWN,), float("inf"), tl.float32)
     lane = tl.arange(0, BLOCK_WALK)
     for start in range(0, ld, BLOCK_WALK):
         column = start + lane
-        cell = matrix + (window * ld + row[:, None]) * ld + column[None, :]
+        cell = matrix + row[:, None] * ld + column[None, :]
         stored = (row < length)[:, None] & (column < ld)[None, :]
         product = tl.load(cell, mask=stored, other=0.0)
         inverse_columns = tl.load(inverse_norms + begin + column, mask=column < length, other=0.0)
@@ -178,6 +182,8 @@ def max_min_diversity(
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
     weights = None if weights is None else weights.contiguous()
     channels = features.shape[1]
+    if channels * MAX_MATRIX >= 2**31:
+        raise ValueError(f"features: expected fewer than {2**31 // MAX_MATRIX} channels, got {channels}")
     ld = triton.cdiv(max_seqlen, 16) * 16
     chunk = max(1, CHUNK_BYTES // (4 * ld * ld))
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
@@ -284,7 +290,7 @@ CONFIGS = (
             },
             {"WEIGHTED": weighted, "BLOCK": block},
             greedy_warps(block),
-            expects=("wide_loads",),
+            expects=("wide_loads",) if block >= 256 else (),
         )
         for block in (64, 128, 256, 512, 1024, 2048, 4096)
         for weighted in (True, False)

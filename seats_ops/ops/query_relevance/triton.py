@@ -53,13 +53,16 @@ def query_logits_kernel(
     num_key_heads = num_heads // group
     begin = tl.load(cu_seqlens + row).to(tl.int64)
     end = tl.load(cu_seqlens + row + 1).to(tl.int64)
-    token = begin + part.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = token < end
-    if begin + part.to(tl.int64) * BLOCK >= end:
+    first = begin + part.to(tl.int64) * BLOCK
+    if first >= end:
         return
+    lane = tl.arange(0, BLOCK)
+    token = first + lane
+    inside = lane < end - first
 
     head_channel = tl.arange(0, HEAD)
-    source = key + (token * num_key_heads + key_head)[:, None] * CHANNELS
+    # One 64-bit address for the block, 32-bit offsets inside it.
+    source = key + (first * num_key_heads + key_head) * CHANNELS + (lane * (num_key_heads * CHANNELS))[:, None]
     k_head = tl.load(
         source + head_channel[None, :], mask=inside[:, None] & (head_channel < CHANNELS)[None, :], other=0.0
     )

@@ -46,7 +46,7 @@ def segment_topk_kernel(scores, segment, budget, keep_mask, total, num_segments,
     # The largest key that at least `wanted` tokens reach.
     low = tl.full((), -(2**31), tl.int64)
     high = tl.full((), 2**31 - 1, tl.int64)
-    for _ in range(32):
+    for _step in range(32):
         middle = (low + high + 1) >> 1
         reached = _count_from(scores, segment, pid, first, last, middle, BLOCK)
         enough = reached >= wanted

@@ -40,7 +40,7 @@ def _raise_level(level, cap, amount):
     # The highest water that takes no more than `amount`.
     low = tl.min(level, 0)
     high = tl.full((), 2**30, tl.int32)
-    for _ in range(31):
+    for _step in range(31):
         middle = low + (high - low + 1) // 2
         taken = tl.sum(tl.maximum(tl.minimum(middle, cap) - level, 0), 0)
         low = tl.where(taken <= amount, middle, low)
@@ -178,7 +178,7 @@ def _global_topk(
     """int32 [WINDOWS]: tokens per window among the `wanted` best of the prompt, ties to the lowest index."""
     low = tl.full((), -(2**31), tl.int64)
     high = tl.full((), 2**31 - 1, tl.int64)
-    for _ in range(32):
+    for _step in range(32):
         middle = (low + high + 1) >> 1
         reached = _count_from(scores, modality, window, total, first_window, end_window, middle, BLOCK)
         low = tl.where(reached >= wanted, middle, low)
@@ -187,7 +187,7 @@ def _global_topk(
     kept = tl.zeros((WINDOWS,), tl.int32)
     seen = tl.full((), 0, tl.int32)
     for start in range(0, total, BLOCK):
-        place, _, score = _tokens(scores, modality, window, start, total, first_window, end_window, BLOCK)
+        place, _kind, score = _tokens(scores, modality, window, start, total, first_window, end_window, BLOCK)
         key = ordered_key(score)
         tied = ((place >= 0) & (key == low)).to(tl.int32)
         chosen = (key > low) | ((tied != 0) & (seen + tl.cumsum(tied, 0) <= ties))
@@ -200,7 +200,7 @@ def _global_topk(
 def _count_from(scores, modality, window, total, first_window, end_window, key_from, BLOCK: tl.constexpr):
     count = tl.full((), 0, tl.int32)
     for start in range(0, total, BLOCK):
-        place, _, score = _tokens(scores, modality, window, start, total, first_window, end_window, BLOCK)
+        place, _kind, score = _tokens(scores, modality, window, start, total, first_window, end_window, BLOCK)
         count += tl.sum(((place >= 0) & (ordered_key(score) >= key_from)).to(tl.int32), 0)
     return count
 
