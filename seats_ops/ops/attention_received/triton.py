@@ -23,7 +23,7 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
-    """(own rows, walked rows, warps) of a program: what stays clear of spills on all targets."""
+    """(queries, keys) of a tile and warps of a program: what stays clear of spills on all targets."""
     if dtype == torch.float32:
         if head <= 64:
             return 32, 16, 4
@@ -46,46 +46,49 @@ def row_logsumexp_kernel(
     query,
     key,
     cu_seqlens,
-    logsumexp,
+    peaks,
+    norms,
     scale,
     total,
     stride,
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
-    BLOCK_OWN: tl.constexpr,
-    BLOCK_WALK: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
 ):
     head = tl.program_id(2).to(tl.int64)
     begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
     end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
-    first = begin + tl.program_id(0).to(tl.int64) * BLOCK_OWN
+    first = begin + tl.program_id(0).to(tl.int64) * QUERIES
     if first >= end:
         return
-    token = first + tl.arange(0, BLOCK_OWN)
+    token = first + tl.arange(0, QUERIES)
     inside = token < end
     channel = tl.arange(0, HEAD)
     tail = HEAD + tl.arange(0, TAIL if TAIL > 0 else 16)
     query += head * CHANNELS
     key += head * CHANNELS
-    q = _tile(query, first, end, stride, channel, BLOCK_OWN, CHANNELS)
+    q = _tile(query, first, end, stride, channel, QUERIES, CHANNELS)
     if TAIL > 0:
-        q_tail = _tile(query, first, end, stride, tail, BLOCK_OWN, CHANNELS)
-    peak = tl.full((BLOCK_OWN,), float("-inf"), tl.float32)
-    norm = tl.zeros((BLOCK_OWN,), tl.float32)
-    for start in range(begin, end, BLOCK_WALK):
-        other = start + tl.arange(0, BLOCK_WALK)
+        q_tail = _tile(query, first, end, stride, tail, QUERIES, CHANNELS)
+    peak = tl.full((QUERIES,), float("-inf"), tl.float32)
+    norm = tl.zeros((QUERIES,), tl.float32)
+    for start in range(begin, end, KEYS):
+        other = start + tl.arange(0, KEYS)
         valid = other < end
-        k = _tile(key, start, end, stride, channel, BLOCK_WALK, CHANNELS)
+        k = _tile(key, start, end, stride, channel, KEYS, CHANNELS)
         logit = tl.dot(q, tl.trans(k), input_precision="ieee")
         if TAIL > 0:
-            k_tail = _tile(key, start, end, stride, tail, BLOCK_WALK, CHANNELS)
+            k_tail = _tile(key, start, end, stride, tail, KEYS, CHANNELS)
             logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
         logit = tl.where(valid[None, :], logit * (scale * LOG2E), float("-inf"))
         higher = tl.maximum(peak, tl.max(logit, 1))
         norm = norm * tl.exp2(peak - higher) + tl.sum(tl.exp2(logit - higher[:, None]), 1)
         peak = higher
-    tl.store(logsumexp + head * total + token, (peak + tl.log2(norm)) / LOG2E, mask=inside)
+    # Apart, as one number of the size of the logits would have lost what the small ones add.
+    tl.store(peaks + head * total + token, peak, mask=inside)
+    tl.store(norms + head * total + token, norm, mask=inside)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -93,7 +96,8 @@ def column_sum_kernel(
     query,
     key,
     cu_seqlens,
-    logsumexp,
+    peaks,
+    norms,
     partial,
     scale,
     total,
@@ -101,36 +105,42 @@ def column_sum_kernel(
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
-    BLOCK_OWN: tl.constexpr,
-    BLOCK_WALK: tl.constexpr,
+    GIVEN: tl.constexpr,
+    KEYS: tl.constexpr,
+    QUERIES: tl.constexpr,
 ):
     head = tl.program_id(2).to(tl.int64)
     begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
     end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
-    first = begin + tl.program_id(0).to(tl.int64) * BLOCK_OWN
+    first = begin + tl.program_id(0).to(tl.int64) * KEYS
     if first >= end:
         return
-    token = first + tl.arange(0, BLOCK_OWN)
+    token = first + tl.arange(0, KEYS)
     inside = token < end
     channel = tl.arange(0, HEAD)
     tail = HEAD + tl.arange(0, TAIL if TAIL > 0 else 16)
     query += head * CHANNELS
     key += head * CHANNELS
-    k = _tile(key, first, end, stride, channel, BLOCK_OWN, CHANNELS)
+    k = _tile(key, first, end, stride, channel, KEYS, CHANNELS)
     if TAIL > 0:
-        k_tail = _tile(key, first, end, stride, tail, BLOCK_OWN, CHANNELS)
-    column = tl.zeros((BLOCK_OWN,), tl.float32)
-    for start in range(begin, end, BLOCK_WALK):
-        other = start + tl.arange(0, BLOCK_WALK)
+        k_tail = _tile(key, first, end, stride, tail, KEYS, CHANNELS)
+    column = tl.zeros((KEYS,), tl.float32)
+    for start in range(begin, end, QUERIES):
+        other = start + tl.arange(0, QUERIES)
         valid = other < end
-        q = _tile(query, start, end, stride, channel, BLOCK_WALK, CHANNELS)
-        logit = tl.dot(k, tl.trans(q), input_precision="ieee")
+        q = _tile(query, start, end, stride, channel, QUERIES, CHANNELS)
+        # The same product of tiles of the same shape as in the other kernel, so that it rounds the same way.
+        logit = tl.dot(q, tl.trans(k), input_precision="ieee")
         if TAIL > 0:
-            q_tail = _tile(query, start, end, stride, tail, BLOCK_WALK, CHANNELS)
-            logit = tl.dot(k_tail, tl.trans(q_tail), logit, input_precision="ieee")
-        row = tl.load(logsumexp + head * total + other, mask=valid, other=0.0)
-        attention = tl.exp2(logit * (scale * LOG2E) - (row * LOG2E)[None, :])
-        column += tl.sum(tl.where(valid[None, :], attention, 0.0), 1)
+            q_tail = _tile(query, start, end, stride, tail, QUERIES, CHANNELS)
+            logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
+        peak = tl.load(peaks + head * total + other, mask=valid, other=0.0)
+        if GIVEN:
+            attention = tl.exp2(logit * (scale * LOG2E) - (peak * LOG2E)[:, None])
+        else:
+            norm = tl.load(norms + head * total + other, mask=valid, other=1.0)
+            attention = tl.exp2(logit * (scale * LOG2E) - peak[:, None]) / norm[:, None]
+        column += tl.sum(tl.where(valid[:, None], attention, 0.0), 0)
     tl.store(partial + head * total + token, column, mask=inside)
 
 
@@ -150,23 +160,26 @@ def attention_received(
     """See `api.attention_received`."""
     total, num_heads, channels = query.shape
     head, tail = split_channels(channels)
-    own, walk, warps = _blocks(query.dtype, head, tail)
+    queries, keys, warps = _blocks(query.dtype, head, tail)
     query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
     received = float32(total)
     partial = float32(num_heads, total)
-    grid = (triton.cdiv(max_seqlen, own), cu_seqlens.shape[0] - 1, num_heads)
-    tiles = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "BLOCK_OWN": own, "BLOCK_WALK": walk}
+    segments = cu_seqlens.shape[0] - 1
+    tiles = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys}
     stride = num_heads * channels
-    if logsumexp is None:
-        logsumexp = float32(num_heads, total)
+    given = logsumexp is not None
+    peaks = logsumexp.contiguous() if logsumexp is not None else float32(num_heads, total)
+    norms = peaks if given else float32(num_heads, total)
+    if not given:
         launch(
             row_logsumexp_kernel,
-            grid,
+            (triton.cdiv(max_seqlen, queries), segments, num_heads),
             query,
             key,
             cu_seqlens,
-            logsumexp,
+            peaks,
+            norms,
             scale,
             total,
             stride,
@@ -176,15 +189,17 @@ def attention_received(
         )
     launch(
         column_sum_kernel,
-        grid,
+        (triton.cdiv(max_seqlen, keys), segments, num_heads),
         query,
         key,
         cu_seqlens,
-        logsumexp.contiguous(),
+        peaks,
+        norms,
         partial,
         scale,
         total,
         stride,
+        GIVEN=given,
         **tiles,
         num_warps=warps,
         num_stages=NUM_STAGES,
@@ -204,7 +219,7 @@ def attention_received(
 
 def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dtype, channels: int) -> KernelConfig:
     head, tail = split_channels(channels)
-    own, walk, warps = _blocks(dtype, head, tail)
+    queries, keys, warps = _blocks(dtype, head, tail)
     short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
     return KernelConfig(
         f"{name}_{short}_d{channels}",
@@ -218,7 +233,8 @@ def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dt
             "total": "i32",
             "stride": "i32",
         },
-        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "BLOCK_OWN": own, "BLOCK_WALK": walk},
+        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys}
+        | ({"GIVEN": False} if "partial" in outputs else {}),
         warps,
         NUM_STAGES,
         ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
@@ -229,8 +245,8 @@ CONFIGS = (
     *(
         _config(kernel, name, outputs, dtype, channels)
         for kernel, name, outputs in (
-            (row_logsumexp_kernel, "row_logsumexp", ("logsumexp",)),
-            (column_sum_kernel, "column_sum", ("logsumexp", "partial")),
+            (row_logsumexp_kernel, "row_logsumexp", ("peaks", "norms")),
+            (column_sum_kernel, "column_sum", ("peaks", "norms", "partial")),
         )
         for dtype in (torch.float32, torch.bfloat16, torch.float16)
         for channels in (64, 80, 96, 128, 192, 256)

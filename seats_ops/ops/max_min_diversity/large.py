@@ -247,7 +247,7 @@ CONFIGS = (
             num_stages=2,
             expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
         )
-        for dtype, depth in (("fp32", 32), ("bf16", 64), ("fp16", 64))
+        for dtype, depth in (("fp32", 16), ("bf16", 32), ("fp16", 32))
     ),
     *(
         KernelConfig(

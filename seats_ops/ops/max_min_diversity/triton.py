@@ -28,9 +28,9 @@ MAX_MATRIX = 4096
 # Bytes of distances per chunk of windows: inside the L2 cache of an A100 (40 MB) and an H100 (50 MB).
 CHUNK_BYTES = 32 * 2**20
 BLOCK_ROWS = 64
-BLOCK_CHANNELS = {torch.float32: 32, torch.bfloat16: 64, torch.float16: 64}
+BLOCK_CHANNELS = {torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
 # Rows and columns of one step of the pass over the matrix.
-BLOCK_OWN, BLOCK_WALK = 16, 128
+BLOCK_OWN, BLOCK_WALK = 16, 64
 
 
 @triton.jit

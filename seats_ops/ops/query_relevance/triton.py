@@ -17,8 +17,8 @@ from torch import Tensor
 
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2, split_channels
 
-# float32 elements of one key tile: 64 registers per thread at four warps.
-TILE = 8192
+# float32 elements of one key tile: 32 registers per thread at four warps.
+TILE = 4096
 BLOCK_OUT = 256
 BLOCK_PARTS = 64
 NUM_WARPS = 4

@@ -20,10 +20,9 @@ from seats_ops.ops.launch import KernelConfig, launch
 VIDEO, AUDIO = tl.constexpr(1), tl.constexpr(2)
 LIMIT = tl.constexpr(1e30)
 # Elements of one comparison of tokens with windows.
-TILE = 16384
+TILE = 4096
 # Windows are held in one of these numbers of lanes.
 LANES = (16, 64, 256, 1024, 4096)
-NUM_WARPS = 4
 
 
 @triton.jit
@@ -207,7 +206,12 @@ def _count_from(scores, modality, window, total, first_window, end_window, key_f
 
 def token_block(lanes: int) -> int:
     """Tokens compared with all windows at once."""
-    return max(16, min(1024, TILE // lanes))
+    return max(4, TILE // lanes)
+
+
+def lane_warps(lanes: int) -> int:
+    """Enough threads that a dozen values per window stay in registers."""
+    return max(4, lanes // 256)
 
 
 def window_budget(
@@ -235,7 +239,7 @@ def window_budget(
         scores.shape[0],
         WINDOWS=lanes,
         BLOCK=token_block(lanes),
-        num_warps=NUM_WARPS,
+        num_warps=lane_warps(lanes),
     )
     return budgets
 
@@ -251,7 +255,7 @@ CONFIGS = tuple(
             "total": "i32",
         },
         {"WINDOWS": lanes, "BLOCK": token_block(lanes)},
-        NUM_WARPS,
+        lane_warps(lanes),
     )
     for lanes in LANES
     for dtype in ("fp32", "bf16", "fp16")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seats_ops import functional as F
+from seats_ops.ops.launch import count_launches
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets, tied_features
 from seats_ops.testing.interpreter import program_order
 from seats_ops.testing.strategies import id_dtypes, seeds, segment_lengths, value_dtypes
@@ -86,6 +87,20 @@ def test_max_min_diversity(lengths: list[int], dim: int, weighted: bool, seed: i
     weights = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype) if weighted else None
     num_keep = torch.tensor([n // 3 for n in lengths], dtype=torch.int64)
     keep = F.max_min_diversity(features, packed_offsets(lengths), num_keep, weights=weights)
+    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
+    assert certificate, certificate.reason
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", 32)
+    lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 33, 1, 0])
+    features = clustered_features(sum(lengths), 150, seed=3, dtype=dtype)
+    weights = near_constant_saliency(sum(lengths), seed=3) if weighted else None
+    with count_launches() as launched:
+        keep = F.max_min_diversity(features, packed_offsets(lengths), num_keep, weights=weights)
+    assert "gram_kernel" not in launched
     certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
     assert certificate, certificate.reason
 
