@@ -37,13 +37,14 @@ kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the 
 PIP_OTHER := $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --upgrade
 RESULTS := tests/kernels/results
 RUN := OMP_NUM_THREADS=1 bash -o pipefail -c
+VERSIONS := $(BIN)/python -c "import torch, triton; print(\"torch\", torch.__version__, \"triton\", triton.__version__)"
 
 triton39: $(VENV)/triton-3.9.0 ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
 	PYTHONPATH=$< $(RUN) '$(BIN)/python -m tests.kernels.snapshot $(ARGS)'
-	PYTHONPATH=$< $(RUN) '$(BIN)/python -m pytest -n auto -q -rA --tb=short tests/kernels | tee $(RESULTS)/triton-3.9.0.txt'
+	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m pytest -n auto -q -rA --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
 
 ttsem: $(VENV)/ttsem ## kernels at small sizes, executed by ttsem (Triton 3.8.0): bounds and races of the real IR
-	PYTHONPATH=$< $(RUN) '$(BIN)/python -m ttsem.sanitize pytest -q -rA --tb=short tests/gpu/test_small_cases.py | tee $(RESULTS)/ttsem.txt'
+	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m ttsem.sanitize pytest -q -rA --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
 
 $(VENV)/triton-3.9.0: $(VENV)/.dev
 	$(PIP_OTHER) --target $@ triton==3.9.0

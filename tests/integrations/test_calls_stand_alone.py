@@ -44,6 +44,19 @@ def test_keeping_everything_changes_no_bit(thinker: nn.Module, clip: dict[str, A
     assert {type(layer) for answer in (kept, kept_by_hand) for layer in answer.cache.layers} == {DynamicLayer}
 
 
+@torch.no_grad()
+def test_keeping_everything_copies_nothing(thinker: nn.Module, clip: dict[str, Any]) -> None:
+    """Every layer reads the very memory the layer before it wrote."""
+    written: list[torch.Tensor] = []
+    read: list[torch.Tensor] = []
+    with attach(thinker, KEEPING["ratios_of_one"]):
+        for layer in thinker.model.language_model.layers:
+            layer.register_forward_hook(lambda module, args, output: written.append(output))
+            layer.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+        thinker(**clip)
+    assert [tensor.data_ptr() for tensor in read[1:]] == [tensor.data_ptr() for tensor in written[:-1]]
+
+
 def test_every_call_in_one_context_stands_alone(thinker: nn.Module, clip: dict[str, Any], kv_policy: str) -> None:
     schedule = SCHEDULES["preset"](thinker.config)
     config = thinker.config

@@ -28,9 +28,9 @@ def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
         if head <= 64:
             return 32, 16, 4
         return (32, 32, 8) if head + tail == 128 else (16, 16, 4)
-    if head <= 64:
-        return (64, 64, 4) if not tail else (64, 32, 4)
-    return (64, 32, 4) if head + tail == 128 else (32, 32, 8)
+    if head + tail <= 64:
+        return 64, 32, 4
+    return (64, 32, 8) if head + tail <= 128 else (32, 64, 8)
 
 
 @triton.jit
@@ -249,7 +249,7 @@ CONFIGS = (
             (column_sum_kernel, "column_sum", ("peaks", "norms", "partial")),
         )
         for dtype in (torch.float32, torch.bfloat16, torch.float16)
-        for channels in (64, 80, 96, 128, 192, 256)
+        for channels in (64, 80, 128, 256)
     ),
     KernelConfig(
         "head_mean",

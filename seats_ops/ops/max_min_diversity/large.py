@@ -27,8 +27,9 @@ from seats_ops.ops.max_min_diversity.triton import (
 )
 
 BLOCK = 64
-STEP_TOKENS, STEP_CHANNELS = 32, 128
-PARTS = 1024
+STEP_TOKENS, STEP_CHANNELS = 32, 64
+PARTS = 512
+NUM_WARPS = 8
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -183,7 +184,7 @@ def max_min_large(
         channels,
         TOKENS=STEP_TOKENS,
         CHANNELS=STEP_CHANNELS,
-        num_warps=4,
+        num_warps=NUM_WARPS,
     )
     launch(
         second_smallest_kernel,
@@ -195,7 +196,7 @@ def max_min_large(
         channels,
         BLOCK=BLOCK,
         CHANNELS=BLOCK_CHANNELS[features.dtype],
-        num_warps=4,
+        num_warps=NUM_WARPS,
         num_stages=2,
     )
     for step in range(min(int(num_keep.max()), max_seqlen) + 1):
@@ -221,7 +222,7 @@ def max_min_large(
             TOKENS=STEP_TOKENS,
             CHANNELS=STEP_CHANNELS,
             PARTS=PARTS,
-            num_warps=4,
+            num_warps=NUM_WARPS,
         )
     return keep_mask
 
@@ -234,6 +235,7 @@ CONFIGS = (
             norms_kernel,
             {"features": f"*{dtype}", "inverse_norms": "*fp32", "total": "i32", "channels": "i32"},
             {"TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS},
+            NUM_WARPS,
             expects=("wide_loads",),
         )
         for dtype in ("fp32", "bf16", "fp16")
@@ -244,6 +246,7 @@ CONFIGS = (
             second_smallest_kernel,
             {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES},
             {"BLOCK": BLOCK, "CHANNELS": depth},
+            num_warps=NUM_WARPS,
             num_stages=2,
             expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
         )
@@ -267,6 +270,7 @@ CONFIGS = (
                 "num_parts": "i32",
             },
             {"WEIGHTED": weighted, "TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS, "PARTS": PARTS},
+            NUM_WARPS,
             expects=("wide_loads",),
         )
         for dtype in ("fp32", "bf16", "fp16")

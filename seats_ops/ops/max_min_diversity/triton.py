@@ -162,6 +162,11 @@ def greedy_kernel(
     tl.store(keep_mask + begin + token, inside & (candidate == 0), mask=inside)
 
 
+def gram_warps(dtype: torch.dtype) -> int:
+    """float32 is multiplied without matrix instructions, which takes more registers per product."""
+    return 8 if dtype == torch.float32 else 4
+
+
 def greedy_warps(block: int) -> int:
     """Enough threads that minimum, weight and row of a window stay in registers."""
     return min(8, max(1, block // 128))
@@ -207,7 +212,7 @@ def max_min_diversity(
             ld,
             BLOCK=BLOCK_ROWS,
             BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
-            num_warps=4,
+            num_warps=gram_warps(features.dtype),
             num_stages=3,
         )
         launch(
@@ -255,7 +260,7 @@ CONFIGS = (
                 "ld": "i32",
             },
             {"BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
-            4,
+            gram_warps(dtype),
             3,
             ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
         )

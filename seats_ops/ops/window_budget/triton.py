@@ -211,7 +211,7 @@ def token_block(lanes: int) -> int:
 
 def lane_warps(lanes: int) -> int:
     """Enough threads that a dozen values per window stay in registers."""
-    return max(4, lanes // 256)
+    return max(4, lanes // 128)
 
 
 def window_budget(
