@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def assert_refused(
         expected = probes.generate(model, valid, 3)
     footprint = probes.footprint(model)
     with attach(model, schedule):
-        call = model.generate if entry == "generate" else model
+        call: Any = functools.partial(model.generate, max_new_tokens=3) if entry == "generate" else model
         with probes.produced_logits(model) as produced, pytest.raises(error, match=match):
             call(**arguments)
         assert produced == []

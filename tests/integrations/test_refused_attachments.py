@@ -75,6 +75,12 @@ def test_a_compiled_encoder(thinker: nn.Module, clip: dict[str, Any], tower: str
     assert probes.footprint(thinker) == footprint
 
 
+def test_a_context_that_saw_no_forward_says_so(thinker: nn.Module) -> None:
+    """A function that was compiled around the model and has run once goes past the hooks too."""
+    with pytest.warns(RuntimeWarning, match="nothing was pruned"), attach(thinker, LATE):
+        pass
+
+
 def test_attaching_twice(thinker: nn.Module, clip: dict[str, Any]) -> None:
     schedule = SCHEDULES["preset"](thinker.config)
     with attach(thinker, schedule):
@@ -87,6 +93,7 @@ def test_attaching_twice(thinker: nn.Module, clip: dict[str, Any]) -> None:
         assert torch.equal(probes.generate(thinker, clip).logits, expected.logits)
 
 
+@pytest.mark.filterwarnings("ignore:attach. no forward")
 def test_attaching_to_the_thinker_of_an_attached_model() -> None:
     model = small_omni()
     for outer, inner in ((model, model.thinker), (model.thinker, model)):
@@ -122,7 +129,7 @@ def test_sliding_window_layers() -> None:
     assert probes.footprint(model) == footprint
 
 
-ARGUMENTS: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
+ARGUMENTS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "kv_policy_value": (ValueError, "kv_policy", {"kv_policy": "per_layer"}),
     "kv_policy_type": (REFUSED, "kv_policy", {"kv_policy": None}),
     "backend": (ValueError, "backend", {"backend": "cuda"}),

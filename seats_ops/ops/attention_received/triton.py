@@ -30,7 +30,7 @@ def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
         return (32, 32, 8) if head + tail == 128 else (16, 16, 4)
     if head + tail <= 64:
         return 64, 32, 4
-    return (64, 32, 8) if head + tail <= 128 else (32, 64, 8)
+    return (64, 32, 8) if head + tail <= 128 else (16, 16, 4)
 
 
 @triton.jit

@@ -194,16 +194,19 @@ def _logits_config(dtype: str, channels: int) -> KernelConfig:
 
 CONFIGS = (
     *(_logits_config(dtype, channels) for dtype in ("fp32", "bf16", "fp16") for channels in (64, 80, 128, 256)),
-    KernelConfig(
-        "query_scores",
-        query_scores_kernel,
-        {
-            **dict.fromkeys(("logits", "peaks", "sums"), "*fp32"),
-            "cu_seqlens": "*i32",
-            "scores": "*fp32",
-            **dict.fromkeys(("total", "num_parts", "num_heads"), "i32"),
-        },
-        {"BLOCK_KEYS": 64, "BLOCK_PARTS": BLOCK_PARTS, "BLOCK": BLOCK_OUT},
-        NUM_WARPS,
+    *(
+        KernelConfig(
+            f"query_scores_{block}",
+            query_scores_kernel,
+            {
+                **dict.fromkeys(("logits", "peaks", "sums"), "*fp32"),
+                "cu_seqlens": "*i32",
+                "scores": "*fp32",
+                **dict.fromkeys(("total", "num_parts", "num_heads"), "i32"),
+            },
+            {"BLOCK_KEYS": block, "BLOCK_PARTS": BLOCK_PARTS, "BLOCK": BLOCK_OUT},
+            NUM_WARPS,
+        )
+        for block in sorted({key_block(sum(split_channels(channels))) for channels in (64, 80, 128, 256)})
     ),
 )

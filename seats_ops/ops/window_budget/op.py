@@ -7,8 +7,8 @@ from torch import Tensor
 
 from seats_ops.backend import implementation
 
-# One program holds all windows of a batch in registers; two hours of video are 3600 windows of two seconds.
-MAX_WINDOWS = 4096
+# One program holds all windows of a batch in registers; an hour of video is 1800 windows of two seconds.
+MAX_WINDOWS = 2048
 
 
 @torch.library.custom_op("seats_ops::window_budget", mutates_args=())

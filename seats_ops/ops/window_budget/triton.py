@@ -4,7 +4,7 @@ A pass over the tokens adds up sizes and scores per (window, modality) by compar
 order. Softmax, rounding, clamping and the split need one value per lane. The repair finds its water level by bisection.
 Only a prompt with several windows of one modality makes further passes over the tokens: 33 to find the score of the
 last kept token, one to count kept tokens per window. Work: T * W comparisons. More than
-4096 windows in a batch do not fit; `op.py` says so.
+2048 windows in a batch do not fit; `op.py` says so.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from seats_ops.ops.launch import KernelConfig, launch
 VIDEO, AUDIO = tl.constexpr(1), tl.constexpr(2)
 LIMIT = tl.constexpr(1e30)
 # Elements of one comparison of tokens with windows.
-TILE = 4096
+TILE = 1024
+# Tokens looked at per step where windows do not matter.
+SCAN = 1024
 # Windows are held in one of these numbers of lanes.
-LANES = (16, 64, 256, 1024, 4096)
+LANES = (16, 64, 256, 1024, 2048)
 
 
 @triton.jit
 def _softmax(logit, exists):
     logit = tl.where(exists, logit, float("-inf"))
     power = tl.where(exists, tl.exp(logit - tl.max(logit, 0)), 0.0)
-    return tl.where(exists, tl.div_rn(power, tl.sum(power, 0)), 0.0)
+    return tl.where(exists, power / tl.sum(power, 0), 0.0)
 
 
 @triton.jit
@@ -55,7 +57,7 @@ def _split(budget, video_weight, audio_weight, num_video, num_audio, total_video
     """A window's budget shared between its modalities."""
     video_pull = video_weight * total_video.to(tl.float32)
     audio_pull = audio_weight * total_audio.to(tl.float32)
-    share = tl.div_rn(video_pull, video_pull + audio_pull + 1e-12)
+    share = video_pull / (video_pull + audio_pull + 1e-12)
     video = tl.minimum(round_half_even(budget.to(tl.float32) * share), num_video)
     audio = tl.minimum(budget - video, num_audio)
     video = tl.minimum(video + (budget - video - audio), num_video)
@@ -93,6 +95,7 @@ def window_budget_kernel(
     total,
     WINDOWS: tl.constexpr,
     BLOCK: tl.constexpr,
+    SCAN: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     first_window = tl.load(window_offsets + row).to(tl.int64)
@@ -119,10 +122,10 @@ def window_budget_kernel(
     size = num_video + num_audio
     exists = size > 0
 
-    mean_video = tl.div_rn(sum_video, tl.maximum(num_video, 1).to(tl.float32))
-    mean_audio = tl.div_rn(sum_audio, tl.maximum(num_audio, 1).to(tl.float32))
-    video_weight = _softmax(tl.div_rn(mean_video, temperature + tl.zeros((WINDOWS,), tl.float32)), exists)
-    audio_weight = _softmax(tl.div_rn(mean_audio, temperature + tl.zeros((WINDOWS,), tl.float32)), exists)
+    mean_video = sum_video / tl.maximum(num_video, 1).to(tl.float32)
+    mean_audio = sum_audio / tl.maximum(num_audio, 1).to(tl.float32)
+    video_weight = _softmax(mean_video / temperature, exists)
+    audio_weight = _softmax(mean_audio / temperature, exists)
     wanted = total_video + total_audio
     weight = (video_weight + audio_weight) * 0.5
     budget = tl.minimum(tl.maximum(round_half_even(weight * wanted.to(tl.float32)), 1), size)
@@ -152,6 +155,7 @@ def window_budget_kernel(
             lane,
             WINDOWS,
             BLOCK,
+            SCAN,
         )
         video = tl.where(all_video > 0, kept, 0)
         audio = tl.where(all_audio > 0, kept, 0)
@@ -173,16 +177,17 @@ def _global_topk(
     lane,
     WINDOWS: tl.constexpr,
     BLOCK: tl.constexpr,
+    SCAN: tl.constexpr,
 ):
     """int32 [WINDOWS]: tokens per window among the `wanted` best of the prompt, ties to the lowest index."""
     low = tl.full((), -(2**31), tl.int64)
     high = tl.full((), 2**31 - 1, tl.int64)
     for _step in range(32):
         middle = (low + high + 1) >> 1
-        reached = _count_from(scores, modality, window, total, first_window, end_window, middle, BLOCK)
+        reached = _count_from(scores, modality, window, total, first_window, end_window, middle, SCAN)
         low = tl.where(reached >= wanted, middle, low)
         high = tl.where(reached >= wanted, high, middle - 1)
-    ties = wanted - _count_from(scores, modality, window, total, first_window, end_window, low + 1, BLOCK)
+    ties = wanted - _count_from(scores, modality, window, total, first_window, end_window, low + 1, SCAN)
     kept = tl.zeros((WINDOWS,), tl.int32)
     seen = tl.full((), 0, tl.int32)
     for start in range(0, total, BLOCK):
@@ -206,12 +211,12 @@ def _count_from(scores, modality, window, total, first_window, end_window, key_f
 
 def token_block(lanes: int) -> int:
     """Tokens compared with all windows at once."""
-    return max(4, TILE // lanes)
+    return max(1, TILE // lanes)
 
 
 def lane_warps(lanes: int) -> int:
-    """Enough threads that a dozen values per window stay in registers."""
-    return max(4, lanes // 128)
+    """Enough threads that a tile, and a dozen values per window, stay in registers."""
+    return 4 if lanes <= 256 else 8
 
 
 def window_budget(
@@ -239,6 +244,7 @@ def window_budget(
         scores.shape[0],
         WINDOWS=lanes,
         BLOCK=token_block(lanes),
+        SCAN=SCAN,
         num_warps=lane_warps(lanes),
     )
     return budgets
@@ -254,7 +260,7 @@ CONFIGS = tuple(
             "temperature": "fp32",
             "total": "i32",
         },
-        {"WINDOWS": lanes, "BLOCK": token_block(lanes)},
+        {"WINDOWS": lanes, "BLOCK": token_block(lanes), "SCAN": SCAN},
         lane_warps(lanes),
     )
     for lanes in LANES
