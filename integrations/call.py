@@ -42,7 +42,7 @@ class Call:
 
         Raises:
             UnsupportedModelState: the prompt is padded, or a grid is missing.
-            ValueError: grids do not fit the prompt, or it has no text.
+            ValueError: grids do not fit the prompt, or it does not end in text.
         """
         grids = self.arguments.get("video_grid_thw")
         if grids is None:
@@ -58,10 +58,11 @@ class Call:
         padding = self.input_ids.shape[1] - len(layout)
         if padding:
             raise UnsupportedModelState(f"attention_mask: expected no padding, got {padding} masked tokens")
-        kinds = set(layout.plan().modality.unique().tolist())
-        if Modality.TEXT not in kinds:
-            raise ValueError(f"input_ids: expected at least one text token, got {len(layout)} tokens of media")
-        if needs_blocks and grids is None and Modality.VIDEO in kinds:
+        modality = layout.plan().modality
+        if modality[-1:].tolist() != [Modality.TEXT]:
+            # The last token is the query, and the one whose logits are the answer: it must not be dropped.
+            raise ValueError("input_ids: expected a prompt that ends in text, got one that ends in media or is empty")
+        if needs_blocks and grids is None and bool((modality == Modality.VIDEO).any()):
             raise UnsupportedModelState(
                 "video_grid_thw: expected the grid of every video in the prompt, got None (features encoded outside "
                 "`attach` come without it)"

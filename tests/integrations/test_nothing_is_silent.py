@@ -65,7 +65,8 @@ def test_a_block_that_was_used_is_not_warned_of(thinker: nn.Module, silent_clip:
 
 
 @pytest.mark.parametrize("stage", [ModalityDropper(), StagePruner(0.5)], ids=lambda stage: type(stage).__name__)
-def test_a_prompt_without_text(thinker: nn.Module, stage: Any) -> None:
-    ids = torch.full((1, 6), thinker.config.audio_token_id)
+@pytest.mark.parametrize("start", [[], [7, 8]], ids=["no text", "text first"])
+def test_a_prompt_that_ends_in_media(thinker: nn.Module, stage: Any, start: list[int]) -> None:
+    ids = torch.tensor([start + [thinker.config.audio_token_id] * 6])
     with attach(thinker, Schedule(after_layer={2: stage})), pytest.raises(ValueError, match=r"input_ids.*text"):
         thinker(input_ids=ids)
