@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -94,10 +94,10 @@ def build_token_layout(
             numbers = torch.arange(len(lengths)) + len(blocks)
             block[modality == kind] = numbers.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
             blocks += [(int(kind), n) for n in lengths]
-    layout = TokenLayout(modality, position, cu_seqlens.int(), block, blocks=tuple(blocks))
-    window = run_windows(layout)
-    num_windows = int(window.max()) + 1 if len(layout) else 0
-    return replace(layout, window=window, num_windows=num_windows).to(input_ids.device)
+    window = run_windows(TokenLayout(modality, position, cu_seqlens.int()))
+    num_windows = int(window.max()) + 1 if len(window) else 0
+    layout = TokenLayout(modality, position, cu_seqlens.int(), block, window, tuple(blocks), num_windows)
+    return layout.to(input_ids.device)
 
 
 def _read_once(
@@ -119,9 +119,9 @@ def _read_once(
 
 def _video_blocks(modality: Tensor, rows: Tensor, grids: Tensor | None, media: MediaTokens) -> list[int] | None:
     """Tokens per video block, or None where grids are not known."""
-    per_row = torch.bincount(rows[modality == Modality.VIDEO])
     if grids is None:
         return None
+    per_row = torch.bincount(rows[modality == Modality.VIDEO])
     items = grids.prod(1) // media.merge**2
     ends = items.cumsum(0)
     row_ends = per_row[per_row > 0].cumsum(0)

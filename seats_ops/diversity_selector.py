@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
+from seats_ops.layout_values import blocks_of
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segments import counts_to_offsets
 from seats_ops.stages import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
@@ -108,10 +109,4 @@ class DiversitySelector:
 def _read_blocks(modality: Tensor, block: Tensor, thinned: Tensor) -> list[tuple[int, int]]:
     """(modality, number of tokens) of every block with thinned tokens, ascending by id; one device read."""
     host = torch.stack([block.long(), modality.long(), thinned.long()]).cpu()
-    ids, kinds = host[:2, host[2] > 0]
-    unique, slot, counts = ids.unique(return_inverse=True, return_counts=True)
-    kind = torch.zeros_like(unique).scatter_(0, slot, kinds)
-    mixed = unique[slot[kind[slot] != kinds]]
-    if mixed.numel():
-        raise ValueError(f"layout.block: expected blocks of one modality, got several in block {int(mixed[0])}")
-    return list(zip(kind.tolist(), counts.tolist(), strict=True))
+    return blocks_of(*host[:2, host[2] > 0])

@@ -52,17 +52,27 @@ def _check_ascending(window: Tensor, rows: Tensor, num_rows: int) -> None:
         )
 
 
+def blocks_of(block: Tensor, modality: Tensor) -> list[tuple[int, int]]:
+    """(modality, number of tokens) of every block, ascending by id; ValueError for a block of several modalities."""
+    unique, slot, counts = block.unique(return_inverse=True, return_counts=True)
+    return list(zip(_one_per_block("modality", unique, slot, modality).tolist(), counts.tolist(), strict=True))
+
+
+def _one_per_block(name: str, unique: Tensor, slot: Tensor, values: Tensor) -> Tensor:
+    """The value that all tokens of a block share."""
+    of_block = torch.zeros_like(unique).scatter_(0, slot, values)
+    mixed = unique[slot[of_block[slot] != values]]
+    if mixed.numel():
+        raise ValueError(f"block: expected blocks of one {name}, got several in block {int(mixed[0])}")
+    return of_block
+
+
 def _check_blocks(block: Tensor, rows: Tensor, modality: Tensor, blocks: tuple[tuple[int, int], ...] | None) -> None:
     """Every block holds tokens of one prompt and one modality, and `blocks` says how many."""
-    unique, slot, counts = block.unique(return_inverse=True, return_counts=True)
-    for name, values in (("prompt", rows), ("modality", modality)):
-        of_block = torch.zeros_like(unique).scatter_(0, slot, values)
-        mixed = unique[slot[of_block[slot] != values]]
-        if mixed.numel():
-            raise ValueError(f"block: expected blocks of one {name}, got several in block {int(mixed[0])}")
+    unique, slot = block.unique(return_inverse=True)
+    _one_per_block("prompt", unique, slot, rows)
+    found = blocks_of(block, modality)
     if blocks is not None:
-        kind = torch.zeros_like(unique).scatter_(0, slot, modality)
-        found = list(zip(kind.tolist(), counts.tolist(), strict=True))
         given = [(int(m), n) for m, n in blocks if n]
         if found != given:
             raise ValueError(f"blocks: expected (modality, tokens) {found[:4]}... as block says, got {given[:4]}...")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.ops.segments import PaddedGroup, padded_groups, scatter_padded
-from seats_ops.validation import reads_are_free
+from seats_ops.validation import longest_segment, reads_are_free
 
 # Distances (and, apart from them, padded feature elements) held for one group of windows (float32: 64 MiB each).
 MATRIX_CELLS = 2**24
@@ -41,7 +41,7 @@ def max_min_order(
         int64 [W, K], K the largest number of picks: positions inside the window, -1 after the last pick.
     """
     if max_seqlen is None:
-        max_seqlen = int((cu_seqlens[1:] - cu_seqlens[:-1]).max()) if num_keep.numel() else 0
+        max_seqlen = longest_segment(cu_seqlens)
     groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, max_seqlen))
     width = max((order.shape[1] for _, order, _ in groups), default=0)
     result = torch.full((num_keep.shape[0], width), -1, device=features.device)
