@@ -65,19 +65,20 @@ class DiversitySelector:
         thinned, block, blocks = self._blocks(layout.plan())
         lengths = [n for _, n in blocks]
         wanted = [self.num_kept(n, m) for m, n in blocks]
-        # Tokens of one block need not be neighbours (audio and video interleave): bring them together, in order.
+        # Tokens of one block need not be neighbours: audio and video interleave.
         last = torch.iinfo(torch.int64).max
         order = torch.where(thinned, block, last).argsort(stable=True)[: sum(lengths)]
         order = order.to(features.device, non_blocking=True)
         kept = max_min_diversity(
-            features[order],
+            features,
             counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).to(features.device, non_blocking=True),
             torch.tensor(wanted, dtype=torch.int64).to(features.device, non_blocking=True),
             weights=saliency[order] if self.weighted and saliency is not None else None,
+            index=order,
             max_seqlen=max(lengths, default=0),
             backend=backend,
         )
-        keep_mask = torch.ones(total, dtype=torch.bool, device=features.device)
+        keep_mask = (~thinned).to(features.device, non_blocking=True)
         return keep_mask.index_copy_(0, order, kept)
 
     def _blocks(self, layout: TokenLayout) -> tuple[Tensor, Tensor, list[tuple[Modality, int]]]:

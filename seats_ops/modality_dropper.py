@@ -36,7 +36,9 @@ class ModalityDropper:
 
     def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """bool [T] keep mask: everything but the named modalities. `backend` is accepted for uniformity."""
-        return ~check_layout(layout).is_modality(*(Modality[name.upper()] for name in self.modalities))
+        plan = check_layout(layout).plan()
+        keep_mask = ~plan.is_modality(*(Modality[name.upper()] for name in self.modalities))
+        return keep_mask.to(layout.modality.device, non_blocking=True)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; see `Schedule.from_dict`."""

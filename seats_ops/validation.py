@@ -105,6 +105,16 @@ def check_non_negative(name: str, value: Tensor, validate: bool) -> None:
         raise ValueError(f"{name}: expected entries >= 0, got a minimum of {int(value.min())}")
 
 
+def check_index(name: str, value: object, size: int, validate: bool) -> Tensor:
+    """Integers [T] in [0, size); values of CPU tensors always, those of device tensors only with `validate`."""
+    index = check_integers(name, value)
+    if index.numel() and (validate or reads_are_free(index)):
+        low, high = (int(bound) for bound in index.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(f"{name}: expected entries from 0 to {size - 1}, got {low} to {high}")
+    return index
+
+
 def check_ratio(name: str, value: object) -> float:
     """A number in [0, 1] as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

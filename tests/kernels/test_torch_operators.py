@@ -26,12 +26,12 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
     scores = values[:, 0].contiguous()
     query, key = values.view(24, 1, 16).expand(24, 2, 16).contiguous(), values.view(24, 1, 16)
     ids, counts = torch.arange(24) // 9, torch.tensor([3, 0, 6])
-    mask = ids != 1
+    mask, order = ids != 1, torch.arange(24).flip(0)
     index = mask.nonzero().flatten()
     return [
         ("attention_received", (query, query, offsets, None, 0.25, 15, BACKEND)),
-        ("max_min_diversity", (values, offsets, counts, None, 15, BACKEND)),
-        ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, 15, BACKEND)),
+        ("max_min_diversity", (values, offsets, counts, None, None, 15, BACKEND)),
+        ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, order, 15, BACKEND)),
         ("query_relevance", (query[:3], key, offsets, 0.25, 15, BACKEND)),
         ("window_budget", (scores, ids, ids, torch.tensor([[3, 2]]), 3, 0.1, torch.tensor([0, 3]), BACKEND)),
         ("segment_topk", (scores, ids, counts, BACKEND)),

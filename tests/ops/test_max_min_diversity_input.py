@@ -125,6 +125,15 @@ def test_memory_layout_max_seqlen_and_inputs() -> None:
         assert torch.equal(tensor, copy)
 
 
+def test_index_names_the_rows_of_the_windows() -> None:
+    features, weights = clustered_features(30, 8, seed=2), near_constant_saliency(12, seed=2)
+    index = torch.tensor([29, 3, 4, 4, 17, 0, 8, 9, 21, 2, 1, 28], dtype=torch.int32)
+    arguments = packed_offsets([5, 7]), torch.tensor([2, 3])
+    keep = F.max_min_diversity(features, *arguments, weights=weights, index=index)
+    assert torch.equal(keep, F.max_min_diversity(features[index.long()], *arguments, weights=weights))
+    assert F.max_min_diversity(features, packed_offsets([]), torch.empty(0).int(), index=index[:0]).shape == (0,)
+
+
 VALID: dict[str, Any] = {
     "features": torch.ones(6, 4),
     "cu_seqlens": torch.tensor([0, 2, 6]),
@@ -151,6 +160,10 @@ BAD = [
     ("weights", torch.ones(6, 1), ValueError),
     ("weights", torch.ones(6, dtype=torch.int32), TypeError),
     ("weights", torch.ones(6, device="meta"), ValueError),
+    ("index", torch.tensor([0, 1, 2, 3, 4, 6]), ValueError),
+    ("index", torch.tensor([0, 1, 2, -1, 4, 5]), ValueError),
+    ("index", torch.ones(6), TypeError),
+    ("index", torch.arange(6, device="meta"), ValueError),
     ("max_seqlen", 3, ValueError),
     ("max_seqlen", -1, ValueError),
     ("max_seqlen", 4.0, TypeError),

@@ -8,6 +8,7 @@ from seats_ops.backend import check_backend
 from seats_ops.ops.max_min_diversity import op
 from seats_ops.validation import (
     check_cu_seqlens,
+    check_index,
     check_integers,
     check_length,
     check_max_seqlen,
@@ -25,6 +26,7 @@ def max_min_diversity(
     num_keep: Tensor,
     *,
     weights: Tensor | None = None,
+    index: Tensor | None = None,
     max_seqlen: int | None = None,
     backend: str = "auto",
     validate: bool = False,
@@ -39,10 +41,12 @@ def max_min_diversity(
     largest finite number. Accumulation in float32.
 
     Args:
-        features: [T, D], float32, bfloat16 or float16.
+        features: [T, D], float32, bfloat16 or float16; with `index`, [N, D] with any number of rows.
         cu_seqlens: integer [W+1], windows on the packed axis; empty windows are legal.
         num_keep: integer [W], entries >= 0; above the window's length the window is kept whole.
         weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
+        index: integer [T], row of `features` of every token of the packed axis; None means they are the rows in order.
+            Windows whose tokens are no neighbours in memory are read where they are.
         max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device; above 4096 the
             Triton backend reads `num_keep` once, as every pick is a launch of its own.
         backend: "auto", "triton" or "reference".
@@ -52,19 +56,24 @@ def max_min_diversity(
         bool [T] keep mask.
 
     Raises:
-        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`.
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`, an `index` that is
+            no row.
     """
-    total = check_values("features", features, 2).shape[0]
+    rows = check_values("features", features, 2).shape[0]
     if features.shape[1] == 0:
         raise ValueError(f"features: expected at least one channel, got {describe(features)}")
-    check_same_device("features", features, cu_seqlens=cu_seqlens, num_keep=num_keep, weights=weights)
+    check_same_device("features", features, cu_seqlens=cu_seqlens, num_keep=num_keep, weights=weights, index=index)
+    if index is not None:
+        index = check_index("index", index, rows, validate)
+    packed = "features" if index is None else "index"
+    total = rows if index is None else index.shape[0]
     cu_seqlens = check_cu_seqlens("cu_seqlens", cu_seqlens, total, validate)
     num_keep = check_integers("num_keep", num_keep)
     check_length("num_keep", num_keep, cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
     check_non_negative("num_keep", num_keep, validate)
     if weights is not None:
-        check_length("weights", check_values("weights", weights, 1), total, "features")
+        check_length("weights", check_values("weights", weights, 1), total, packed)
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, max_seqlen, check_backend(backend))
+    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, check_backend(backend))

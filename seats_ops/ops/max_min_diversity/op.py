@@ -10,16 +10,28 @@ from seats_ops.backend import implementation
 
 @torch.library.custom_op("seats_ops::max_min_diversity", mutates_args=())
 def max_min_diversity(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int, backend: str
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    index: Tensor | None,
+    max_seqlen: int,
+    backend: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     return implementation("max_min_diversity", backend, features).max_min_diversity(
-        features, cu_seqlens, num_keep, weights, max_seqlen
+        features, cu_seqlens, num_keep, weights, index, max_seqlen
     )
 
 
 @max_min_diversity.register_fake
 def _(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int, backend: str
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    index: Tensor | None,
+    max_seqlen: int,
+    backend: str,
 ) -> Tensor:
-    return features.new_empty(features.shape[0], dtype=torch.bool)
+    return features.new_empty(features.shape[0] if index is None else index.shape[0], dtype=torch.bool)

@@ -23,11 +23,17 @@ LOWEST = torch.finfo(torch.float32).min
 
 
 def max_min_diversity(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    index: Tensor | None,
+    max_seqlen: int,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
-    keep_mask = torch.zeros(features.shape[0], dtype=torch.bool, device=features.device)
-    for group, _, picked in _pick_groups(features, cu_seqlens, num_keep, weights, max_seqlen):
+    total = features.shape[0] if index is None else index.shape[0]
+    keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
+    for group, _, picked in _pick_groups(features, cu_seqlens, num_keep, weights, index, max_seqlen):
         keep_mask = scatter_padded(keep_mask, group, picked)
     return keep_mask
 
@@ -42,7 +48,7 @@ def max_min_order(
     """
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, max_seqlen))
+    groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, None, max_seqlen))
     width = max((order.shape[1] for _, order, _ in groups), default=0)
     result = torch.full((num_keep.shape[0], width), -1, device=features.device)
     for group, order, _ in groups:
@@ -51,11 +57,16 @@ def max_min_order(
 
 
 def _pick_groups(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    index: Tensor | None,
+    max_seqlen: int,
 ) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
     for group in padded_groups(cu_seqlens, max_seqlen, features.shape[1], MATRIX_CELLS):
-        x = features[group.index].float()
+        x = features[group.index if index is None else index[group.index]].float()
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         # With the added eps a zero vector is at distance 1 from everything, itself included.
         x = torch.where(norm.isfinite(), x / (norm + EPS), torch.nan)

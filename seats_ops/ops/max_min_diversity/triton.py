@@ -36,20 +36,20 @@ BLOCK_OWN, BLOCK_WALK = 16, 64
 @triton.jit
 def gram_kernel(
     features,
+    index,
     cu_seqlens,
     matrix,
     inverse_norms,
     channels,
     row_stride,
     ld,
+    INDEXED: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
     window = tl.program_id(2).to(tl.int64)
     begin = tl.load(cu_seqlens + window).to(tl.int64)
     length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
-    # 64-bit addresses once per window: a window has at most MAX_MATRIX rows, whose offsets fit 32 bits.
-    features += begin * row_stride
     matrix += window * ld * ld
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -57,8 +57,15 @@ def gram_kernel(
         return
     channel = tl.arange(0, BLOCK_CHANNELS)
     product = tl.zeros((BLOCK, BLOCK), tl.float32)
-    rows = features + (row * row_stride)[:, None]
-    columns = features + (column * row_stride)[:, None]
+    if INDEXED:
+        row_at = tl.load(index + begin + row, mask=row < length, other=0).to(tl.int64)
+        column_at = tl.load(index + begin + column, mask=column < length, other=0).to(tl.int64)
+    else:
+        # 64-bit addresses once per window: a window has at most MAX_MATRIX rows, whose offsets fit 32 bits.
+        features += begin * row_stride
+        row_at, column_at = row, column
+    rows = features + (row_at * row_stride)[:, None]
+    columns = features + (column_at * row_stride)[:, None]
     for start in range(0, channels, BLOCK_CHANNELS):
         inside = (start + channel < channels)[None, :]
         a = tl.load(rows + (start + channel)[None, :], mask=(row < length)[:, None] & inside, other=0.0)
@@ -173,19 +180,27 @@ def greedy_warps(block: int) -> int:
 
 
 def max_min_diversity(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    index: Tensor | None,
+    max_seqlen: int,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     if max_seqlen > MAX_MATRIX:
         from seats_ops.ops.max_min_diversity.large import max_min_large
 
-        return max_min_large(features, cu_seqlens, num_keep, weights, max_seqlen)
-    keep_mask = torch.empty(features.shape[0], dtype=torch.bool, device=features.device)
+        packed = features if index is None else features[index]
+        return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen)
+    total = features.shape[0] if index is None else index.shape[0]
+    keep_mask = torch.empty(total, dtype=torch.bool, device=features.device)
     num_windows = num_keep.shape[0]
     if not num_windows or not max_seqlen:
         return keep_mask
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
     weights = None if weights is None else weights.contiguous()
+    index = None if index is None else index.contiguous()
     channels = features.shape[1]
     if channels * MAX_MATRIX >= 2**31:
         raise ValueError(f"features: expected fewer than {2**31 // MAX_MATRIX} channels, got {channels}")
@@ -193,7 +208,7 @@ def max_min_diversity(
     chunk = max(1, CHUNK_BYTES // (4 * ld * ld))
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
     matrix = float32(min(chunk, num_windows), ld, ld)
-    inverse_norms = float32(features.shape[0])
+    inverse_norms = float32(total)
     second_smallest = torch.empty_like(inverse_norms)
     block = max(16, next_power_of_2(ld))
     for start in range(0, num_windows, chunk):
@@ -204,12 +219,14 @@ def max_min_diversity(
             gram_kernel,
             (tiles, tiles, here),
             features,
+            offsets if index is None else index,
             offsets,
             matrix,
             inverse_norms,
             channels,
             channels,
             ld,
+            INDEXED=index is not None,
             BLOCK=BLOCK_ROWS,
             BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
             num_warps=gram_warps(features.dtype),
@@ -248,10 +265,11 @@ _SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 CONFIGS = (
     *(
         KernelConfig(
-            f"gram_{_SHORT[dtype]}",
+            f"gram_{_SHORT[dtype]}{'_indexed' if indexed else ''}",
             gram_kernel,
             {
                 "features": f"*{_SHORT[dtype]}",
+                "index": "*i64",
                 "cu_seqlens": "*i64",
                 "matrix": "*fp32",
                 "inverse_norms": "*fp32",
@@ -259,12 +277,13 @@ CONFIGS = (
                 "row_stride": "i32",
                 "ld": "i32",
             },
-            {"BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
+            {"INDEXED": indexed, "BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
             gram_warps(dtype),
             3,
             ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
         )
         for dtype, depth in BLOCK_CHANNELS.items()
+        for indexed in (False, True)
     ),
     KernelConfig(
         "distances",

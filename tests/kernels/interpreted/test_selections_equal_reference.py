@@ -79,14 +79,21 @@ def test_totals_of_an_absent_modality_are_not_spent_on_the_other() -> None:
     segment_lengths(max_segments=6, max_length=40),
     st.sampled_from([1, 24, 100]),
     st.booleans(),
+    st.booleans(),
     seeds(),
     value_dtypes(),
 )
-def test_max_min_diversity(lengths: list[int], dim: int, weighted: bool, seed: int, dtype: torch.dtype) -> None:
+def test_max_min_diversity(
+    lengths: list[int], dim: int, weighted: bool, indexed: bool, seed: int, dtype: torch.dtype
+) -> None:
     features = clustered_features(sum(lengths), dim, seed=seed, dtype=dtype)
     weights = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype) if weighted else None
     num_keep = torch.tensor([n // 3 for n in lengths], dtype=torch.int64)
-    keep = F.max_min_diversity(features, packed_offsets(lengths), num_keep, weights=weights)
+    rows, index = features, None
+    if indexed:
+        index = torch.randperm(len(features) + 3, generator=torch.Generator().manual_seed(seed))[: len(features)]
+        rows = torch.full((len(features) + 3, dim), torch.nan, dtype=dtype).index_copy(0, index, features)
+    keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index)
     certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
     assert certificate, certificate.reason
 
@@ -98,8 +105,10 @@ def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: bool, monke
     lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 33, 1, 0])
     features = clustered_features(sum(lengths), 150, seed=3, dtype=dtype)
     weights = near_constant_saliency(sum(lengths), seed=3) if weighted else None
+    index = torch.randperm(len(features), generator=torch.Generator().manual_seed(4))
+    rows = torch.empty_like(features).index_copy(0, index, features)
     with count_launches() as launched:
-        keep = F.max_min_diversity(features, packed_offsets(lengths), num_keep, weights=weights)
+        keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index)
     assert "gram_kernel" not in launched
     certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
     assert certificate, certificate.reason
