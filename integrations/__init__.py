@@ -7,5 +7,6 @@ if __name__ != "seats_ops.integrations":
     raise ImportError(f"this package is imported as 'seats_ops.integrations', got {__name__!r}")
 
 from seats_ops.integrations.attach import attach
+from seats_ops.integrations.saliency import set_saliency
 
-__all__ = ["attach"]
+__all__ = ["attach", "set_saliency"]

@@ -4,49 +4,69 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask
+from torch import nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.call import Call
+from seats_ops.integrations.decode import DecodeMasks
+from seats_ops.integrations.family import Family
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.refusals import check_forward
-from seats_ops.integrations.saliency import Encoded
+from seats_ops.integrations.run import ScheduleRun
+from seats_ops.integrations.saliency import Encoded, SaliencyOptions
+from seats_ops.integrations.token_layout import MediaTokens
+from seats_ops.integrations.towers import watch_towers
 from seats_ops.schedule import Schedule
+from seats_ops.stages import stage_inputs
 from seats_ops.trace import PruneTrace
+
+
+@dataclass(frozen=True)
+class AttachOptions:
+    """The keyword arguments of `attach`, checked."""
+
+    kv_policy: str
+    backend: str
+    saliency_segments: str
+    windows: str
 
 
 class Adapter:
     """Owns the hooks of one `attach`."""
 
-    def __init__(self, family: Any, schedule: Schedule, kv_policy: str, backend: str, needs_blocks: bool) -> None:
+    def __init__(self, family: Family, thinker: Any, schedule: Schedule, options: AttachOptions) -> None:
         self.family = family
+        self.thinker = thinker
+        self.text_model = family.text_model(thinker)
+        self.media = MediaTokens.from_config(thinker.config, audio_rate=family.audio_rate)
         self.schedule = schedule
-        self.kv_policy = kv_policy
-        self.backend = backend
-        self.needs_blocks = needs_blocks
+        self.options = options
+        inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
+        self.needs_blocks = bool(inputs & {"features", "saliency"})
+        self.saliency = SaliencyOptions(
+            options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block
+        )
         self.trace = PruneTrace()
         self.call: Call | None = None
         self.num_forwards = 0
         self.was_reached = False
         self.handles: list[Any] = []
-        self.argument_names = tuple(inspect.signature(family.thinker.forward).parameters)
+        self.argument_names = tuple(inspect.signature(thinker.forward).parameters)
 
     def register(self) -> None:
         """Put all hooks in place."""
-        family = self.family
-        if self.needs_blocks:
-            watches = family.watch_towers(
-                functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
-            )
+        if self.needs_blocks or self.options.windows == "time":
+            notes = functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
+            watches = watch_towers(self.family, self.thinker, self.saliency, *notes)
             self.handles += [handle for watch in watches for handle in watch.handles]
-        text = family.text_model
+        text = self.text_model
         self.handles += [
-            family.thinker.register_forward_pre_hook(self._begin, with_kwargs=True),
-            family.thinker.register_forward_hook(self._end, always_call=True),
+            self.thinker.register_forward_pre_hook(self._begin, with_kwargs=True),
+            self.thinker.register_forward_hook(self._end, always_call=True),
             text.register_forward_pre_hook(self._enter_text, with_kwargs=True),
             text.register_forward_hook(self._leave_text),
         ]
@@ -74,7 +94,7 @@ class Adapter:
         cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
         if not is_prefill and input_ids.shape[1] > 1:
-            media = self.family.media
+            media = self.media
             ids = torch.tensor([media.video_id, media.audio_id, media.image_id], device=input_ids.device)
             if bool(torch.isin(input_ids, ids).any()):
                 raise UnsupportedModelState(
@@ -85,7 +105,11 @@ class Adapter:
 
     def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         call, self.call = self.call, None
-        if output is None or call is None or not call.is_prefill:
+        if call is None:
+            return
+        if call.masks is not None:
+            call.masks.close()
+        if output is None or not call.is_prefill:
             return
         expected = {0, *self.schedule.after_layer}
         fired = set() if call.prefill is None else call.prefill.fired
@@ -96,23 +120,27 @@ class Adapter:
             )
 
     def _enter_text(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.call is None:
+        call = self.call
+        if call is None:
             raise UnsupportedModelState(
                 "model: expected to be called through the thinker, whose input_ids tell media from text, got a call of "
                 "an inner module"
             )
-        if not self.call.is_prefill:
-            return None
-        layout = self.call.layout(self.family.media, self.needs_blocks)
-        needed = self.family.saliency.needed
-        saliency = self.call.saliency(layout, kwargs["inputs_embeds"].device) if needed else None
-        self.call.prefill = Prefill(self.family, layout, saliency, self.trace, self.backend)
-        return args, self.call.prefill.enter(self.schedule.before_llm, kwargs)
+        if not call.is_prefill:
+            mask = kwargs.get("attention_mask")
+            call.masks = DecodeMasks(self.text_model.config, call.arguments["past_key_values"], mask)
+            return args, {**kwargs, "attention_mask": call.masks.for_text_model(call.input_ids.shape[1])}
+        layout = call.layout(self.family, self.media, self.needs_blocks, self.options.windows)
+        device = kwargs["inputs_embeds"].device
+        saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
+        run = ScheduleRun(layout, saliency, self.trace, self.options.backend)
+        call.prefill = Prefill(self.text_model, run, call.grid(layout))
+        return args, call.prefill.enter(self.schedule.before_llm, kwargs)
 
     def _leave_text(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         prefill = self.call.prefill if self.call is not None else None
         if prefill is not None and output.past_key_values is not None:
-            prefill.prune_cache(output.past_key_values, self.kv_policy)
+            prefill.prune_cache(output.past_key_values, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:
         stages = self.schedule.after_layer.get(index, ())
@@ -122,30 +150,11 @@ class Adapter:
             if call is None:
                 return None
             hidden, rest = (args[0], args[1:]) if args else (kwargs["hidden_states"], ())
-            if call.prefill is None:
-                mask = self._decode_mask(call, index, hidden, kwargs)
-                return None if mask is None else (args, {**kwargs, "attention_mask": mask})
-            if index == 0:
+            if call.masks is not None and call.masks.differs(index):
+                return args, {**kwargs, "attention_mask": call.masks.for_layer(index, hidden)}
+            if call.prefill is None or index == 0:
                 return None
             hidden, kwargs = call.prefill.before_layer(index, stages, hidden, kwargs)
             return ((hidden, *rest), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})
 
         return before_layer
-
-    def _decode_mask(self, call: Call, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> Any:
-        """The mask for a layer whose cache differs from that of layer 0, for which the text model made its mask."""
-        cache = kwargs.get("past_key_values")
-        if cache is None or kwargs.get("attention_mask") is None:
-            return None
-        sizes = [cache.layers[i].get_mask_sizes(hidden.shape[1]) for i in (0, index)]
-        if index == 0 or sizes[0] == sizes[1]:
-            return None
-        if sizes[1] not in call.masks:
-            call.masks[sizes[1]] = create_causal_mask(
-                config=self.family.text_model.config,
-                inputs_embeds=hidden,
-                attention_mask=call.arguments.get("attention_mask"),
-                past_key_values=cache,
-                layer_idx=index,
-            )
-        return call.masks[sizes[1]]

@@ -14,18 +14,19 @@ from torch import nn
 from seats_ops.backend import resolve_backend
 from seats_ops.cost import KV_POLICIES
 from seats_ops.errors import UnsupportedModelState
-from seats_ops.integrations import qwen2_5_omni
-from seats_ops.integrations.adapter import Adapter
+from seats_ops.integrations.adapter import Adapter, AttachOptions
+from seats_ops.integrations.family import find_family
 from seats_ops.integrations.refusals import (
     check_generate,
     check_not_compiled,
     check_schedule,
     check_text_config,
 )
-from seats_ops.integrations.saliency import SALIENCY_SEGMENTS, SaliencyOptions
+from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
 from seats_ops.schedule import Schedule
-from seats_ops.stages import stage_inputs
 from seats_ops.trace import PruneTrace
+
+WINDOWS = ("runs", "time")
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def attach(
     kv_policy: str = "uniform",
     backend: str = "auto",
     saliency_segments: str = "paper",
+    windows: str = "runs",
 ) -> Iterator[PruneTrace]:
     """Run `schedule` in every prefill of `model` until the block ends.
 
@@ -43,13 +45,15 @@ def attach(
     from inside the block goes on working after it.
 
     Args:
-        model: `Qwen2_5OmniThinkerForConditionalGeneration`, or the full model through its `.thinker`.
+        model: a model of a supported family (docs/adapter.md), or a full Omni model through its `.thinker`.
         schedule: e.g. from `seats_ops.seats(model.config, video=0.06, audio=0.35)`.
         kv_policy: "uniform": every layer's cache ends with the final survivors only, as in the paper; "per-layer": each
             layer holds the keys of the tokens it saw.
         backend: "auto", "triton" or "reference", for all primitives.
         saliency_segments: "paper": saliency from the paper's windows (two temporal grids, two seconds of sound);
             "encoder": from the segments in which the encoder itself attends.
+        windows: of Stage II. "runs": the i-th run of video and the i-th run of audio, as in the paper; "time":
+            two-second slices of a clip, for prompts that do not interleave sound and picture.
 
     Yields:
         PruneTrace of the latest prefill.
@@ -67,11 +71,14 @@ def attach(
     for name, value, known in (
         ("kv_policy", kv_policy, KV_POLICIES),
         ("saliency_segments", saliency_segments, SALIENCY_SEGMENTS),
+        ("windows", windows, WINDOWS),
     ):
         if value not in known:
             raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-    thinker = _thinker_of(model)
-    text_model = thinker.model.language_model
+    if isinstance(model, nn.Module):
+        check_not_compiled([model])
+    family, thinker = find_family(model)
+    text_model = family.text_model(thinker)
     guarded = [thinker] if model is thinker else [thinker, model]
     check_not_compiled([*guarded, thinker.model, text_model])
     check_schedule(schedule, text_model.config)
@@ -80,10 +87,7 @@ def attach(
     if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
         raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
 
-    inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
-    saliency = SaliencyOptions(saliency_segments, needed="saliency" in inputs, backend=backend)
-    family = qwen2_5_omni.Qwen25Omni(thinker, saliency)
-    adapter = Adapter(family, schedule, kv_policy, backend, needs_blocks=bool(inputs & {"features", "saliency"}))
+    adapter = Adapter(family, thinker, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows))
     guards: list[_Guard] = [_ThinkerGuard(thinker, adapter)]
     if model is not thinker:
         guards.append(_guard_full_model(model))
@@ -102,18 +106,6 @@ def attach(
         for guard in guards:
             guard.restore()
         adapter.remove()
-
-
-def _thinker_of(model: object) -> Any:
-    """The thinker of a supported model, by class name so that no other family's code is imported."""
-    if isinstance(model, nn.Module):
-        check_not_compiled([model])
-    classes = {cls.__name__ for cls in type(model).__mro__}
-    if qwen2_5_omni.THINKER in classes:
-        return model
-    if qwen2_5_omni.FULL_MODEL in classes:
-        return model.thinker  # type: ignore[attr-defined]
-    raise TypeError(f"model: expected {qwen2_5_omni.THINKER} or {qwen2_5_omni.FULL_MODEL}, got {type(model).__name__}")
 
 
 class _Guard:
@@ -145,7 +137,7 @@ class _ThinkerGuard(_Guard):
 
     def __init__(self, thinker: Any, adapter: Adapter) -> None:
         super().__init__(
-            thinker, lambda arguments: check_generate(thinker.generation_config, arguments, adapter.kv_policy)
+            thinker, lambda arguments: check_generate(thinker.generation_config, arguments, adapter.options.kv_policy)
         )
         self.adapter = adapter
 

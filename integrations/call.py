@@ -1,4 +1,4 @@
-"""One forward of a thinker: what it was called with, what its towers produced, and the layout of its prompt."""
+"""One forward of a model: what it was called with, what its towers produced, and the layout of its prompts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.decode import DecodeMasks
+from seats_ops.integrations.family import Family
+from seats_ops.integrations.grid import Grid
+from seats_ops.integrations.media_items import items_of_rows
 from seats_ops.integrations.prefill import Prefill
-from seats_ops.integrations.saliency import ATTRIBUTE, Encoded
+from seats_ops.integrations.saliency import Encoded, encoded_in
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 from seats_ops.layout import Modality, TokenLayout
 
@@ -20,13 +24,13 @@ class Call:
     """State of the forward that is under way.
 
     Attributes:
-        arguments: of the thinker's forward, by name.
-        input_ids: [1, S].
+        arguments: of the model's forward, by name.
+        input_ids: [B, S].
         is_prefill: no earlier tokens are in the cache.
         visual: what the vision tower produced during this forward, in order.
         audio: the same for the audio tower.
         prefill: set once the text model has been entered, in a prefill.
-        masks: attention masks of a decoding step by (number of keys, offset).
+        masks: set once the text model has been entered, later.
     """
 
     arguments: dict[str, Any]
@@ -35,45 +39,55 @@ class Call:
     visual: list[Encoded] = field(default_factory=list)
     audio: list[Encoded] = field(default_factory=list)
     prefill: Prefill | None = None
-    masks: dict[tuple[int, int], Any] = field(default_factory=dict)
+    masks: DecodeMasks | None = None
 
-    def layout(self, media: MediaTokens, needs_blocks: bool) -> TokenLayout:
-        """The layout of the prompt; one device read.
+    def grid(self, layout: TokenLayout) -> Grid:
+        """Where the tokens of the layout stand in `input_ids`."""
+        plan = layout.plan()
+        filled = torch.zeros(self.input_ids.shape, dtype=torch.bool)
+        filled[plan.rows(), plan.position.long()] = True
+        return Grid(filled)
+
+    def layout(self, family: Family, media: MediaTokens, needs_blocks: bool, windows: str) -> TokenLayout:
+        """The layout of the prompts; one device read.
 
         Raises:
-            UnsupportedModelState: the prompt is padded, or a grid is missing.
-            ValueError: grids do not fit the prompt, or it does not end in text.
+            UnsupportedModelState: a grid is missing.
+            ValueError: grids do not fit the prompts, or one of them does not end in text.
         """
         grids = self.arguments.get("video_grid_thw")
         if grids is None:
             # `generate` encodes videos itself and hides their grids from forward.
             encoded = self._encoded(Modality.VIDEO)
             grids = None if encoded is None else encoded.grid_thw
+        seconds = None
+        if windows == "time":
+            seconds = self._seconds_per_grid(family.seconds_per_grid) if grids is not None else []
         layout = build_token_layout(
             self.input_ids,
             media,
-            video_grid_thw=grids if needs_blocks else None,
+            video_grid_thw=grids if needs_blocks or windows == "time" else None,
             attention_mask=self.arguments.get("attention_mask"),
+            seconds_per_grid=seconds,
         )
-        padding = self.input_ids.shape[1] - len(layout)
-        if padding:
-            raise UnsupportedModelState(f"attention_mask: expected no padding, got {padding} masked tokens")
-        modality = layout.plan().modality
-        if modality[-1:].tolist() != [Modality.TEXT]:
+        plan = layout.plan()
+        lengths = plan.cu_seqlens.diff()
+        last = plan.modality[(plan.cu_seqlens[1:].long() - 1).clamp(min=0)] if len(layout) else lengths
+        if bool((lengths == 0).any()) or last.tolist() != [Modality.TEXT] * plan.num_rows:
             # The last token is the query, and the one whose logits are the answer: it must not be dropped.
-            raise ValueError("input_ids: expected a prompt that ends in text, got one that ends in media or is empty")
-        if needs_blocks and grids is None and bool((modality == Modality.VIDEO).any()):
+            raise ValueError("input_ids: expected prompts that end in text, got one that ends in media or is empty")
+        if needs_blocks and grids is None and bool((plan.modality == Modality.VIDEO).any()):
             raise UnsupportedModelState(
                 "video_grid_thw: expected the grid of every video in the prompt, got None (features encoded outside "
-                "`attach` come without it)"
+                "`attach` come without it; see `set_saliency`)"
             )
         return layout
 
-    def saliency(self, layout: TokenLayout, device: torch.device) -> Tensor:
-        """float32 [T]: saliency of audio, video and images in the order of the prompt, 0 for text.
+    def saliency(self, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
+        """float32 [T]: saliency of audio, video and images in the order of the prompts, 0 for text.
 
         Raises:
-            UnsupportedModelState: features came without saliency. ValueError: their number does not fit the prompt.
+            UnsupportedModelState: features came without saliency. ValueError: their number does not fit the prompts.
         """
         saliency = torch.zeros(len(layout), device=device)
         for modality in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
@@ -85,22 +99,38 @@ class Call:
             if encoded is None or encoded.saliency is None:
                 raise UnsupportedModelState(
                     f"mm_encoder_outputs: expected {name} features from a tower that ran inside `attach`, got features "
-                    "without saliency; let the model encode, or use DiversitySelector(..., weighted=False)"
+                    "without saliency; let the model encode, give it with `set_saliency`, or use "
+                    "DiversitySelector(..., weighted=False)"
                 )
-            if encoded.num_tokens != expected:
+            values = encoded.saliency.to(device, saliency.dtype)
+            if encoded.num_tokens != expected and encoded.grid_thw is not None:
+                per_item = (encoded.grid_thw.prod(1) // media.merge**2).tolist()
+                plan = layout.plan()
+                per_row = torch.bincount(plan.rows()[plan.modality == modality], minlength=plan.num_rows).tolist()
+                pieces = values.split(per_item)
+                values = torch.cat([pieces[item] for item in items_of_rows(per_row, per_item)])
+            if len(values) != expected:
                 raise ValueError(
                     f"input_ids: expected {encoded.num_tokens} {name} tokens as the encoder produced, got {expected}"
                 )
-            values = encoded.saliency.to(device, saliency.dtype)
-            saliency = saliency.masked_scatter(layout.is_modality(modality), values)
+            saliency = saliency.masked_scatter(layout.is_modality(modality).to(device), values)
         return saliency
+
+    def _seconds_per_grid(self, name: str | None) -> list[float]:
+        """Per video, as the model was told; raises UnsupportedModelState if it was not."""
+        given = self.arguments.get(name) if name else None
+        if given is None:
+            raise UnsupportedModelState(
+                f"windows: expected {name or 'a family that is told seconds per grid'} for windows='time', got None"
+            )
+        return [float(seconds) for seconds in torch.as_tensor(given).flatten().tolist()]
 
     def _encoded(self, modality: Modality) -> Encoded | None:
         """What the tower said of one modality: from precomputed outputs, else from this forward's own encoding."""
         outputs = self.arguments.get("mm_encoder_outputs") or {}
         output = outputs.get(modality.name.lower())
         if output is not None:
-            return getattr(output, ATTRIBUTE, None)
+            return encoded_in(output)
         if modality == Modality.AUDIO:
             return self.audio[0] if self.audio else None
         # The model encodes images before videos where a prompt has both.

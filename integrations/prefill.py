@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,59 +10,78 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
-from seats_ops.integrations.cache import prune_layer
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.integrations.cache import PrunedLayer, gather_keys
+from seats_ops.integrations.deepstack import DeepStack
+from seats_ops.integrations.grid import Grid
+from seats_ops.integrations.query import query_scores
+from seats_ops.integrations.run import ScheduleRun
+from seats_ops.layout import Modality
 from seats_ops.ops.compact.op import gather
-from seats_ops.stages import Stage, stage_inputs
-from seats_ops.trace import PruneTrace, StageRecord
+from seats_ops.stages import Stage
+
+
+@dataclass(frozen=True)
+class Gather:
+    """One thinning of the batch.
+
+    Attributes:
+        layer: layers that had run before it.
+        width: slots per row before it.
+        source: int64 [B * M'] on the CPU, see `Grid.keep`.
+        grid: the slots after it.
+    """
+
+    layer: int
+    width: int
+    source: Tensor
+    grid: Grid
 
 
 class Prefill:
-    """State of one forward over a prompt (one row, no padding).
+    """State of one forward over a batch of prompts.
 
     Attributes:
-        layout: of the tokens still there.
+        run: the tokens still there and the trace.
+        grid: where they stand in the padded batch.
         fired: layers (0 = before the LLM) whose stages have run.
     """
 
-    def __init__(
-        self, family: Any, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str
-    ) -> None:
-        self.family = family
-        self.layout = layout
-        self.saliency = saliency
-        self.trace = trace
-        self.backend = backend
-        self.prompt_length = len(layout)
+    def __init__(self, text_model: Any, run: ScheduleRun, grid: Grid) -> None:
+        self.text_model = text_model
+        self.run = run
+        self.grid = grid
+        self.prompt_width = grid.width
         self.fired: set[int] = set()
-        # Tokens kept by each gather, and the number of layers that had run before it.
-        self.gathers: list[tuple[int, Tensor]] = []
+        self.gathers: list[Gather] = []
         self.rotary: tuple[Tensor, Tensor] | None = None
         self.position_ids: Tensor | None = None
         self.attention_mask: Any = None
-        trace.clear()
-        trace.prompt_lengths = layout.plan().cu_seqlens.diff().tolist()
-        trace.prompt_counts = _count(layout.plan())
+        self.deepstack: DeepStack | None = None
 
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
-        embeds = kwargs["inputs_embeds"]
-        position_ids = kwargs.get("position_ids")
+        embeds, position_ids = kwargs["inputs_embeds"], kwargs.get("position_ids")
+        if kwargs.get("deepstack_visual_embeds") is not None:
+            visual = self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE)
+            self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid, visual)
+            kwargs = {**kwargs, "deepstack_visual_embeds": None, "visual_pos_masks": None}
         for stage in stages:
-            kept = self._run(stage, 0, {"features": embeds[0].detach(), "saliency": self.saliency})
-            if kept is None:
+            source = self._apply(stage, 0, {"features": embeds})
+            if source is None:
                 continue
             if position_ids is None:
                 # The model would number the tokens it is given; kept tokens keep their own positions.
-                position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, 1, -1)
-            (embeds,) = gather(kept, [embeds], 1, self.backend)
-            (position_ids,) = gather(kept, [position_ids], -1, self.backend)
+                position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, embeds.shape[0], -1)
+            embeds, position_ids = self._rows(source, embeds), self._columns(source, position_ids)
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:
                 # Row 0 holds text positions; gaps there would be taken for several packed sequences.
-                position_ids = torch.cat(
-                    [torch.arange(len(kept), device=embeds.device).expand(1, 1, -1), position_ids[1:]]
-                )
-            kwargs = {**kwargs, "inputs_embeds": embeds, "position_ids": position_ids, "attention_mask": None}
+                position_ids = torch.cat([self.grid.positions()[None].to(position_ids), position_ids[1:]])
+            kwargs = {
+                **kwargs,
+                "inputs_embeds": embeds,
+                "position_ids": position_ids,
+                "attention_mask": self._padding_mask(embeds),
+            }
         self.fired.add(0)
         return kwargs
 
@@ -69,23 +89,26 @@ class Prefill:
         self, index: int, stages: tuple[Stage, ...], hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """Stages after layer `index` (1-based), seen from the call of the next one; stale arguments are replaced."""
-        cos, sin = self.rotary or kwargs["position_embeddings"]
-        position_ids = self.position_ids if self.rotary else kwargs.get("position_ids")
+        if self.deepstack is not None:
+            hidden = self.deepstack.add(index, hidden)
         for stage in stages:
-            tensors = {"features": hidden[0].detach(), "saliency": self.saliency}
+            rotary = self.rotary or kwargs["position_embeddings"]
+            cos, sin = (x.to(hidden.device).expand(hidden.shape[0], -1, -1) for x in rotary)
+            padded = {"features": hidden}
             if "scores" in stage.inputs:
-                tensors["scores"] = self._scores(index, hidden[0].detach(), cos[0], sin[0])
-            kept = self._run(stage, index, tensors)
-            if kept is None:
+                padded["scores"] = self._scores(index, hidden, cos, sin)
+            source = self._apply(stage, index, padded)
+            if source is None:
                 continue
-            hidden, cos, sin = gather(kept, [hidden, cos, sin], 1, self.backend)
+            hidden, cos, sin = self._rows(source, hidden, cos, sin)
+            position_ids = kwargs.get("position_ids")
             if position_ids is not None:
-                position_ids = torch.arange(len(kept), device=hidden.device)[None].to(position_ids.dtype)
-            self.rotary, self.position_ids = (cos, sin), position_ids
+                self.position_ids = self.grid.positions().to(position_ids)
+            self.rotary = cos, sin
             self.attention_mask = create_causal_mask(
-                config=self.family.text_model.config,
+                config=self.text_model.config,
                 inputs_embeds=hidden,
-                attention_mask=None,
+                attention_mask=self._padding_mask(hidden),
                 past_key_values=None,
             )
         if stages:
@@ -105,54 +128,67 @@ class Prefill:
         # Where the final survivors stand in what a layer saw: composed from the last gather back to the first.
         survivors: Tensor | None = None
         pending = list(self.gathers)
-        lengths = [0] * len(cache.layers)
+        width = self.grid.width
         for index in reversed(range(len(cache.layers))):
-            while pending and pending[-1][0] > index:
-                _, kept = pending.pop()
-                survivors = kept if survivors is None else kept[survivors]
-            held = survivors if kv_policy == "uniform" else None
-            lengths[index] = prune_layer(cache, index, held, self.prompt_length)
-        self.trace.kv_lengths = lengths
+            while pending and pending[-1].layer > index:
+                last = pending.pop()
+                survivors = last.source if survivors is None else last.source[survivors]
+                width = last.width
+            layer = cache.layers[index]
+            keys, values = layer.keys, layer.values
+            grid, segment = (pending[-1].grid if pending else None), len(pending)
+            if kv_policy == "uniform" and self.gathers:
+                grid, segment = self.grid, len(self.gathers)
+                if survivors is not None:
+                    source = survivors.to(keys.device, non_blocking=True)
+                    keys, values = gather_keys(keys, source, width), gather_keys(values, source, width)
+            if grid is not None:
+                filled = None if grid.is_full else grid.filled.to(keys.device, non_blocking=True)
+                cache.layers[index] = PrunedLayer(keys, values, self.prompt_width - grid.width, filled, segment)
+        self.run.trace.kv_lengths = [layer.keys.shape[-2] for layer in cache.layers]
+
+    def _apply(self, stage: Stage, layer: int, padded: dict[str, Any]) -> Tensor | None:
+        """Run a stage on [B, M, D] features; on its device, where the content of every new slot comes from."""
+        features = padded["features"]
+        self.run.move_to(features.device)
+        tensors = {"scores": padded.get("scores")}
+        if "features" in stage.inputs:
+            tensors["features"] = self.grid.packed(features.detach())
+        keep_mask = self.run.apply(stage, layer, tensors)
+        if keep_mask is None:
+            return None
+        width, (grid, source) = self.grid.width, self.grid.keep(keep_mask)
+        if self.deepstack is not None:
+            self.deepstack.keep(self.grid.filled.numel(), grid, source)
+        self.grid = grid
+        self.gathers.append(Gather(layer, width, source, grid))
+        return source.to(features.device, non_blocking=True)
+
+    def _rows(self, source: Tensor, *tensors: Tensor) -> Any:
+        """[B, M, ...] -> [B, M', ...], all in one go."""
+        shape = self.grid.filled.shape
+        flat = gather(source, [x.flatten(0, 1) for x in tensors], 0, self.run.backend)
+        rows = [x.unflatten(0, shape) for x in flat]
+        return rows[0] if len(rows) == 1 else rows
+
+    def _columns(self, source: Tensor, ids: Tensor) -> Tensor:
+        """[..., B, M] -> [..., B, M']."""
+        (flat,) = gather(source, [ids.flatten(-2)], -1, self.run.backend)
+        return flat.unflatten(-1, self.grid.filled.shape)
+
+    def _padding_mask(self, like: Tensor) -> Tensor | None:
+        return None if self.grid.is_full else self.grid.filled.long().to(like.device, non_blocking=True)
 
     def _scores(self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        layout = self.layout
-        slot = torch.arange(len(layout), device=hidden.device)
-        query = torch.where(layout.is_modality(Modality.TEXT), slot, 0).amax(0, keepdim=True)
-        layer = self.family.text_model.layers[index - 1]
-        return self.family.query_scores(layer, hidden, cos, sin, query, layout.cu_seqlens, self.backend)
-
-    def _run(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> Tensor | None:
-        """int64 positions of the kept tokens, None if all are kept. Updates layout, saliency and trace."""
-        names = stage_inputs(stage)
-        call = getattr(stage, "select", stage)
-        with torch.no_grad():
-            result = call(
-                *(tensors[name] for name in names[:1]),
-                self.layout,
-                **{name: tensors[name] for name in names[1:]},
-                backend=self.backend,
-            )
-        keep_mask, budgets = result if isinstance(result, tuple) else (result, None)
-        device = keep_mask.device
-        # The only read of a stage: with the mask at hand, the layout is worked out on the host.
-        keep_mask = keep_mask.cpu()
-        counts = _count(self.layout.plan(), keep_mask)
-        num_kept = sum(counts.values())
-        kept = None
-        if num_kept < len(self.layout):
-            kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)
-            self.gathers.append((layer, kept))
-            if self.saliency is not None:
-                (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)
-            self.layout = self.layout.plan().select(keep_mask, num_kept).to(device)
-        self.trace.stages.append(
-            StageRecord(type(stage).__name__, layer, [self.layout.position.long()], num_kept, counts, budgets)
+        self.run.move_to(hidden.device)
+        hidden, cos, sin = (self.grid.packed(x.detach()) for x in (hidden, cos, sin))
+        return query_scores(
+            self.text_model.layers[index - 1],
+            hidden,
+            cos,
+            sin,
+            query=self.run.query_tokens(),
+            cu_seqlens=self.run.layout.cu_seqlens,
+            max_seqlen=self.grid.width,
+            backend=self.run.backend,
         )
-        return kept
-
-
-def _count(layout: TokenLayout, keep_mask: Tensor | None = None) -> dict[str, int]:
-    """Tokens by modality name."""
-    modality = layout.modality.long() if keep_mask is None else layout.modality[keep_mask].long()
-    totals = torch.bincount(modality, minlength=len(Modality)).tolist()
-    return {kind.name.lower(): n for kind, n in zip(Modality, totals, strict=True)}

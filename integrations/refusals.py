@@ -65,8 +65,6 @@ def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str)
         refuse(name, None, drafts)
     refuse("prefill_chunk_size", None, "a chunk does not show the whole prompt")
     refuse("cache_implementation", "dynamic", "other caches cannot hold a pruned prompt")
-    for name in ("num_beams", "num_return_sequences"):
-        refuse(name, 1, "one sequence at a time is supported")
     if kv_policy == "uniform":
         refuse("use_cache", True, "without a cache new tokens would see what kv_policy='uniform' says is dropped")
     check_cache(arguments.get("past_key_values"))
@@ -85,8 +83,6 @@ def check_forward(arguments: dict[str, Any]) -> Tensor:
         )
     if arguments.get("inputs_embeds") is not None:
         raise UnsupportedModelState("inputs_embeds: expected None, got embeddings; pass input_ids and features instead")
-    if input_ids.shape[0] != 1:
-        raise UnsupportedModelState(f"input_ids: expected one prompt at a time, got a batch of {input_ids.shape[0]}")
     mask = arguments.get("attention_mask")
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
         got = describe(mask) if isinstance(mask, Tensor) else type(mask).__name__

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.functional import attention_received
 from seats_ops.ops.segments import counts_to_offsets
+from seats_ops.validation import check_integers, check_values, describe
 
 ATTRIBUTE = "seats_encoded"
 SALIENCY_SEGMENTS = ("paper", "encoder")
@@ -49,6 +50,29 @@ class Encoded:
     grid_thw: Tensor | None = None
 
 
+def encoded_in(output: Any) -> Encoded | None:
+    """What rides on an encoder's output."""
+    return getattr(output, ATTRIBUTE, None)
+
+
+def set_saliency(output: Any, saliency: Tensor, grid_thw: Tensor | None = None) -> None:
+    """Give precomputed encoder outputs the saliency that weighs their tokens, for `attach`.
+
+    Args:
+        output: what `get_video_features`, `get_image_features` or `get_audio_features` returned; goes into
+            `mm_encoder_outputs`.
+        saliency: float [N], one number per token of the LLM in reading order, e.g. attention received.
+        grid_thw: integer [items, 3] patches before merging; needed for videos and images.
+
+    Raises:
+        TypeError, ValueError: not a tensor of that kind or shape.
+    """
+    check_values("saliency", saliency, 1)
+    if grid_thw is not None and check_integers("grid_thw", grid_thw, 2).shape[1] != 3:
+        raise ValueError(f"grid_thw: expected [items, 3], got {describe(grid_thw)}")
+    setattr(output, ATTRIBUTE, Encoded(saliency.shape[0], saliency.detach().float(), grid_thw))
+
+
 @dataclass(frozen=True)
 class SaliencyOptions:
     """How saliency is computed.
@@ -57,11 +81,13 @@ class SaliencyOptions:
         segments: attention windows, "paper" (SEATS section 3.1) or "encoder" (those the tower itself attends in).
         needed: False if no stage weighs by saliency; q and k are then not captured.
         backend: of the primitive.
+        grids_per_window: temporal grids in one of the paper's windows.
     """
 
     segments: str
     needed: bool
     backend: str
+    grids_per_window: int = 2
 
     def received(
         self, query: Tensor, key: Tensor, attention: Any, paper_lengths: list[int], captured: Captured

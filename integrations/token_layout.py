@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seats_ops.integrations.media_items import item_lengths, items_of_rows
+from seats_ops.integrations.time_windows import seconds_of_videos, time_windows
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.prompt_lengths import split_blocks
 from seats_ops.validation import check_integers, describe
@@ -23,6 +25,7 @@ class MediaTokens:
         merge: spatial merge size, so that a grid of H x W patches is H * W / merge**2 tokens.
         grids_per_block: temporal grids in one Stage I video block (SEATS section 3.1: 2).
         audio_block: tokens in one Stage I audio block (SEATS section 3.1: 2 s at 25 tokens per second = 50).
+        audio_rate: audio tokens per second.
     """
 
     video_id: int
@@ -31,14 +34,15 @@ class MediaTokens:
     merge: int = 2
     grids_per_block: int = 2
     audio_block: int = 50
+    audio_rate: float = 25.0
 
     @classmethod
-    def from_config(cls, config: Any, **overrides: int) -> MediaTokens:
-        """From the config of a thinker."""
+    def from_config(cls, config: Any, **overrides: Any) -> MediaTokens:
+        """From the config of a thinker; no token has the id -1 of a modality that the family lacks."""
         return cls(
-            video_id=config.video_token_id,
-            audio_id=config.audio_token_id,
-            image_id=config.image_token_id,
+            video_id=getattr(config, "video_token_id", -1),
+            audio_id=getattr(config, "audio_token_id", -1),
+            image_id=getattr(config, "image_token_id", -1),
             merge=config.vision_config.spatial_merge_size,
             **overrides,
         )
@@ -50,19 +54,22 @@ def build_token_layout(
     *,
     video_grid_thw: Tensor | None = None,
     attention_mask: Tensor | None = None,
+    seconds_per_grid: list[float] | None = None,
 ) -> TokenLayout:
     """Read a batch of prompts once and lay out its tokens.
 
     Blocks (Stage I) are consecutive tokens of one modality in order of appearance; they never cross a video or audio
     item. Each video uses its own grid; an audio (or image) item ends where text stands between its tokens. Images are
-    one block each. Windows (Stage II) pair the i-th run of video with the i-th run of audio.
+    one block each. Windows (Stage II) pair the i-th run of video with the i-th run of audio; or, with
+    `seconds_per_grid`, slices of two seconds of the i-th video and the i-th audio of a prompt.
 
     Args:
         input_ids: integer [B, S].
         media: the family's special tokens.
         video_grid_thw: integer [videos, 3] patches before merging, in order of appearance. Without it video tokens have
-            no block.
+            no block. Where every prompt stands there several times in a row, the videos of one copy are enough.
         attention_mask: [B, S], 0 at padding, which is not part of the layout; None means no padding.
+        seconds_per_grid: per video, how long a temporal grid lasts; asks for windows by time.
 
     Returns:
         TokenLayout on the device of `input_ids`, with `blocks` and `num_windows`; one device read altogether.
@@ -85,16 +92,21 @@ def build_token_layout(
 
     block = torch.full_like(ids, -1)
     blocks: list[tuple[int, int]] = []
+    videos, video_tokens = _videos(modality, rows, grids, media, len(mask))
     for kind, lengths in (
-        (Modality.VIDEO, _video_blocks(modality, rows, grids, media)),
+        (Modality.VIDEO, None if grids is None else _video_blocks(video_tokens, media)),
         (Modality.AUDIO, _audio_blocks(modality, rows, media)),
-        (Modality.IMAGE, _item_lengths(modality, rows, Modality.IMAGE)),
+        (Modality.IMAGE, item_lengths(modality, rows, Modality.IMAGE)),
     ):
         if lengths is not None:
             numbers = torch.arange(len(lengths)) + len(blocks)
             block[modality == kind] = numbers.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
             blocks += [(int(kind), n) for n in lengths]
-    window = run_windows(TokenLayout(modality, position, cu_seqlens.int()))
+    if seconds_per_grid is None:
+        window = run_windows(TokenLayout(modality, position, cu_seqlens.int()))
+    else:
+        seconds = seconds_of_videos(seconds_per_grid, videos)
+        window = time_windows(modality, rows, video_tokens, seconds, media.audio_rate)
     num_windows = int(window.max()) + 1 if len(window) else 0
     layout = TokenLayout(modality, position, cu_seqlens.int(), block, window, tuple(blocks), num_windows)
     return layout.to(input_ids.device)
@@ -117,37 +129,25 @@ def _read_once(
     return ids.view(input_ids.shape), flags.view(input_ids.shape) > 0, None if grids is None else rest.view(-1, 3)
 
 
-def _video_blocks(modality: Tensor, rows: Tensor, grids: Tensor | None, media: MediaTokens) -> list[int] | None:
-    """Tokens per video block, or None where grids are not known."""
+def _videos(
+    modality: Tensor, rows: Tensor, grids: Tensor | None, media: MediaTokens, num_rows: int
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Which encoded video each one of the batch is, and its (tokens, tokens per temporal grid)."""
     if grids is None:
-        return None
-    per_row = torch.bincount(rows[modality == Modality.VIDEO])
-    items = grids.prod(1) // media.merge**2
-    ends = items.cumsum(0)
-    row_ends = per_row[per_row > 0].cumsum(0)
-    if int(items.sum()) != int(per_row.sum()) or not bool(torch.isin(row_ends, ends).all()):
-        raise ValueError(
-            f"video_grid_thw: expected videos that make up {per_row.tolist()} tokens per prompt, got videos of "
-            f"{items.tolist()} tokens"
-        )
-    per_grid = grids[:, 1] * grids[:, 2] // media.merge**2
-    return [
-        n
-        for item, grid in zip(items.tolist(), per_grid.tolist(), strict=True)
-        for n in split_blocks(item, media.grids_per_block * grid)
-    ]
+        return [], []
+    per_row = torch.bincount(rows[modality == Modality.VIDEO], minlength=num_rows).tolist()
+    encoded = [(t * h * w // media.merge**2, h * w // media.merge**2) for t, h, w in grids.tolist()]
+    try:
+        videos = items_of_rows(per_row, [total for total, _ in encoded])
+    except ValueError as error:
+        raise ValueError(f"video_grid_thw: {error}") from None
+    return videos, [encoded[video] for video in videos]
+
+
+def _video_blocks(video_tokens: list[tuple[int, int]], media: MediaTokens) -> list[int]:
+    """Tokens per video block."""
+    return [n for total, per_grid in video_tokens for n in split_blocks(total, media.grids_per_block * per_grid)]
 
 
 def _audio_blocks(modality: Tensor, rows: Tensor, media: MediaTokens) -> list[int]:
-    return [n for item in _item_lengths(modality, rows, Modality.AUDIO) for n in split_blocks(item, media.audio_block)]
-
-
-def _item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
-    """Tokens per item of one modality; text between two tokens, or another prompt, starts a new item."""
-    member = modality == kind
-    texts = (modality == Modality.TEXT).cumsum(0)[member]
-    if texts.numel() == 0:
-        return []
-    new = torch.ones_like(texts, dtype=torch.bool)
-    new[1:] = (texts[1:] != texts[:-1]) | (rows[member][1:] != rows[member][:-1])
-    return torch.bincount(new.cumsum(0) - 1).tolist()
+    return [n for item in item_lengths(modality, rows, Modality.AUDIO) for n in split_blocks(item, media.audio_block)]

@@ -1,0 +1,108 @@
+"""What differs between model families, as far as pruning goes: names, towers, rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class VisionTower:
+    """A vision encoder whose blocks end in `.attn`.
+
+    Attributes:
+        path: from the model to the tower.
+        projections: linear layers of the attention that give q and k, or one that gives q, k and v in a row.
+        window_order: the tower works window by window and hands its tokens back in reading order (Qwen2.5).
+    """
+
+    projections: tuple[str, ...]
+    window_order: bool
+    path: str = "model.visual"
+
+
+@dataclass(frozen=True)
+class AudioTower:
+    """An audio encoder whose layers end in `.self_attn`, with `q_proj` and `k_proj`.
+
+    Attributes:
+        halvings: convolutions of stride 2 between mel frames and encoder positions, in chunks of 2 * n_window frames.
+        window: encoder positions in one saliency window, 2 s (SEATS section 3.1).
+        pooled: encoder positions averaged into one token.
+        path: from the model to the tower.
+    """
+
+    halvings: int
+    window: int
+    pooled: int
+    path: str = "model.audio_tower"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one architecture.
+
+    Attributes:
+        thinker: class name of the model that takes `input_ids` and media.
+        full_model: class name of a model that holds one as `.thinker`.
+        vision, audio: its towers.
+        text_path: from the model to its decoder.
+        seconds_per_grid: argument that says how many seconds a temporal grid of each video lasts.
+        audio_rate: audio tokens per second.
+    """
+
+    thinker: str
+    full_model: str | None = None
+    vision: VisionTower | None = None
+    audio: AudioTower | None = None
+    text_path: str = "model.language_model"
+    seconds_per_grid: str | None = None
+    audio_rate: float = 25.0
+
+    def text_model(self, thinker: nn.Module) -> Any:
+        """The decoder."""
+        return thinker.get_submodule(self.text_path)
+
+
+FAMILIES = (
+    Family(
+        thinker="Qwen2_5OmniThinkerForConditionalGeneration",
+        full_model="Qwen2_5OmniForConditionalGeneration",
+        vision=VisionTower(("q", "k"), window_order=True),
+        audio=AudioTower(halvings=1, window=100, pooled=2),
+        seconds_per_grid="video_second_per_grid",
+    ),
+    Family(
+        thinker="Qwen3OmniMoeThinkerForConditionalGeneration",
+        full_model="Qwen3OmniMoeForConditionalGeneration",
+        vision=VisionTower(("qkv",), window_order=False),
+        audio=AudioTower(halvings=3, window=52, pooled=1),
+        seconds_per_grid="video_second_per_grid",
+        audio_rate=13.0,
+    ),
+    Family(
+        thinker="Qwen2_5_VLForConditionalGeneration",
+        vision=VisionTower(("qkv",), window_order=True),
+        seconds_per_grid="second_per_grid_ts",
+    ),
+    Family(thinker="Qwen3VLForConditionalGeneration", vision=VisionTower(("qkv",), window_order=False)),
+    Family(thinker="Qwen3VLMoeForConditionalGeneration", vision=VisionTower(("qkv",), window_order=False)),
+)
+
+
+def find_family(model: object) -> tuple[Family, Any]:
+    """The family of a model and the thinker in it, by class name so that no other family's code is imported.
+
+    Raises:
+        TypeError: the model is of none.
+    """
+    classes = {cls.__name__ for cls in type(model).__mro__}
+    for family in FAMILIES:
+        if family.thinker in classes:
+            return family, model
+        if family.full_model in classes:
+            return family, model.thinker  # type: ignore[attr-defined]
+    known = [name for family in FAMILIES for name in (family.thinker, family.full_model) if name]
+    raise TypeError(f"model: expected one of {', '.join(known)}, got {type(model).__name__}")

@@ -1,0 +1,48 @@
+"""Items: the videos, audios and images of a batch of prompts, as their tokens show them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality
+
+
+def items_of_rows(per_row: list[int], per_item: list[int]) -> list[int]:
+    """Which encoded item (a video, an image) each item of a batch is.
+
+    `generate` encodes before it copies every prompt for beams or several answers, several times in a row: the items of
+    one copy then stand for those of all.
+
+    Args:
+        per_row: tokens of the modality in every prompt.
+        per_item: tokens of every encoded item, in order of appearance.
+
+    Raises:
+        ValueError: items do not fill the prompts.
+    """
+    copies = max(1, sum(per_row) // max(1, sum(per_item)))
+    left, order = list(range(len(per_item))), []
+    for row in range(0, len(per_row), copies):
+        here: list[int] = []
+        while left and sum(per_item[i] for i in here) < per_row[row]:
+            here.append(left.pop(0))
+        same = per_row[row : row + copies] == [sum(per_item[i] for i in here)] * copies
+        if not same:
+            break
+        order += here * copies
+    else:
+        if not left:
+            return order
+    raise ValueError(f"expected items that make up {per_row} tokens per prompt, got items of {per_item} tokens")
+
+
+def item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:
+    """Tokens per item of one modality; text between two tokens, or another prompt, starts a new item."""
+    member = modality == kind
+    texts = (modality == Modality.TEXT).cumsum(0)[member]
+    if texts.numel() == 0:
+        return []
+    new = torch.ones_like(texts, dtype=torch.bool)
+    new[1:] = (texts[1:] != texts[:-1]) | (rows[member][1:] != rows[member][:-1])
+    return torch.bincount(new.cumsum(0) - 1).tolist()

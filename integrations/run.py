@@ -1,0 +1,97 @@
+"""A schedule at work on one batch of prompts: run a stage, remember what is left, write it down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout
+from seats_ops.ops.compact.op import gather
+from seats_ops.stages import Stage, stage_inputs
+from seats_ops.trace import PruneTrace, StageRecord
+
+
+class ScheduleRun:
+    """The tokens of one prefill while stages take some away.
+
+    Attributes:
+        layout: of the tokens still there.
+        saliency: float32 [T] of the same tokens, or None.
+        trace: written while stages run.
+        backend: of all primitives.
+    """
+
+    def __init__(self, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str) -> None:
+        self.layout = layout
+        self.saliency = saliency
+        self.trace = trace
+        self.backend = backend
+        trace.clear()
+        trace.prompt_lengths = layout.plan().cu_seqlens.diff().tolist()
+        trace.prompt_counts = _count(layout.plan())
+
+    def move_to(self, device: torch.device) -> None:
+        """Go on on another device, where the next layer lives."""
+        if self.layout.modality.device != device:
+            self.layout = self.layout.plan().to(device)
+        if self.saliency is not None:
+            self.saliency = self.saliency.to(device)
+
+    def query_tokens(self) -> Tensor:
+        """int64 [B] on the layout's device: packed index of the last text token of every prompt (SEATS section 3.2).
+
+        Raises:
+            ValueError: a prompt has no text left.
+        """
+        plan = self.layout.plan()
+        last_text = torch.where(plan.is_modality(Modality.TEXT), torch.arange(len(plan)), -1).cummax(0).values
+        query = last_text[plan.cu_seqlens[1:].long() - 1]
+        if bool((query < plan.cu_seqlens[:-1]).any()):
+            raise ValueError("schedule: expected stages that leave the query to every prompt, got one without text")
+        return query.to(self.layout.modality.device, non_blocking=True)
+
+    def apply(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> Tensor | None:
+        """Run one stage; one device read.
+
+        Args:
+            stage: of the schedule.
+            layer: 1-based layer whose output it acts on, 0 before the LLM.
+            tensors: what the stage may ask for by name, each [T, ...] or None; `saliency` is known here.
+
+        Returns:
+            bool [T] on the CPU, or None if the stage kept every token.
+        """
+        tensors = {"saliency": self.saliency, **tensors}
+        names = stage_inputs(stage)
+        call = getattr(stage, "select", stage)
+        with torch.no_grad():
+            result = call(
+                *(tensors[name] for name in names[:1]),
+                self.layout,
+                **{name: tensors[name] for name in names[1:]},
+                backend=self.backend,
+            )
+        keep_mask, budgets = result if isinstance(result, tuple) else (result, None)
+        device = keep_mask.device
+        # The only read of a stage: with the mask at hand, the layout is worked out on the host.
+        keep_mask = keep_mask.cpu()
+        counts = _count(self.layout.plan(), keep_mask)
+        num_kept = sum(counts.values())
+        dropped = num_kept < len(self.layout)
+        if dropped:
+            if self.saliency is not None:
+                kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)
+                (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)
+            self.layout = self.layout.plan().select(keep_mask, num_kept).to(device)
+        rows = self.layout.position.long().split(self.layout.plan().cu_seqlens.diff().tolist())
+        self.trace.stages.append(StageRecord(type(stage).__name__, layer, list(rows), num_kept, counts, budgets))
+        return keep_mask if dropped else None
+
+
+def _count(layout: TokenLayout, keep_mask: Tensor | None = None) -> dict[str, int]:
+    """Tokens by modality name."""
+    modality = layout.modality.long() if keep_mask is None else layout.modality[keep_mask].long()
+    totals = torch.bincount(modality, minlength=len(Modality)).tolist()
+    return {kind.name.lower(): n for kind, n in zip(Modality, totals, strict=True)}

@@ -1,0 +1,72 @@
+"""Stage II windows by the clock, for prompts whose sound and picture are not interleaved."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.integrations.media_items import item_lengths
+from seats_ops.layout import Modality
+
+SLICE_SECONDS = 2
+
+
+def time_windows(
+    modality: Tensor,
+    rows: Tensor,
+    video_tokens: list[tuple[int, int]],
+    seconds_per_grid: list[float],
+    audio_rate: float,
+) -> Tensor:
+    """Windows of two seconds, the chunks in which Qwen2.5-Omni interleaves sound and picture.
+
+    A clip is the i-th video and the i-th audio of a prompt.
+
+    Args:
+        modality: int64 [T] on the CPU.
+        rows: int64 [T], prompt of every token.
+        video_tokens: (tokens, tokens per temporal grid) of every video of the batch.
+        seconds_per_grid: per video of the batch.
+        audio_rate: audio tokens per second.
+
+    Returns:
+        int64 [T] window ids, ascending over prompts, -1 outside audio and video.
+    """
+    audio = item_lengths(modality, rows, Modality.AUDIO)
+    rates = [per_grid / seconds for (_, per_grid), seconds in zip(video_tokens, seconds_per_grid, strict=True)]
+    window = torch.full_like(modality, -1)
+    members, slices = [], []
+    for kind, lengths, per_second in (
+        (Modality.VIDEO, [total for total, _ in video_tokens], rates),
+        (Modality.AUDIO, audio, [audio_rate] * len(audio)),
+    ):
+        member = (modality == kind).nonzero().squeeze(1)
+        counts = torch.tensor(lengths, dtype=torch.int64)
+        first = counts.cumsum(0) - counts
+        item = torch.arange(len(lengths)).repeat_interleave(counts)
+        row = rows[member]
+        clip = item - torch.searchsorted(row[first], row)
+        seconds = (torch.arange(len(member)) - first[item]) / torch.tensor(per_second, dtype=torch.float64)[item]
+        members.append(member)
+        slices.append(torch.stack([row, clip, (seconds // SLICE_SECONDS).long()], 1))
+    window[torch.cat(members)] = torch.unique(torch.cat(slices), dim=0, return_inverse=True)[1]
+    return window
+
+
+def seconds_of_videos(given: list[float], videos: list[int]) -> list[float]:
+    """Seconds per grid for every video of a batch.
+
+    Args:
+        given: per encoded video. Where prompts were copied it may have been copied too, entry by entry, while videos
+            come prompt by prompt.
+        videos: which encoded video each one of the batch is.
+
+    Raises:
+        ValueError: another number of them.
+    """
+    encoded = max(videos, default=-1) + 1
+    if encoded and len(given) == len(videos) > encoded:
+        given = given[:: len(videos) // encoded]
+    if len(given) != encoded:
+        raise ValueError(f"seconds_per_grid: expected one for each of {encoded} videos, got {len(given)}")
+    return [given[video] for video in videos]
