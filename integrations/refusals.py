@@ -41,7 +41,7 @@ def check_schedule(schedule: object, text_config: Any) -> None:
 
 def check_text_config(text_config: Any) -> None:
     """Raise UnsupportedModelState for attention that does not see the whole sequence."""
-    odd = sorted(set(text_config.layer_types) - {"full_attention"})
+    odd = sorted(set(getattr(text_config, "layer_types", None) or ()) - {"full_attention"})
     if odd:
         raise UnsupportedModelState(f"model: expected full-attention layers only, got {odd}")
 

@@ -24,13 +24,23 @@ class Family:
     temperature: float
 
 
-FAMILIES = {"qwen2_5_omni": Family(num_layers=28, drop_layers=(16, 18, 20), late_layer=24, temperature=0.1)}
+_QWEN2_5 = Family(num_layers=28, drop_layers=(16, 18, 20), late_layer=24, temperature=0.1)
+_QWEN3 = Family(num_layers=48, drop_layers=(27, 31, 35), late_layer=40, temperature=0.3)
+# The paper covers the two Omni families; a video-only family takes the settings of the one it shares its decoder with.
+FAMILIES = {
+    "qwen2_5_omni": _QWEN2_5,
+    "qwen3_omni_moe": _QWEN3,
+    "qwen2_5_vl": _QWEN2_5,
+    "qwen3_vl": _QWEN3,
+    "qwen3_vl_moe": _QWEN3,
+}
+WITHOUT_AUDIO = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 
 
 def seats(
     config: Any,
     video: float,
-    audio: float,
+    audio: float | None = None,
     *,
     drop_layers: Sequence[int] | None = None,
     late_layer: int | Literal["family"] | None = "family",
@@ -45,8 +55,8 @@ def seats(
     Args:
         config: of a whole model or its thinker, e.g. `model.config`.
         video: retention ratio, the share of the encoder's video tokens kept, averaged over all decoder layers.
-        audio: the same for audio. The paper's R=10 % is (0.06, 0.35), 15 % (0.10, 0.45), 25 % (0.20, 0.55),
-            35 % (0.30, 0.65) for Qwen2.5-Omni.
+        audio: the same for audio; None for families that hear nothing. The paper's R=10 % is (0.06, 0.35), 15 %
+            (0.10, 0.45), 25 % (0.20, 0.55), 35 % (0.30, 0.65) for Qwen2.5-Omni.
         drop_layers: 1-based layers whose output is pruned; default from the family.
         late_layer: first layer without audio and video; None = never; default from the family.
         temperature: of the softmax over windows; default from the family.
@@ -62,12 +72,16 @@ def seats(
         ValueError: ratios outside [0, 1], an encoder ratio above 1, layers out of range, repeated or not before the
             late drop, scaled layers that collide, a target that cannot be reached.
     """
-    family, num_layers = _family(config)
+    family, num_layers, hears = _family(config)
     late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer
     drops = _checked_layers(
         drop_layers, [_scaled(layer, family, num_layers) for layer in family.drop_layers], late, num_layers
     )
-    retention = {"video": check_ratio("video", video), "audio": check_ratio("audio", audio)}
+    if not hears and audio is not None:
+        raise ValueError(f"audio: expected None, as the model takes no audio, got {audio!r}")
+    retention = {"video": check_ratio("video", video)}
+    if hears:
+        retention["audio"] = check_ratio("audio", audio)
     scale = check_positive("encoder_ratio_scale", encoder_ratio_scale)
     encoder = {}
     keep: dict[str, tuple[float, ...]] = {}
@@ -81,16 +95,17 @@ def seats(
         keep[name] = solve_keep_ratios(target, encoder[name], num_layers=num_layers, drop_layers=drops, late_layer=late)
     allocator = WindowBudgetAllocator(family.temperature if temperature is None else temperature)
     after_layer: dict[int, Any] = {}
-    for layer, of_video, of_audio in zip(drops, keep["video"], keep["audio"], strict=True):
-        ratio = of_video if of_video == of_audio else {"video": of_video, "audio": of_audio}
-        after_layer[layer] = StagePruner(ratio, allocator=allocator, windows=windows)
+    for i, layer in enumerate(drops):
+        ratios = {name: keep[name][i] for name in retention}
+        alike = len(set(ratios.values())) == 1
+        after_layer[layer] = StagePruner(ratios["video"] if alike else ratios, allocator=allocator, windows=windows)
     if late is not None:
         after_layer[late - 1] = ModalityDropper()
     return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
 
 
-def _family(config: Any) -> tuple[Family, int]:
-    """Settings for a config and the number of its decoder layers."""
+def _family(config: Any) -> tuple[Family, int, bool]:
+    """Settings for a config, the number of its decoder layers, and whether the model takes audio."""
     thinker = getattr(config, "thinker_config", config)
     model_type = str(getattr(thinker, "model_type", "")).removesuffix("_thinker")
     text = getattr(thinker, "text_config", None)
@@ -98,7 +113,7 @@ def _family(config: Any) -> tuple[Family, int]:
         raise TypeError(
             f"config: expected that of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
         )
-    return FAMILIES[model_type], int(text.num_hidden_layers)
+    return FAMILIES[model_type], int(text.num_hidden_layers), model_type not in WITHOUT_AUDIO
 
 
 def _scaled(layer: int, family: Family, num_layers: int) -> int:
