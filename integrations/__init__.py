@@ -7,6 +7,8 @@ if __name__ != "seats_ops.integrations":
     raise ImportError(f"this package is imported as 'seats_ops.integrations', got {__name__!r}")
 
 from seats_ops.integrations.attach import attach
+from seats_ops.integrations.family import AudioTower, Family, VisionTower
+from seats_ops.integrations.generic import Pruning
 from seats_ops.integrations.saliency import set_saliency
 
-__all__ = ["attach", "set_saliency"]
+__all__ = ["AudioTower", "Family", "Pruning", "VisionTower", "attach", "set_saliency"]

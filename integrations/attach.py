@@ -15,7 +15,7 @@ from seats_ops.backend import resolve_backend
 from seats_ops.cost import KV_POLICIES
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.adapter import Adapter, AttachOptions
-from seats_ops.integrations.family import find_family
+from seats_ops.integrations.family import Family, find_family
 from seats_ops.integrations.refusals import (
     check_generate,
     check_not_compiled,
@@ -37,6 +37,7 @@ def attach(
     backend: str = "auto",
     saliency_segments: str = "paper",
     windows: str = "runs",
+    family: Family | None = None,
 ) -> Iterator[PruneTrace]:
     """Run `schedule` in every prefill of `model` until the block ends.
 
@@ -54,6 +55,7 @@ def attach(
             "encoder": from the segments in which the encoder itself attends.
         windows: of Stage II. "runs": the i-th run of video and the i-th run of audio, as in the paper; "time":
             two-second slices of a clip, for prompts that do not interleave sound and picture.
+        family: where a model of an architecture that is not known here keeps its decoder and towers.
 
     Yields:
         PruneTrace of the latest prefill.
@@ -77,7 +79,7 @@ def attach(
             raise ValueError(f"{name}: expected one of {known}, got {value!r}")
     if isinstance(model, nn.Module):
         check_not_compiled([model])
-    family, thinker = find_family(model)
+    family, thinker = find_family(model, family)
     text_model = family.text_model(thinker)
     guarded = [thinker] if model is thinker else [thinker, model]
     check_not_compiled([*guarded, thinker.model, text_model])

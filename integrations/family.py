@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from seats_ops.validation import describe
+
 
 @dataclass(frozen=True)
 class VisionTower:
@@ -92,17 +94,20 @@ FAMILIES = (
 )
 
 
-def find_family(model: object) -> tuple[Family, Any]:
+def find_family(model: object, given: Family | None = None) -> tuple[Family, Any]:
     """The family of a model and the thinker in it, by class name so that no other family's code is imported.
 
     Raises:
-        TypeError: the model is of none.
+        TypeError: the model is not of the family given, or of none that is known.
     """
+    if given is not None and not isinstance(given, Family):
+        raise TypeError(f"family: expected a Family or None, got {describe(given)}")
+    families = FAMILIES if given is None else (given,)
     classes = {cls.__name__ for cls in type(model).__mro__}
-    for family in FAMILIES:
+    for family in families:
         if family.thinker in classes:
             return family, model
         if family.full_model in classes:
             return family, model.thinker  # type: ignore[attr-defined]
-    known = [name for family in FAMILIES for name in (family.thinker, family.full_model) if name]
+    known = [name for family in families for name in (family.thinker, family.full_model) if name]
     raise TypeError(f"model: expected one of {', '.join(known)}, got {type(model).__name__}")

@@ -1,0 +1,146 @@
+"""A schedule inside a decoder loop of your own, on packed tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from seats_ops.backend import check_backend
+from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.run import ScheduleRun
+from seats_ops.layout import TokenLayout, check_layout
+from seats_ops.ops.compact.op import gather
+from seats_ops.schedule import Schedule
+from seats_ops.stages import Stage, stage_inputs
+from seats_ops.trace import PruneTrace
+from seats_ops.validation import check_length, check_tensor, describe
+
+Score = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, hidden [T, D], query int64 [B], cu_seqlens [B+1]) -> float [T]: relevance of every token to the query."""
+
+
+class Pruning:
+    """Runs a schedule where a decoder's own code asks for it.
+
+    What the decoder must do: hold the tokens of a batch packed, [T, ...] with `cu_seqlens` as in FlashAttention; call
+    `before_llm` once and `after_layer` after every layer, with all tensors that have a row per token; attend with the
+    `cu_seqlens` given here. Used as a context manager it raises if a scheduled layer never came by.
+
+    Attributes:
+        layout: `TokenLayout` of the tokens still there.
+        trace: `PruneTrace` of what was kept.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        layout: TokenLayout,
+        *,
+        score: Score | None = None,
+        saliency: Tensor | None = None,
+        backend: str = "auto",
+    ) -> None:
+        """
+        Args:
+            schedule: e.g. from `seats_ops.seats`.
+            layout: of all tokens, before anything is dropped.
+            score: relevance to the query; needed by a schedule with a `StagePruner`.
+            saliency: float [T], attention received; needed by a weighted `DiversitySelector`.
+            backend: "auto", "triton" or "reference".
+
+        Raises:
+            TypeError, ValueError: an argument of the wrong kind, or one that the schedule needs is missing.
+        """
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule: expected a Schedule, got {describe(schedule)}")
+        check_layout(layout)
+        needed = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
+        if "scores" in needed and not callable(score):
+            raise ValueError(f"score: expected a function as the schedule has a StagePruner, got {describe(score)}")
+        if "saliency" in needed and saliency is None:
+            raise ValueError(f"saliency: expected a tensor [{len(layout)}] as a selector is weighted, got None")
+        if saliency is not None:
+            check_length("saliency", saliency, len(layout), "layout")
+        self.schedule = schedule
+        self.score = score
+        self.trace = PruneTrace()
+        self._run = ScheduleRun(layout, saliency, self.trace, check_backend(backend))
+        self._gathers: list[tuple[int, Tensor]] = []
+        self._last = -1
+
+    @property
+    def layout(self) -> TokenLayout:
+        return self._run.layout
+
+    @property
+    def cu_seqlens(self) -> Tensor:
+        """int32 [B+1]: where each prompt starts and ends among the tokens still there."""
+        return self._run.layout.cu_seqlens
+
+    def before_llm(self, hidden: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """`after_layer` for the stages before the first layer."""
+        return self._step(0, self.schedule.before_llm, hidden, others)
+
+    def after_layer(self, layer: int, hidden: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Thin the output of a layer.
+
+        Args:
+            layer: 1-based; every layer once, in order.
+            hidden: [T, D], its output.
+            *others: more tensors with a row per token: cos, sin, positions.
+
+        Returns:
+            All of them, with the rows of the kept tokens, in order.
+
+        Raises:
+            ValueError: layers out of order, a tensor without a row per token.
+        """
+        return self._step(layer, self.schedule.after_layer.get(layer, ()), hidden, others)
+
+    def survivors(self, layer: int) -> Tensor | None:
+        """int64: where the tokens still there stand among those that `layer` (1-based) saw; None if none is gone since.
+
+        After the last layer this is the index that thins the keys and values of a layer to the final survivors.
+        """
+        index: Tensor | None = None
+        for at, kept in reversed(self._gathers):
+            if at < layer:
+                break
+            index = kept if index is None else kept[index]
+        return index
+
+    def __enter__(self) -> Pruning:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        missed = [layer for layer in (0, *self.schedule.after_layer) if layer > self._last]
+        if kind is None and missed:
+            raise UnsupportedModelState(
+                f"layer: expected before_llm and after_layer up to {missed[-1]}, got none from {missed[0]} on"
+            )
+
+    def _step(self, layer: int, stages: tuple[Stage, ...], hidden: Tensor, others: tuple[Tensor, ...]) -> Any:
+        if layer != self._last + 1:
+            raise ValueError(f"layer: expected {self._last + 1}, the next one, got {layer}")
+        self._last = layer
+        check_length("hidden", check_tensor("hidden", hidden, 2), len(self.layout), "layout")
+        tensors = (hidden, *others)
+        for i, tensor in enumerate(others):
+            check_length(f"others[{i}]", tensor, len(self.layout), "layout")
+        for stage in stages:
+            given = {"features": tensors[0].detach()}
+            if "scores" in stage.inputs and self.score is not None:
+                query = self._run.query_tokens()
+                given["scores"] = self.score(layer, tensors[0].detach(), query, self.cu_seqlens)
+            keep_mask = self._run.apply(stage, layer, given)
+            if keep_mask is None:
+                continue
+            kept = keep_mask.nonzero().squeeze(1).to(hidden.device, non_blocking=True)
+            self._gathers.append((layer, kept))
+            tensors = tuple(gather(kept, list(tensors), 0, self._run.backend))
+        return tensors

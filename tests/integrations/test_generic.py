@@ -1,0 +1,150 @@
+"""`Pruning` in a decoder written here, against the same decoder at full length with a mask per layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule, StagePruner, UnsupportedModelState
+from seats_ops import functional as F
+from seats_ops.integrations import Pruning
+from seats_ops.testing import layout_of_runs
+
+LAYERS, WIDTH = 5, 32
+LAYOUT = layout_of_runs(
+    [
+        [(Modality.TEXT, 3), *[(Modality.VIDEO, 14), (Modality.AUDIO, 9)] * 2, (Modality.TEXT, 4)],
+        [(Modality.TEXT, 2), (Modality.AUDIO, 20), (Modality.TEXT, 5)],
+        [(Modality.TEXT, 6)],
+    ]
+)
+SCHEDULE = Schedule(
+    before_llm=DiversitySelector(0.6),
+    after_layer={1: StagePruner(0.5), 3: [StagePruner(0.7), ModalityDropper(("audio",))], 4: ModalityDropper()},
+)
+
+
+class Decoder:
+    """Pre-norm attention layers with 4 query heads and 2 key heads, on packed tokens."""
+
+    def __init__(self) -> None:
+        random = torch.Generator().manual_seed(0)
+        self.weights = [
+            {name: torch.randn(WIDTH, rows, generator=random) / WIDTH**0.5 for name, rows in shapes.items()}
+            for shapes in [{"q": 32, "k": 16, "v": 16, "o": WIDTH}] * LAYERS
+        ]
+
+    def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        normed = torch.nn.functional.layer_norm(hidden, (WIDTH,))
+        return tuple((normed @ self.weights[layer - 1][name]).unflatten(-1, (-1, 8)) for name in "qkv")  # type: ignore
+
+    def attend(self, layer: int, hidden: Tensor, allowed: Tensor) -> Tensor:
+        q, k, v = self.project(layer, hidden)
+        logits = torch.einsum("qhd,khd->hqk", q, k.repeat_interleave(2, 1)) * 8**-0.5
+        mixed = torch.einsum(
+            "hqk,khd->qhd", logits.masked_fill(~allowed, -torch.inf).softmax(-1), v.repeat_interleave(2, 1)
+        )
+        return hidden + mixed.flatten(1) @ self.weights[layer - 1]["o"]
+
+    def score(self, layer: int, hidden: Tensor, query: Tensor, cu_seqlens: Tensor) -> Tensor:
+        q, k, _ = self.project(layer, hidden)
+        return F.query_relevance(q[query], k, cu_seqlens)
+
+
+def causal(rows: Tensor) -> Tensor:
+    return (rows[:, None] == rows[None]) & torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    return torch.randn(len(LAYOUT), WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+def run(decoder: Decoder, tokens: Tensor, schedule: Schedule = SCHEDULE) -> tuple[Tensor, Pruning]:
+    saliency = torch.linspace(1, 2, len(tokens))
+    with Pruning(schedule, LAYOUT, score=decoder.score, saliency=saliency) as pruning:
+        (hidden,) = pruning.before_llm(tokens)
+        for layer in range(1, LAYERS + 1):
+            hidden = decoder.attend(layer, hidden, causal(pruning.layout.rows()))
+            (hidden,) = pruning.after_layer(layer, hidden)
+    return hidden, pruning
+
+
+def alive(pruning: Pruning, layer: int) -> Tensor:
+    """bool [T]: tokens that `layer` saw."""
+    stages = [stage for stage in pruning.trace.stages if stage.layer < layer]
+    if not stages:
+        return torch.ones(len(LAYOUT), dtype=torch.bool)
+    columns = zip(stages[-1].kept_indices, LAYOUT.cu_seqlens[:-1].tolist(), strict=True)
+    return torch.zeros(len(LAYOUT), dtype=torch.bool).index_fill(
+        0, torch.cat([c + start for c, start in columns]), True
+    )
+
+
+def test_equals_the_full_length_with_masks(tokens: Tensor) -> None:
+    decoder = Decoder()
+    got, pruning = run(decoder, tokens)
+    hidden = tokens
+    for layer in range(1, LAYERS + 1):
+        allowed = causal(LAYOUT.rows()) & alive(pruning, layer)[None]
+        hidden = decoder.attend(layer, hidden, allowed | torch.eye(len(hidden), dtype=torch.bool))
+    last = alive(pruning, LAYERS + 1)
+    assert len(got) == int(last.sum()) < len(tokens) / 2
+    torch.testing.assert_close(got, hidden[last], rtol=0, atol=2e-5)
+
+
+def test_survivors_thin_what_a_layer_saw(tokens: Tensor) -> None:
+    _, pruning = run(Decoder(), tokens)
+    final = alive(pruning, LAYERS + 1)
+    for layer in range(1, LAYERS + 1):
+        seen = alive(pruning, layer)
+        index = pruning.survivors(layer)
+        where = torch.arange(int(seen.sum())) if index is None else index
+        assert where.tolist() == final[seen].nonzero().flatten().tolist()
+    assert pruning.survivors(LAYERS) is None
+
+
+def test_every_tensor_is_thinned_alike(tokens: Tensor) -> None:
+    with Pruning(Schedule(before_llm=ModalityDropper()), LAYOUT) as pruning:
+        hidden, place = pruning.before_llm(tokens, torch.arange(len(tokens)))
+    assert place.tolist() == (LAYOUT.modality == Modality.TEXT).nonzero().flatten().tolist()
+    assert torch.equal(hidden, tokens[place])
+
+
+def test_a_layer_that_never_came_by_is_told(tokens: Tensor) -> None:
+    with pytest.raises(UnsupportedModelState, match="after_layer"), Pruning(SCHEDULE, LAYOUT, **needs()) as pruning:
+        pruning.before_llm(tokens)
+        pruning.after_layer(1, torch.zeros(len(pruning.layout), WIDTH))
+
+
+def needs() -> dict[str, Any]:
+    return {"score": Decoder().score, "saliency": torch.ones(len(LAYOUT))}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("schedule", {"schedule": [SCHEDULE]}, TypeError),
+        ("layout", {"layout": LAYOUT.modality}, TypeError),
+        ("score", {"score": None}, ValueError),
+        ("saliency", {"saliency": None}, ValueError),
+        ("saliency", {"saliency": torch.ones(3)}, ValueError),
+        ("backend", {"backend": "cuda"}, ValueError),
+    ],
+)
+def test_arguments_are_looked_at(name: str, arguments: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        Pruning(**{"schedule": SCHEDULE, "layout": LAYOUT, **needs(), **arguments})
+
+
+def test_calls_are_looked_at(tokens: Tensor) -> None:
+    pruning = Pruning(SCHEDULE, LAYOUT, **needs())
+    with pytest.raises(ValueError, match="layer: expected 0"):
+        pruning.after_layer(1, tokens)
+    with pytest.raises(ValueError, match="hidden"):
+        pruning.before_llm(tokens[1:])
+    with pytest.raises(ValueError, match=r"others\[0\]"):
+        Pruning(SCHEDULE, LAYOUT, **needs()).before_llm(tokens, tokens[1:])
