@@ -6,16 +6,18 @@
 
 Convention of the paper (arXiv 2605.20035), which gives its 111.0 TFLOPs for 11,768 tokens on Qwen2.5-Omni-7B: one
 multiply-add is one FLOP; a layer with S tokens costs its q, k, v and o projections, 2 S^2 D for attention (D = heads *
-head_dim) and 3 S H I for the gated MLP; the output head runs on all tokens that are left; a drop after layer l counts
-from l + 1; encoders, embeddings, norms and the selection itself are not counted.
+head_dim) and 3 S H I for the gated MLP, or for the experts that a token is sent to with their router; the output head
+runs on all tokens that are left; a drop after layer l counts from l + 1; encoders, embeddings, norms and the selection
+itself are not counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.prompt_lengths import PromptLengths, split_blocks
 from seats_ops.schedule import Schedule
 from seats_ops.token_counts import StageCount, token_counts
@@ -33,14 +35,6 @@ __all__ = [
 ]
 
 KV_POLICIES = ("uniform", "per-layer")
-SIZES = (
-    "num_hidden_layers",
-    "hidden_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "intermediate_size",
-    "vocab_size",
-)
 
 
 def realised_retention(schedule: Schedule, lengths: PromptLengths, num_layers: int) -> dict[str, float]:
@@ -152,7 +146,8 @@ def prefill_cost(
     Token counts are those of `token_counts`, predictions included.
 
     Args:
-        config: of a model, its thinker or its language model; a dense decoder with full attention. Only sizes are read.
+        config: of a model, its thinker or its language model; a decoder with full attention, dense or with experts.
+            Only sizes are read.
         flops_per_mac: 1 as in the paper, 2 as in `torch.utils.flop_counter`.
         causal: count only the S (S + 1) / 2 pairs of query and key a causal kernel needs, instead of all S^2.
         kv_policy: "uniform": every layer holds the tokens that survive all stages; "per-layer": those it ran on.
@@ -163,7 +158,7 @@ def prefill_cost(
         ValueError: a decoder this formula is wrong for, a stage after a layer that does not exist, an empty prompt, an
             unknown policy or convention.
     """
-    decoder = _decoder(config)
+    decoder = decoder_sizes(config)
     if flops_per_mac not in (1, 2):
         raise ValueError(f"flops_per_mac: expected 1 or 2, got {flops_per_mac!r}")
     if kv_policy not in KV_POLICIES:
@@ -175,7 +170,8 @@ def prefill_cost(
 
     steps = [("prompt", 0, lengths.total), *((c.name, c.layer, c.total) for c in token_counts(schedule, lengths))]
     *tokens, last = _per_layer(lengths.total, [(layer, left) for _, layer, left in steps], decoder.layers)
-    flops = [flops_per_mac * decoder.layer_macs(n, causal) for n in tokens]
+    flops = [flops_per_mac * decoder.layer_macs(layer, n, causal) for layer, n in enumerate(tokens)]
+    full = [flops_per_mac * decoder.layer_macs(layer, lengths.total, causal) for layer in range(decoder.layers)]
     head, key_bytes = flops_per_mac * decoder.hidden * decoder.vocab, 2 * decoder.kv_width * kv_element_bytes
     kv_bytes = [key_bytes * (last if kv_policy == "uniform" else n) for n in tokens]
     stages = []
@@ -190,42 +186,6 @@ def prefill_cost(
         tuple(flops),
         tuple(kv_bytes),
         head * last,
-        flops_per_mac * decoder.layers * decoder.layer_macs(lengths.total, causal) + head * lengths.total,
+        sum(full) + head * lengths.total,
         key_bytes * decoder.layers * lengths.total,
-    )
-
-
-class _Decoder(NamedTuple):
-    """Sizes of a dense decoder; widths count numbers per token."""
-
-    layers: int
-    hidden: int
-    attention_width: int
-    kv_width: int
-    mlp_width: int
-    vocab: int
-
-    def layer_macs(self, tokens: int, causal: bool) -> int:
-        projections = 2 * self.hidden * (self.attention_width + self.kv_width)
-        pairs = tokens * (tokens + 1) if causal else 2 * tokens * tokens
-        return tokens * (projections + 3 * self.hidden * self.mlp_width) + pairs * self.attention_width
-
-
-def _decoder(config: Any) -> _Decoder:
-    thinker = getattr(config, "thinker_config", config)
-    text = getattr(thinker, "text_config", thinker)
-    sizes = {name: getattr(text, name, None) for name in SIZES}
-    missing = [name for name, size in sizes.items() if not isinstance(size, int)]
-    if missing:
-        raise TypeError(f"config: expected a model's config, got {type(config).__name__} without {', '.join(missing)}")
-    if getattr(text, "num_experts", None) or "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-        raise ValueError("config: expected a dense decoder with full attention, got experts or sliding attention")
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return _Decoder(
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.num_attention_heads * head_dim,
-        text.num_key_value_heads * head_dim,
-        text.intermediate_size,
-        text.vocab_size,
     )

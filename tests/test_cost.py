@@ -558,10 +558,13 @@ def test_stages_that_cannot_be_counted_are_refused() -> None:
         ("kv_policy: expected one of .*, got 'none'", {"kv_policy": "none"}),
         ("kv_element_bytes: expected an int from 1, got 0", {"kv_element_bytes": 0}),
         ("lengths: expected at least one token", {"lengths": PromptLengths()}),
-        ("config: expected a dense decoder", {"config": SimpleNamespace(**text_config().to_dict(), num_experts=8)}),
         (
-            "config: expected a dense decoder",
+            "config: expected full attention in every layer, got sliding_attention",
             {"config": SimpleNamespace(**text_config().to_dict() | {"layer_types": ["sliding_attention"]})},
+        ),
+        (
+            "config: expected experts without a shared one",
+            {"config": SimpleNamespace(**text_config().to_dict(), shared_expert_intermediate_size=8)},
         ),
     ],
 )
