@@ -54,6 +54,9 @@ class Adapter:
         self.call: Call | None = None
         self.num_forwards = 0
         self.was_reached = False
+        # Entries of the hidden states that will be read in the columns of the prompt, and the prefill they come from.
+        self.heard: tuple[int, ...] = ()
+        self.spoken: Prefill | None = None
         self.handles: list[Any] = []
         self.argument_names = tuple(inspect.signature(thinker.forward).parameters)
 
@@ -111,6 +114,8 @@ class Adapter:
             call.masks.close()
         if output is None or not call.is_prefill:
             return
+        if self.heard:
+            self.spoken = call.prefill
         expected = {0, *self.schedule.after_layer}
         fired = set() if call.prefill is None else call.prefill.fired
         if fired != expected:

@@ -23,6 +23,7 @@ from seats_ops.integrations.refusals import (
     check_text_config,
 )
 from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
+from seats_ops.integrations.speech import check_speech, check_spoken, layers_heard, wants_speech, whole_prompt_states
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 
@@ -92,7 +93,7 @@ def attach(
     adapter = Adapter(family, thinker, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows))
     guards: list[_Guard] = [_ThinkerGuard(thinker, adapter)]
     if model is not thinker:
-        guards.append(_guard_full_model(model))
+        guards.append(_FullModelGuard(model, adapter))
     try:
         adapter.register()
         for guard in guards:
@@ -138,10 +139,13 @@ class _ThinkerGuard(_Guard):
     """Also makes sure that the hooks saw the generation."""
 
     def __init__(self, thinker: Any, adapter: Adapter) -> None:
-        super().__init__(
-            thinker, lambda arguments: check_generate(thinker.generation_config, arguments, adapter.options.kv_policy)
-        )
+        super().__init__(thinker, self._look)
         self.adapter = adapter
+
+    def _look(self, arguments: dict[str, Any]) -> None:
+        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy)
+        if self.adapter.heard:
+            check_spoken(arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.adapter.was_reached = True
@@ -152,16 +156,29 @@ class _ThinkerGuard(_Guard):
                 "model: expected its hooks to run, got a `generate` that went past them (a compiled forward does); its "
                 "output is not pruned"
             )
+        prefill, self.adapter.spoken = self.adapter.spoken, None
+        if prefill is not None:
+            first, *later = result.hidden_states
+            norm = self.adapter.text_model.norm
+            result.hidden_states = (whole_prompt_states(first, prefill, norm, self.adapter.heard), *later)
         return result
 
 
-def _guard_full_model(model: Any) -> _Guard:
-    def check(arguments: dict[str, Any]) -> None:
-        mode = arguments.get("generation_mode")
-        if model.has_talker and mode not in ("text", False):
-            # The talker scatters masks of the full prompt into the thinker's hidden states.
-            raise UnsupportedModelState(
-                f"generation_mode: expected 'text', got {mode!r}: speech needs the hidden states of the whole prompt"
-            )
+class _FullModelGuard(_Guard):
+    """Lets a full model speak: its talker reads hidden states in the columns of the whole prompt."""
 
-    return _Guard(model, check)
+    def __init__(self, model: Any, adapter: Adapter) -> None:
+        super().__init__(model, self._look)
+        self.adapter = adapter
+
+    def _look(self, arguments: dict[str, Any]) -> None:
+        self.adapter.heard = ()
+        if self.module.has_talker and wants_speech(self.module, arguments):
+            check_speech(self.module, arguments)
+            self.adapter.heard = layers_heard(self.module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self.adapter.heard, self.adapter.spoken = (), None

@@ -43,13 +43,15 @@ class Prefill:
     Attributes:
         run: the tokens still there and the trace.
         grid: where they stand in the padded batch.
+        entered, embeds: the same before any stage, and what the text model was called with, [B, S, D].
         fired: layers (0 = before the LLM) whose stages have run.
     """
 
     def __init__(self, text_model: Any, run: ScheduleRun, grid: Grid) -> None:
         self.text_model = text_model
         self.run = run
-        self.grid = grid
+        self.grid = self.entered = grid
+        self.embeds: Tensor | None = None
         self.prompt_width = grid.width
         self.fired: set[int] = set()
         self.gathers: list[Gather] = []
@@ -61,6 +63,7 @@ class Prefill:
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
         embeds, position_ids = kwargs["inputs_embeds"], kwargs.get("position_ids")
+        self.embeds = embeds
         if kwargs.get("deepstack_visual_embeds") is not None:
             visual = self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE)
             self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid, visual)
