@@ -7,7 +7,7 @@ the distances decide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -56,11 +56,14 @@ def tied_features(total: int, *, seed: int, kinds: int = 4) -> Tensor:
     return rows[torch.randint(kinds, (total,), generator=random)]
 
 
-def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int = 8) -> TokenLayout:
+def layout_of_runs(
+    rows: Sequence[Sequence[Run]], *, block_length: int | Mapping[Modality, int] = 8
+) -> TokenLayout:
     """The layout of prompts given as runs of tokens.
 
     The i-th video run and the i-th audio run of a prompt share a Stage II window; Stage I blocks are `block_length`
-    consecutive tokens of one modality's own tokens (the last of a prompt may be shorter). Text and images have neither.
+    consecutive tokens of one modality's own tokens, one length or one by modality; the last of a prompt may be shorter.
+    Text and images have neither.
     """
     modality: list[int] = []
     position: list[int] = []
@@ -81,7 +84,8 @@ def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int = 8) -> T
                 if kind not in seen:
                     block.append(-1)
                     continue
-                if seen[kind] % block_length == 0:
+                longest = block_length if isinstance(block_length, int) else block_length[kind]
+                if seen[kind] % longest == 0:
                     open_block[kind] = len(blocks)
                     blocks.append((int(kind), 0))
                 block.append(open_block[kind])

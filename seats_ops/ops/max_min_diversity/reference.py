@@ -15,8 +15,11 @@ from torch import Tensor
 from seats_ops.ops.segments import PaddedGroup, padded_groups, scatter_padded
 from seats_ops.validation import longest_segment, reads_are_free
 
-# Distances (and, apart from them, padded feature elements) held for one group of windows (float32: 64 MiB each).
+# Distances held for one group of windows (float32: 64 MiB).
 MATRIX_CELLS = 2**24
+# Features made unit length at once, and distances looked at once: what fits a core's cache (float32: 4 and 1 MiB).
+FEATURE_CELLS = 2**20
+TILE_CELLS = 2**18
 EPS = 1e-8
 FARTHEST = 2.0
 LOWEST = torch.finfo(torch.float32).min
@@ -65,15 +68,12 @@ def _pick_groups(
     max_seqlen: int,
 ) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
-    for group in padded_groups(cu_seqlens, max_seqlen, features.shape[1], MATRIX_CELLS):
-        x = features[group.index if index is None else index[group.index]].float()
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        # With the added eps a zero vector is at distance 1 from everything, itself included.
-        x = torch.where(norm.isfinite(), x / (norm + EPS), torch.nan)
+    for group in padded_groups(cu_seqlens, max_seqlen, 1, MATRIX_CELLS):
         w = torch.ones(()) if weights is None else weights[group.index].float().nan_to_num()
         valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid
         wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
-        yield group, *_greedy(_Distances(x, valid), w.to(x.device), valid, wanted)
+        distances = _Distances(features, group.index if index is None else index[group.index], valid)
+        yield group, *_greedy(distances, w.to(features.device), valid, wanted)
 
 
 def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,41 +96,56 @@ def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tenso
 
 
 class _Distances:
-    """1 - cos between the tokens of each window of a group; `x` [G, n, D] is normalised, NaN where that cannot be.
+    """1 - cos between the tokens of each window of a group; `rows` [G, n] are their places in `features`.
 
     A token without a direction is at distance 0 as a candidate and at distance FARTHEST from all others once picked.
     """
 
-    def __init__(self, x: Tensor, valid: Tensor) -> None:
-        self.x = x
+    def __init__(self, features: Tensor, rows: Tensor, valid: Tensor) -> None:
+        num_windows, width = rows.shape
         self.valid = valid
-        self.odd = x[..., 0].isnan()
-        self.windows = torch.arange(x.shape[0], device=x.device)
-        held = x.shape[0] * x.shape[1] ** 2 <= MATRIX_CELLS
-        self.matrix = self._between(x) if held else None
-
-    def _between(self, rows: Tensor) -> Tensor:
-        return 1.0 - rows @ self.x.mT
+        self.windows = torch.arange(num_windows, device=features.device)
+        self.matrix: Tensor | None = None
+        if num_windows * width**2 > MATRIX_CELLS:
+            self.x = _directions(features[rows])
+            self.odd = self.x[..., 0].isnan()
+            return
+        self.matrix = torch.empty(num_windows, width, width, device=features.device)
+        self.odd = torch.empty_like(valid)
+        at_once = max(1, FEATURE_CELLS // (width * features.shape[1]))
+        for start in range(0, num_windows, at_once):
+            some = slice(start, start + at_once)
+            x = _directions(features[rows[some]])
+            torch.sub(1.0, torch.matmul(x, x.mT, out=self.matrix[some]), out=self.matrix[some])
+            self.odd[some] = x[..., 0].isnan()
 
     def row(self, token: Tensor) -> Tensor:
         """[G] picked token of each window -> [G, n] distances of the candidates to it."""
         if self.matrix is not None:
             distance = self.matrix[self.windows, token]
         else:
-            distance = self._between(self.x[self.windows, token][:, None]).squeeze(1)
+            distance = (1.0 - self.x[self.windows, token][:, None] @ self.x.mT).squeeze(1)
         return torch.where(distance.isnan(), torch.where(self.odd, 0.0, FARTHEST), distance)
 
     def second_smallest(self) -> Tensor:
         """[G, n] second-smallest distance of every token, its own included (d is symmetric); 0 in windows of one."""
-        width = self.x.shape[1]
+        num_windows, width = self.valid.shape
         if width == 1:
-            return torch.zeros(self.valid.shape, device=self.x.device)
-        rows_per_tile = max(1, MATRIX_CELLS // (self.x.shape[0] * width))
+            return torch.zeros(self.valid.shape, device=self.valid.device)
+        rows_per_tile = max(1, TILE_CELLS // (num_windows * width))
         tiles = []
         for start in range(0, width, rows_per_tile):
             rows = slice(start, start + rows_per_tile)
-            d = self._between(self.x[:, rows]) if self.matrix is None else self.matrix[:, rows]
+            d = 1.0 - self.x[:, rows] @ self.x.mT if self.matrix is None else self.matrix[:, rows]
             d = torch.where(d.isnan(), torch.where(self.odd[:, rows, None], 0.0, FARTHEST), d)
             d = torch.where(self.valid[:, None, :], d, torch.inf)
             tiles.append(d.topk(2, dim=-1, largest=False).values[..., 1])
         return torch.cat(tiles, 1).nan_to_num(posinf=0.0)
+
+
+def _directions(x: Tensor) -> Tensor:
+    """[G, n, D] -> the same in float32 with unit length; NaN where there is none."""
+    x = x.float()
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    # With the added eps a zero vector is at distance 1 from everything, itself included.
+    return torch.where(norm.isfinite(), x / (norm + EPS), torch.nan)

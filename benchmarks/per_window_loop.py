@@ -32,17 +32,22 @@ def select_in_windows(features: Tensor, saliency: Tensor, lengths: list[int], nu
     return torch.cat(kept)
 
 
-def drop_in_windows(query: Tensor, key: Tensor, lengths: list[int], total: int, tensors: list[Tensor]) -> list[Tensor]:
-    """[H, D], [T, H, D]: budgets by means, repaired one token at a time; top-k per window; a gather per tensor."""
-    scores = torch.einsum("hd,khd->hk", query, key).softmax(-1).mean(0)
-    windows = scores.split(lengths)
-    weights = (torch.stack([w.mean() for w in windows]) / 0.1).softmax(0)
-    budgets = [int(budget) for budget in (weights * total).round()]
+def budgets_in_windows(scores: Tensor, window: Tensor, num_windows: int, total: int) -> list[int]:
+    """[T] -> budget of every window: by means, repaired one token at a time."""
+    means = torch.stack([scores[window == i].mean() for i in range(num_windows)])
+    budgets = [int(budget) for budget in ((means / 0.1).softmax(0) * total).round()]
     while sum(budgets) > total:
         budgets[budgets.index(max(budgets))] -= 1
-    kept, start = [], 0
-    for window, budget in zip(windows, budgets, strict=True):
-        kept.append(window.topk(min(budget, len(window))).indices.sort().values + start)
-        start += len(window)
-    index = torch.cat(kept)
-    return [tensor[index] for tensor in tensors]
+    return budgets
+
+
+def drop_in_windows(query: Tensor, key: Tensor, window: Tensor, total: int, tensors: list[Tensor]) -> list[Tensor]:
+    """[H, D], [T, H, D], window per token or -1: scores, budgets, top-k per window, a gather per tensor."""
+    keys = key.repeat_interleave(query.shape[0] // key.shape[1], 1)
+    scores = (torch.einsum("hd,thd->ht", query, keys) * query.shape[-1] ** -0.5).softmax(-1).mean(0)
+    num_windows = int(window.max()) + 1
+    keep = window < 0
+    for i, budget in enumerate(budgets_in_windows(scores, window, num_windows, total)):
+        members = (window == i).nonzero().squeeze(1)
+        keep[members[scores[members].topk(min(budget, len(members))).indices]] = True
+    return [tensor[keep] for tensor in tensors]

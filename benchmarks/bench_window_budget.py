@@ -1,0 +1,31 @@
+"""window_budget: a drop's budgets, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.drop_inputs import pruned_layout
+from benchmarks.entry import OURS, Entry, Size, randn
+from benchmarks.per_window_loop import budgets_in_windows
+from seats_ops import functional as F
+
+
+def entries(size: Size, device: torch.device) -> Iterator[Entry]:
+    layout = pruned_layout(size, device)
+    window, num_windows = layout.windows()
+    scores = randn(len(layout), device=device, dtype=torch.float32).softmax(0)
+    total = int((window >= 0).sum()) // 2
+    totals = torch.tensor([[total // 2, total - total // 2]]).to(device)
+
+    def ours() -> object:
+        return F.window_budget(scores, layout.modality, window, totals, num_windows=num_windows, temperature=0.1)
+
+    yield Entry(
+        "window_budget/drop",
+        {OURS: ours, "loop over windows": lambda: budgets_in_windows(scores, window, num_windows, total)},
+        flops=4 * len(layout),
+        num_bytes=20 * len(layout) + 16 * num_windows,
+        tests=("tests/ops/test_window_budget.py",),
+    )
