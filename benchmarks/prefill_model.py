@@ -1,0 +1,95 @@
+"""Qwen2.5-Omni's own architecture, narrower, and a prompt with a clip for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+from seats_ops.cost import PromptLengths, split_blocks
+
+FULL_WIDTH = 3584
+HEAD_DIM = 128
+VOCABULARY = 4096
+TEXT_BEFORE, TEXT_AFTER = 30, 170
+# Patches along the sides of a temporal grid: 169 tokens, as in the paper's effective prompt.
+SIDE = 26
+
+
+def config_of_width(width: int) -> Qwen2_5OmniThinkerConfig:
+    """The 7B's 28 layers at another width; the towers shrink by the same factor and keep their head sizes.
+
+    The vocabulary is small, because a prefill needs the logits of one token only.
+    """
+    heads, factor = width // HEAD_DIM, FULL_WIDTH / width
+    vision_heads, audio_heads = max(1, round(16 / factor)), max(1, round(20 / factor))
+    return Qwen2_5OmniThinkerConfig(
+        text_config={
+            "vocab_size": VOCABULARY,
+            "hidden_size": width,
+            "intermediate_size": round(18944 / factor),
+            "num_hidden_layers": 28,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 7),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        },
+        vision_config={
+            "depth": 32,
+            "hidden_size": 80 * vision_heads,
+            "intermediate_size": round(3420 / factor),
+            "num_heads": vision_heads,
+            "out_hidden_size": width,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+        audio_config={
+            "encoder_layers": 32,
+            "d_model": 64 * audio_heads,
+            "encoder_ffn_dim": 256 * audio_heads,
+            "encoder_attention_heads": audio_heads,
+            "output_dim": width,
+        },
+        audio_token_index=4001,
+        image_token_index=4002,
+        video_token_index=4003,
+        vision_start_token_id=4004,
+        vision_end_token_id=4005,
+    )
+
+
+def random_model(width: int, device: torch.device) -> Any:
+    """Random weights; equal widths give equal weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config_of_width(width))
+    model = model.to(device).eval()
+    return model if device.type == "cpu" else model.bfloat16()
+
+
+def clip_prompt(config: Any, seconds: int, device: torch.device) -> tuple[dict[str, Any], PromptLengths]:
+    """A clip of `seconds` with its sound, a grid per second, in chunks of two seconds; and the lengths of its parts."""
+    per_grid = SIDE**2 // 4
+    chunk = [config.video_token_id] * (2 * per_grid) + [config.audio_token_id] * 50
+    text = torch.arange(TEXT_BEFORE + TEXT_AFTER) % 4000
+    clip = torch.tensor(chunk * (seconds // 2))
+    generator = torch.Generator().manual_seed(0)
+    vision = config.vision_config
+    patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    mel = 100 * seconds
+    inputs: dict[str, Any] = {
+        "input_ids": torch.cat([text[:TEXT_BEFORE], clip, text[TEXT_BEFORE:]])[None],
+        "pixel_values_videos": torch.randn(seconds * SIDE**2, patch, generator=generator),
+        "video_grid_thw": torch.tensor([[seconds, SIDE, SIDE]]),
+        "video_second_per_grid": torch.tensor([1.0]),
+        "input_features": torch.randn(1, config.audio_config.num_mel_bins, mel, generator=generator),
+        "feature_attention_mask": torch.ones(1, mel, dtype=torch.long),
+    }
+    lengths = PromptLengths(
+        TEXT_BEFORE + TEXT_AFTER,
+        split_blocks(seconds * per_grid, 2 * per_grid),
+        split_blocks(25 * seconds, 50),
+        windows=((2 * per_grid, 50),) * (seconds // 2),
+    )
+    moved = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in inputs.items()}
+    return {**moved, "use_audio_in_video": True}, lengths
