@@ -31,7 +31,8 @@ class AudioTower:
 
     Attributes:
         halvings: convolutions of stride 2 between mel frames and encoder positions, in chunks of 2 * n_window frames.
-        window: encoder positions in one saliency window, 2 s (SEATS section 3.1).
+        window: encoder positions in one saliency window, as the authors count the two seconds of SEATS section 3.1:
+            Qwen3-Omni's 52 positions last four.
         pooled: encoder positions averaged into one token.
         path: from the model to the tower.
     """
@@ -93,6 +94,22 @@ FAMILIES = (
     Family(thinker="Qwen3VLMoeForConditionalGeneration", vision=VisionTower(("qkv",), window_order=False)),
 )
 
+_SLIDING = "sliding-window layers do not see the whole prompt"
+_RECURRENT = "recurrent layers keep dropped tokens in their state"
+IMPOSSIBLE = {
+    "gemma3n": f"{_SLIDING}, and its last layers reuse the keys of earlier ones",
+    "gemma4": f"{_SLIDING}, and layers share keys",
+    "gemma4_unified": _SLIDING,
+    "dots3_note": f"{_SLIDING}, and its keys are compressed",
+    "muse_spark": _SLIDING,
+    "inkling_mm_model": f"convolutions mix neighbouring tokens, and {_SLIDING}",
+    "nemotron_h_omni": _RECURRENT,
+    "qwen3_5": _RECURRENT,
+    "qwen3_5_moe": _RECURRENT,
+    "qwen4_exp": _RECURRENT,
+}
+"""Model type -> why pruning inside the LLM cannot be right for it (as of transformers 5.23)."""
+
 
 def find_family(model: object, given: Family | None = None) -> tuple[Family, Any]:
     """The family of a model and the thinker in it, by class name so that no other family's code is imported.
@@ -109,5 +126,10 @@ def find_family(model: object, given: Family | None = None) -> tuple[Family, Any
             return family, model
         if family.full_model in classes:
             return family, model.thinker  # type: ignore[attr-defined]
+    reason = IMPOSSIBLE.get(str(getattr(getattr(model, "config", None), "model_type", "")))
+    if reason:
+        raise TypeError(
+            f"model: expected one whose layers all see the whole prompt, got {type(model).__name__}: {reason}"
+        )
     known = [name for family in families for name in (family.thinker, family.full_model) if name]
     raise TypeError(f"model: expected one of {', '.join(known)}, got {type(model).__name__}")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import Qwen2_5OmniConfig, Qwen2_5OmniThinkerConfig
+from transformers import Qwen2_5OmniConfig, Qwen2_5OmniThinkerConfig, Qwen3OmniMoeThinkerConfig
 
 from seats_ops import (
     DiversitySelector,
@@ -30,6 +30,13 @@ def parsed_layers(text: str | None) -> list[int]:
 
 def thinker(num_layers: int) -> Qwen2_5OmniThinkerConfig:
     return Qwen2_5OmniThinkerConfig(text_config={"num_hidden_layers": num_layers})
+
+
+def config_of(row: dict[str, Any]) -> Any:
+    """A thinker's config of the family and depth of a recorded schedule."""
+    classes = {"Qwen2.5-Omni": Qwen2_5OmniThinkerConfig, "Qwen3-Omni": Qwen3OmniMoeThinkerConfig}
+    (cls,) = (cls for name, cls in classes.items() if row["inputs"]["model"].startswith(name))
+    return cls(text_config={"num_hidden_layers": row["outputs"]["num_layers"]})
 
 
 def row_id(row: dict[str, Any]) -> str:
@@ -63,13 +70,13 @@ def reaches_its_target(row: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row["inputs"]["model"].startswith("Qwen2.5")], ids=row_id)
+@pytest.mark.parametrize("row", ROWS, ids=row_id)
 def test_preset_gives_the_golden_schedule_or_refuses(row: dict[str, Any]) -> None:
     given, recorded = row["inputs"], row["outputs"]
 
     def build() -> Schedule:
         return seats(
-            thinker(recorded["num_layers"]),
+            config_of(row),
             video=given["video_ratio"],
             audio=given["audio_ratio"],
             drop_layers=parsed_layers(given["progressive_drop_layers"]),
@@ -93,8 +100,8 @@ def test_preset_gives_the_golden_schedule_or_refuses(row: dict[str, Any]) -> Non
 
 
 def test_the_golden_rows_hold_both_kinds() -> None:
-    kinds = {reaches_its_target(row) for row in ROWS if row["inputs"]["model"].startswith("Qwen2.5")}
-    assert kinds == {True, False}
+    assert {reaches_its_target(row) for row in ROWS} == {True, False}
+    assert {config_of(row).model_type for row in ROWS} == {"qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
-from tests.integrations.models import golden_thinker, small_thinker
+from tests.integrations.models import small_thinker
 from tests.integrations.prompts import Text, Video, build_prompt
 
 
@@ -31,12 +30,6 @@ def thinker(attention: str) -> nn.Module:
 def pristine() -> nn.Module:
     """The weights of `thinker` in a model nothing is attached to: what the oracles compute with."""
     return small_thinker("eager")
-
-
-@pytest.fixture(scope="session")
-def golden_pristine(golden_dir: Path) -> nn.Module:
-    """The golden checkpoint, likewise."""
-    return golden_thinker(golden_dir, "eager")
 
 
 @pytest.fixture

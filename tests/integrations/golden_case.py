@@ -13,6 +13,8 @@ from torch import Tensor
 import seats_ops
 from seats_ops import Schedule
 
+FAMILIES = ("qwen2_5", "qwen3")
+
 
 @dataclass(frozen=True)
 class GoldenCase:
@@ -23,9 +25,9 @@ class GoldenCase:
     numbers: dict[str, Tensor]
 
     @classmethod
-    def load(cls, golden_dir: Path, number: int) -> GoldenCase:
+    def load(cls, golden_dir: Path, number: int, family: str = "qwen2_5") -> GoldenCase:
         manifest = json.loads((golden_dir / "manifest.json").read_text(encoding="utf-8"))
-        case = next(case for case in manifest["cases"] if case["name"] == f"e2e_qwen2_5_{number}")
+        case = next(case for case in manifest["cases"] if case["name"] == f"e2e_{family}_{number}")
         tensors = load_file(golden_dir / case["file"])
         inputs: dict[str, Any] = {
             name.removeprefix("inputs."): tensor for name, tensor in tensors.items() if name.startswith("inputs.")
@@ -33,8 +35,8 @@ class GoldenCase:
         inputs["use_audio_in_video"] = case["params"]["use_audio_in_video"]
         return cls(case["params"], inputs, tensors)
 
-    def schedule(self, config: Any) -> Schedule:
-        """The preset with the parameters of this case."""
+    def schedule(self, config: Any, windows: str = "runs", temperature: float | None = None) -> Schedule:
+        """The preset with the parameters of this case; the authors rebuild windows from adjacency."""
         return seats_ops.seats(
             config,
             video=self.params["video_ratio"],
@@ -42,6 +44,8 @@ class GoldenCase:
             drop_layers=self.params["drop_layers_1_based"],
             late_layer=self.params["late_block_layer_1_based"],
             encoder_ratio_scale=self.params["encoder_ratio_scale"],
+            windows=windows,
+            temperature=temperature,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""The models of these tests: the golden checkpoint, and small random ones whose shapes differ from it."""
+"""The models of these tests: the golden checkpoints, and small random ones whose shapes differ from them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from transformers import (
     Qwen2_5OmniTalkerForConditionalGeneration,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
 )
 
+_GOLDEN = {
+    "qwen2_5": Qwen2_5OmniThinkerForConditionalGeneration,
+    "qwen3": Qwen3OmniMoeThinkerForConditionalGeneration,
+}
 _TEXT = {
     "vocab_size": 300,
     "hidden_size": 64,
@@ -78,7 +83,8 @@ def randomise(model: nn.Module, seed: int) -> None:
         if parameter.dim() == 1:
             parameter.data.copy_(0.1 * noise + (1.0 if "norm" in name or "ln_" in name else 0.0))
         else:
-            fan_in = 1 if "embed" in name else parameter[0].numel()
+            # Linear layers and convolutions sum over all but the first axis; the experts of a layer are stacked.
+            fan_in = 1 if "embed" in name else parameter[0, 0].numel() if "experts" in name else parameter[0].numel()
             parameter.data.copy_(1.3 * noise / fan_in**0.5)
 
 
@@ -92,10 +98,10 @@ def small_thinker(
     return model
 
 
-def golden_thinker(golden_dir: Path, attention: str = "sdpa") -> Qwen2_5OmniThinkerForConditionalGeneration:
-    """The 8-layer checkpoint the golden numbers were made with."""
-    checkpoint = golden_dir / "end_to_end" / "qwen2_5" / "checkpoint"
-    return Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(checkpoint, attn_implementation=attention).eval()
+def golden_thinker(golden_dir: Path, attention: str = "sdpa", family: str = "qwen2_5") -> nn.Module:
+    """The 8-layer checkpoint the golden numbers of a family were made with."""
+    checkpoint = golden_dir / "end_to_end" / family / "checkpoint"
+    return _GOLDEN[family].from_pretrained(checkpoint, attn_implementation=attention).eval()
 
 
 def small_omni(attention: str = "sdpa", *, talker: bool = False) -> Qwen2_5OmniForConditionalGeneration:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as modeling
+
+from tests.integrations.oracle_inputs import encoded_audio
+from tests.integrations.prompt_tokens import audio_tokens
 
 Segment = tuple[Tensor, Tensor, Tensor]  # query [H, n, d], key [H, n, d], weights [H, n, n] of one attention segment
 
 
 @torch.no_grad()
-def last_block_segments(attention: nn.Module, tower: nn.Module, *args: Any, **kwargs: Any) -> list[Segment]:
+def last_block_segments(attention: nn.Module, run: Callable[[], Any]) -> list[Segment]:
     """Runs an eager tower and returns what its last attention computed, segment by segment."""
     segments: list[Segment] = []
+    modeling: Any = sys.modules[type(attention).__module__]
     original = modeling.eager_attention_forward
 
     def recording(module: nn.Module, query: Tensor, key: Tensor, *rest: Any, **options: Any) -> Any:
@@ -26,7 +31,7 @@ def last_block_segments(attention: nn.Module, tower: nn.Module, *args: Any, **kw
         return output, weights
 
     with mock.patch.object(modeling, "eager_attention_forward", recording):
-        tower(*args, **kwargs)
+        run()
     assert segments
     return segments
 
@@ -67,24 +72,34 @@ def window_order(vision: Any, grids: list[list[int]]) -> list[int]:
 def visual_saliency(thinker: nn.Module, pixels: Tensor, grids: Tensor, windows: str) -> Tensor:
     """`[merged tokens]` float64 in prompt order; `windows` is "paper" (2 temporal grids) or "encoder"."""
     tower, shapes = thinker.model.visual, grids.tolist()
-    segments = last_block_segments(tower.blocks[-1].attn, tower, pixels, grid_thw=grids)
+    segments = last_block_segments(tower.blocks[-1].attn, functools.partial(tower, pixels, grid_thw=grids))
     lengths = [n for t, h, w in shapes for n in cut(t * h * w, 2 * h * w)] if windows == "paper" else None
     merged = received(segments, lengths).view(-1, tower.spatial_merge_size**2).mean(1)
+    if not hasattr(tower.config, "window_size"):
+        return merged
     natural = torch.empty_like(merged)
-    natural[window_order(thinker.config.vision_config, shapes)] = merged
+    natural[window_order(tower.config, shapes)] = merged
     return natural
 
 
-def audio_saliency(thinker: nn.Module, features: Tensor, mask: Tensor, windows: str) -> Tensor:
-    """`[audio tokens]` float64; `windows` is "paper" (100 positions, restarting at each audio) or "encoder"."""
-    tower, mel = thinker.model.audio_tower, mask.sum(1)
-    frames = torch.cat([row[:, : int(n)] for row, n in zip(features, mel, strict=True)], dim=1)
-    segments = last_block_segments(
-        tower.layers[-1].self_attn, tower, frames, feature_lens=mel, aftercnn_lens=(mel + 1) // 2
-    )
-    positions = ((mel + 1) // 2).tolist()
-    scores = received(segments, [n for total in positions for n in cut(total, 100)] if windows == "paper" else None)
-    pairs = [item[: len(item) // 2 * 2].view(-1, 2).mean(1) for item in scores.split(positions)]
+def audio_saliency(
+    thinker: nn.Module, features: Tensor, mask: Tensor, windows: str, length: int | None = None
+) -> Tensor:
+    """`[audio tokens]` float64; `windows` is "paper" (restarting at each audio) or "encoder".
+
+    `length`: positions in a window, if not the authors' 100 before pooling (Qwen2.5-Omni) or 52 (Qwen3-Omni).
+    """
+    tower, mel = thinker.model.audio_tower, mask.sum(1).tolist()
+    run = functools.partial(encoded_audio, tower, features, mask)
+    segments = last_block_segments(tower.layers[-1].self_attn, run)
+    pooled = 2 if tower.config.model_type.startswith("qwen2_5") else 1
+    tokens = [audio_tokens(thinker.config, frames) for frames in mel]
+    positions = [(frames + 1) // 2 for frames in mel] if pooled == 2 else tokens
+    length = length or {2: 100, 1: 52}[pooled]
+    scores = received(segments, [n for total in positions for n in cut(total, length)] if windows == "paper" else None)
+    pairs = [
+        item[: n * pooled].view(n, pooled).mean(1) for item, n in zip(scores.split(positions), tokens, strict=True)
+    ]
     return torch.cat(pairs)
 
 

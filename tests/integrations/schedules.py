@@ -31,3 +31,23 @@ SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
         before_llm=ModalityDropper(("audio",)), after_layer={1: StagePruner(0.5)}
     ),
 }
+
+DEEP_SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
+    "preset": lambda config: small_preset(config, drop_layers=(1, 2, 3), late_layer=5, encoder_ratio_scale=2.0),
+    "preset_right_after_deepstack": lambda config: small_preset(
+        config, drop_layers=(3, 4), late_layer=6, encoder_ratio_scale=1.7
+    ),
+    "pruners_in_a_row": lambda config: Schedule(after_layer={layer: StagePruner(0.7) for layer in (1, 2, 3, 4)}),
+    "video_gone_between": lambda config: Schedule(after_layer={2: ModalityDropper(("video",))}),
+    "images_gone_between": lambda config: Schedule(
+        before_llm=DiversitySelector({"image": 0.5, "video": 0.6}),
+        after_layer={1: ModalityDropper(("image",)), 2: StagePruner(0.5), 3: DiversitySelector({"video": 0.5})},
+    ),
+}
+"""For every family: drops after layers 1 to 3, whose outputs DeepStack adds to, and right behind them."""
+
+
+def small_preset(config: Any, **options: Any) -> Schedule:
+    """The preset of a family, with or without a ratio for sound."""
+    hears = hasattr(config, "audio_config")
+    return seats(config, video=0.3, audio=0.45 if hears else None, **options)

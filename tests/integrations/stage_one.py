@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from seats_ops import DiversitySelector, Schedule
 from seats_ops.integrations import attach
 from tests.integrations import probes
-from tests.integrations.prompts import Audio, Image, Part, Text, Video
-from tests.integrations.saliency_oracle import audio_saliency, visual_saliency
+from tests.integrations.oracle import merged_embeddings
+from tests.integrations.prompt_tokens import audio_tokens, visual_tokens
+from tests.integrations.prompts import Audio, Image, Part, Text, Video, columns_of, columns_without
+from tests.integrations.saliency_oracle import audio_saliency, cut, select, visual_saliency
 
 PROMPTS: dict[str, list[Part]] = {
     "clip_with_sound": [Text(4), Video((5, 4, 6), 1.0, mel_frames=430), Text(3)],
@@ -42,6 +44,42 @@ def expected_saliency(pristine: nn.Module, inputs: dict[str, Any], windows: str)
         mask = inputs["feature_attention_mask"]
         found["audio"] = audio_saliency(pristine, inputs["input_features"], mask, windows)
     return found
+
+
+def blocks_of(config: Any, parts: list[Part]) -> dict[str, list[int]]:
+    """Lengths of the Stage I blocks: 2 temporal grids, 50 audio tokens or one image, never across two items."""
+    blocks: dict[str, list[int]] = {"video": [], "audio": [], "image": []}
+    for part in parts:
+        if isinstance(part, Video):
+            two_grids = visual_tokens(config, (2, *part.grid[1:]))
+            blocks["video"] += cut(visual_tokens(config, part.grid), two_grids)
+        if isinstance(part, Image):
+            blocks["image"].append(visual_tokens(config, part.grid))
+        if isinstance(part, (Audio, Video)) and part.mel_frames is not None:
+            blocks["audio"] += cut(audio_tokens(config, part.mel_frames), 50)
+    return blocks
+
+
+def expected_columns(
+    pristine: nn.Module,
+    parts: list[Part],
+    inputs: dict[str, Any],
+    saliency: dict[str, Tensor],
+    ratios: dict[str, float],
+) -> list[int]:
+    """Every column of the modalities without a ratio, and the picks of every block of the others."""
+    with torch.no_grad():
+        features = merged_embeddings(pristine, inputs)
+    blocks = blocks_of(pristine.config, parts)
+    kept = columns_without(pristine.config, inputs, *ratios).tolist()
+    for kind, ratio in ratios.items():
+        columns = columns_of(pristine.config, inputs, kind)
+        weights = saliency.get(kind, torch.empty(0)).split(blocks[kind])
+        for members, weight in zip(columns.split(blocks[kind]), weights, strict=True):
+            picks, lead = select(features[members], weight, ratio)
+            assert lead > 1e-5, "this prompt leaves a pick to rounding: take another seed"
+            kept += members[picks].tolist()
+    return sorted(kept)
 
 
 @dataclass(frozen=True)

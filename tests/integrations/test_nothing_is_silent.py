@@ -61,7 +61,7 @@ def test_a_block_that_was_used_is_not_warned_of(thinker: nn.Module, silent_clip:
         with attach(thinker, LATE):
             thinker(**silent_clip)
         with attach(thinker, LATE), pytest.raises(UnsupportedModelState):
-            thinker.generate(**silent_clip, num_beams=2)
+            thinker.generate(**silent_clip, prefill_chunk_size=16)
 
 
 @pytest.mark.parametrize("stage", [ModalityDropper(), StagePruner(0.5)], ids=lambda stage: type(stage).__name__)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.integrations import probes
-from tests.integrations.golden_case import GoldenCase
+from tests.integrations.golden_case import FAMILIES, GoldenCase
+from tests.integrations.models import golden_thinker
 from tests.integrations.oracle import merged_embeddings, oracle_logits, prompt_positions
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_of, columns_without
 from tests.integrations.saliency_oracle import audio_saliency, cut, select, visual_saliency
@@ -34,9 +35,16 @@ PROMPTS: dict[str, list[Part]] = {
 }
 
 
-@pytest.fixture(params=range(4), ids="input_{}".format)
+@pytest.fixture(params=[(family, number) for family in FAMILIES for number in range(4)], ids="{0[0]}-{0[1]}".format)
 def case(request: pytest.FixtureRequest, golden_dir: Path) -> GoldenCase:
-    return GoldenCase.load(golden_dir, request.param)
+    family, number = request.param
+    return GoldenCase.load(golden_dir, number, family)
+
+
+@pytest.fixture
+def golden_pristine(case: GoldenCase, golden_dir: Path) -> nn.Module:
+    """The checkpoint of a case in a model that nothing is attached to."""
+    return golden_thinker(golden_dir, "eager", case.params["family"])
 
 
 @pytest.mark.parametrize("name", PROMPTS)

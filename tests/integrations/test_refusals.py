@@ -21,8 +21,6 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "early_exit": (r"assistant_early_exit", {"assistant_early_exit": 2}),
     "chunked_prefill": (r"prefill_chunk_size", {"prefill_chunk_size": 16}),
     "no_cache": (r"use_cache", {"use_cache": False}),
-    "beams": (r"num_beams", {"num_beams": 2}),
-    "several_sequences": (r"num_return_sequences", {"num_return_sequences": 2, "do_sample": True}),
     "static_cache": (r"cache_implementation", {"cache_implementation": "static"}),
     "quantized_cache": (r"cache_implementation", {"cache_implementation": "quantized"}),
     "offloaded_cache": (r"cache_implementation", {"cache_implementation": "offloaded"}),
@@ -60,15 +58,15 @@ def test_generation_modes_in_the_models_own_config(thinker: nn.Module, silent_cl
 
 def test_positional_arguments_are_looked_at(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:
     rest = {name: value for name, value in silent_clip.items() if name != "input_ids"}
-    with attach(thinker, LATE), pytest.raises(UnsupportedModelState, match="num_beams"):
-        thinker.generate(silent_clip["input_ids"], GenerationConfig(num_beams=2), **rest)
+    with attach(thinker, LATE), pytest.raises(UnsupportedModelState, match="prefill_chunk_size"):
+        thinker.generate(silent_clip["input_ids"], GenerationConfig(prefill_chunk_size=16), **rest)
 
 
 def test_an_argument_goes_before_the_configs(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:
-    config = GenerationConfig(num_beams=2, pad_token_id=297)
+    config = GenerationConfig(use_cache=False, pad_token_id=297)
     with attach(thinker, LATE):
         answer = probes.generate(thinker, silent_clip, 3)
-        again = probes.generate(thinker, silent_clip, 3, generation_config=config, num_beams=1)
+        again = probes.generate(thinker, silent_clip, 3, generation_config=config, use_cache=True)
     probes.assert_same(answer, again)
 
 

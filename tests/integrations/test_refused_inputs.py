@@ -34,21 +34,16 @@ def test_labels(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:
     assert_refused(thinker, silent_clip, "forward", arguments, "labels", REFUSED)
 
 
-def test_a_batch(thinker: nn.Module, silent_clip: dict[str, Any], entry: str) -> None:
-    twice = {name: torch.cat([value] * 2) if torch.is_tensor(value) else value for name, value in silent_clip.items()}
-    assert_refused(thinker, silent_clip, entry, twice, "input_ids")
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_padding(thinker: nn.Module, silent_clip: dict[str, Any], side: str, entry: str) -> None:
+@pytest.mark.parametrize("beams", [1, 2])
+def test_padding_on_the_right_in_generate(thinker: nn.Module, silent_clip: dict[str, Any], beams: int) -> None:
+    """`generate` would number new tokens from the padding on."""
     ids, mask = silent_clip["input_ids"], silent_clip["attention_mask"]
-    pad, unseen = torch.full((1, 3), 297), torch.zeros(1, 3, dtype=torch.long)
-    order = slice(None) if side == "left" else slice(None, None, -1)
     padded = {
-        "input_ids": torch.cat([pad, ids][order], dim=1),
-        "attention_mask": torch.cat([unseen, mask][order], dim=1),
+        "input_ids": torch.cat([ids, torch.full((1, 3), 297)], dim=1),
+        "attention_mask": torch.cat([mask, torch.zeros(1, 3, dtype=torch.long)], dim=1),
+        "num_beams": beams,
     }
-    assert_refused(thinker, silent_clip, entry, silent_clip | padded, "attention_mask")
+    assert_refused(thinker, silent_clip, "generate", silent_clip | padded, "attention_mask")
 
 
 @pytest.mark.parametrize("kind", ["float", "bool", "dict"])

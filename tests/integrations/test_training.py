@@ -1,0 +1,121 @@
+"""Training mode: gradients of single prompts, of padded batches, and with activations computed twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seats_ops.integrations import attach
+from tests.integrations import probes
+from tests.integrations.batching import batch_of, offsets, rows_of
+from tests.integrations.models import small_thinker
+from tests.integrations.oracle import differentiable_logits
+from tests.integrations.schedules import SCHEDULES
+
+NAMES = ["preset", "droppers_at_odd_layers"]
+WEIGHTS = (
+    "model.language_model.embed_tokens.weight",
+    "model.language_model.layers.0.mlp.up_proj.weight",
+    "model.language_model.layers.2.self_attn.v_proj.weight",
+    "model.language_model.layers.6.self_attn.k_proj.weight",
+    "model.visual.blocks.0.mlp.up_proj.weight",
+    "model.audio_tower.layers.0.fc1.weight",
+    "lm_head.weight",
+)
+
+
+def backward(model: nn.Module, inputs: dict[str, Any], **options: Any) -> list[Tensor]:
+    """Gradients of the sum of squares of every row's last logits."""
+    model.zero_grad()
+    model(**inputs, **options).logits[:, -1].square().sum().backward()
+    return [model.get_parameter(name).grad.clone() for name in WEIGHTS]
+
+
+def assert_close(got: list[Tensor], expected: list[Tensor]) -> None:
+    for name, one, other in zip(WEIGHTS, got, expected, strict=True):
+        assert other.abs().max() > 1e-3, name
+        assert (one - other).abs().max() < 1e-4 * other.abs().max(), name
+
+
+@pytest.fixture
+def training(attention: str) -> nn.Module:
+    return small_thinker(attention).train()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt(training: nn.Module, pristine: nn.Module, clip: dict[str, Any], name: str) -> None:
+    with attach(training, SCHEDULES[name](training.config)) as trace:
+        got = backward(training, clip)
+    pristine.zero_grad()
+    logits = differentiable_logits(pristine, clip, probes.kept_sets(trace), "uniform")[-1]
+    expected = torch.autograd.grad(logits.square().sum(), [pristine.get_parameter(weight) for weight in WEIGHTS])
+    assert_close(got, list(expected))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_padded_batch(training: nn.Module, pristine: nn.Module, name: str, side: str) -> None:
+    """The sum of what the oracle gives for every row; padding adds nothing."""
+    rows = rows_of(training.config, "interleaved")
+    batch = batch_of(rows, side)
+    with attach(training, SCHEDULES[name](training.config)) as trace:
+        got = backward(training, batch)
+    expected = [torch.zeros_like(gradient) for gradient in got]
+    for i, (row, first) in enumerate(zip(rows, offsets(batch), strict=True)):
+        kept = [(stage.layer, stage.kept_indices[i] - first) for stage in trace.stages]
+        logits = differentiable_logits(pristine, row, kept, "uniform")[-1]
+        weights = [pristine.get_parameter(weight) for weight in WEIGHTS]
+        gradients = torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)
+        expected = [e if g is None else e + g for e, g in zip(expected, gradients, strict=True)]
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("kind", ["clip", "batch"])
+def test_gradient_checkpointing(
+    training: nn.Module, clip: dict[str, Any], reentrant: bool, kind: str, name: str
+) -> None:
+    """Layers run once more on the way back, on what was left for them the first time, and nothing is selected anew."""
+    inputs = clip if kind == "clip" else batch_of(rows_of(training.config, "interleaved"))
+    schedule = SCHEDULES[name](training.config)
+    with attach(training, schedule):
+        expected = backward(training, inputs, use_cache=False)
+    training.activation_checkpointing_enable({"use_reentrant": reentrant})
+    with attach(training, schedule) as trace:
+        got = backward(training, inputs, use_cache=False)
+        stages = len(trace.stages)
+    assert stages == sum(1 for _ in schedule.stages())
+    for name, one, other in zip(WEIGHTS, got, expected, strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_the_way_back_may_come_after_the_block(training: nn.Module, clip: dict[str, Any]) -> None:
+    """Also where layers run once more then."""
+    schedule = SCHEDULES["preset"](training.config)
+    with attach(training, schedule):
+        expected = backward(training, clip, use_cache=False)
+    training.activation_checkpointing_enable()
+    training.zero_grad()
+    with attach(training, schedule):
+        loss = training(**clip, use_cache=False).logits[:, -1].square().sum()
+    loss.backward()
+    for name, other in zip(WEIGHTS, expected, strict=True):
+        assert torch.equal(training.get_parameter(name).grad, other), name
+
+
+def test_a_step_of_training_and_then_an_answer(training: nn.Module, clip: dict[str, Any]) -> None:
+    """Weights move, and the next prefill selects with the new ones."""
+    schedule = SCHEDULES["preset"](training.config)
+    optimizer = torch.optim.SGD(training.parameters(), lr=1e-3)
+    with attach(training, schedule):
+        backward(training, clip)
+        optimizer.step()
+        after = probes.generate(training.eval(), clip, 3)
+    again = small_thinker(training.config._attn_implementation)
+    again.load_state_dict(training.state_dict())
+    with attach(again, schedule):
+        probes.assert_same(probes.generate(again, clip, 3), after)
