@@ -6,6 +6,11 @@ from __future__ import annotations
 if __name__ != "seats_ops.integrations":
     raise ImportError(f"this package is imported as 'seats_ops.integrations', got {__name__!r}")
 
+from seats_ops.integrations.versions import unsupported_transformers
+
+if problem := unsupported_transformers():
+    raise ImportError(problem)
+
 from seats_ops.integrations.attach import attach
 from seats_ops.integrations.family import AudioTower, Family, VisionTower
 from seats_ops.integrations.generic import Pruning

@@ -15,7 +15,8 @@ from seats_ops.integrations.call import Call
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.prefill import Prefill
-from seats_ops.integrations.refusals import check_forward
+from seats_ops.integrations.ranks import tensor_parallel_group
+from seats_ops.integrations.refusals import check_forward, check_seconds_per_grid
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.integrations.saliency import Encoded, SaliencyOptions
 from seats_ops.integrations.token_layout import MediaTokens
@@ -53,6 +54,8 @@ class Adapter:
         self.trace = PruneTrace()
         self.call: Call | None = None
         self.num_forwards = 0
+        # Prompts of the `generate` that has not reached its first forward yet.
+        self.sources: int | None = None
         self.was_reached = False
         # Entries of the hidden states that will be read in the columns of the prompt, and the prefill they come from.
         self.heard: tuple[int, ...] = ()
@@ -82,7 +85,7 @@ class Adapter:
         for handle in self.handles:
             handle.remove()
         self.handles.clear()
-        self.call = None
+        self._take_call()
 
     def _note(self, tower: str, encoded: Encoded) -> None:
         # `generate` encodes images and videos before the first forward; those arrive in `mm_encoder_outputs`.
@@ -90,10 +93,12 @@ class Adapter:
             getattr(self.call, tower).append(encoded)
 
     def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.call = None
+        self._take_call()
         self.was_reached = True
+        sources, self.sources = self.sources, None
         arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
         input_ids = check_forward(arguments)
+        self.check_clock(arguments)
         cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
         if not is_prefill and input_ids.shape[1] > 1:
@@ -103,16 +108,24 @@ class Adapter:
                 raise UnsupportedModelState(
                     "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
                 )
-        self.call = Call(arguments, input_ids, is_prefill)
+        self.call = Call(arguments, input_ids, is_prefill, sources)
         self.num_forwards += 1
 
-    def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+    def check_clock(self, arguments: dict[str, Any]) -> None:
+        """Raise UnsupportedModelState for videos of unknown speed, where windows go by time."""
+        if self.options.windows == "time":
+            check_seconds_per_grid(self.family.seconds_per_grid, arguments)
+
+    def _take_call(self) -> Call | None:
+        """The call under way, which is over; torch does not run `_end` after a KeyboardInterrupt."""
         call, self.call = self.call, None
-        if call is None:
-            return
-        if call.masks is not None:
+        if call is not None and call.masks is not None:
             call.masks.close()
-        if output is None or not call.is_prefill:
+        return call
+
+    def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        call = self._take_call()
+        if call is None or output is None or not call.is_prefill:
             return
         if self.heard:
             self.spoken = call.prefill
@@ -138,7 +151,8 @@ class Adapter:
         layout = call.layout(self.family, self.media, self.needs_blocks, self.options.windows)
         device = kwargs["inputs_embeds"].device
         saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
-        run = ScheduleRun(layout, saliency, self.trace, self.options.backend)
+        group = tensor_parallel_group(self.text_model)
+        run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group)
         call.prefill = Prefill(self.text_model, run, call.grid(layout))
         return args, call.prefill.enter(self.schedule.before_llm, kwargs)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from seats_ops.backend import resolve_backend
 from seats_ops.cost import KV_POLICIES
@@ -86,7 +86,10 @@ def attach(
     check_not_compiled([*guarded, thinker.model, text_model])
     check_schedule(schedule, text_model.config)
     check_text_config(text_model.config)
-    resolve_backend(backend, "segment_topk", next(text_model.parameters()))
+    # Weights that are offloaded have no place yet.
+    placed = next((parameter for parameter in text_model.parameters() if not parameter.is_meta), None)
+    if placed is not None:
+        resolve_backend(backend, "segment_topk", placed)
     if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
         raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
 
@@ -144,13 +147,19 @@ class _ThinkerGuard(_Guard):
 
     def _look(self, arguments: dict[str, Any]) -> None:
         check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy)
+        self.adapter.check_clock(arguments)
+        prompts = arguments.get("input_ids", arguments.get("inputs"))
+        self.adapter.sources = len(prompts) if isinstance(prompts, Tensor) else None
         if self.adapter.heard:
             check_spoken(arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.adapter.was_reached = True
         seen = self.adapter.num_forwards
-        result = super().__call__(*args, **kwargs)
+        try:
+            result = super().__call__(*args, **kwargs)
+        finally:
+            self.adapter.sources = None
         if self.adapter.num_forwards == seen:
             raise UnsupportedModelState(
                 "model: expected its hooks to run, got a `generate` that went past them (a compiled forward does); its "
@@ -178,6 +187,7 @@ class _FullModelGuard(_Guard):
             self.adapter.heard = layers_heard(self.module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.adapter.was_reached = True
         try:
             return super().__call__(*args, **kwargs)
         finally:

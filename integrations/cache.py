@@ -21,6 +21,7 @@ class PrunedLayer(DynamicLayer):
         num_prompt: slots of the prompt that are held; all later keys follow them.
         filled: bool [B, num_prompt], False at padding; None if nothing is padding.
         segment: equal for layers whose prompts were pruned alike.
+        padded: some layer of the cache holds padding.
         masked: a mask that leaves the padding out has been prepared for the next update.
     """
 
@@ -34,6 +35,7 @@ class PrunedLayer(DynamicLayer):
         self.num_prompt = keys.shape[-2]
         self.filled = filled
         self.segment = segment
+        self.padded = filled is not None
         self.masked = False
 
     @property
@@ -77,8 +79,8 @@ class PrunedLayer(DynamicLayer):
         return torch.cat([gone, prompt.to(tail.device), tail], dim=1)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append; raises UnsupportedModelState if padding is held and nobody has masked it."""
-        if self.filled is not None and not self.masked:
+        """Append; raises UnsupportedModelState if the cache holds padding and nobody has masked it."""
+        if self.padded and not self.masked:
             raise UnsupportedModelState(
                 "past_key_values: expected to be used inside `attach`, which masks the padding of a pruned batch, got "
                 "a forward outside of it"
@@ -117,7 +119,7 @@ class PrunedLayer(DynamicLayer):
     def reset(self) -> None:
         """Forget all tokens, dropped ones included."""
         super().reset()
-        self.dropped, self.num_prompt, self.filled = 0, 0, None
+        self.dropped, self.num_prompt, self.filled, self.padded = 0, 0, None, False
 
 
 def check_cache(cache: Any) -> None:

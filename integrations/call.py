@@ -12,8 +12,9 @@ from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.grid import Grid
-from seats_ops.integrations.media_items import items_of_rows
+from seats_ops.integrations.media_items import item_lengths, items_of_rows
 from seats_ops.integrations.prefill import Prefill
+from seats_ops.integrations.refusals import check_prompts, check_seconds_per_grid
 from seats_ops.integrations.saliency import Encoded, encoded_in
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 from seats_ops.layout import Modality, TokenLayout
@@ -27,6 +28,7 @@ class Call:
         arguments: of the model's forward, by name.
         input_ids: [B, S].
         is_prefill: no earlier tokens are in the cache.
+        sources: prompts that `generate` was given, if this is its first forward; it may have copied each of them.
         visual: what the vision tower produced during this forward, in order.
         audio: the same for the audio tower.
         prefill: set once the text model has been entered, in a prefill.
@@ -36,23 +38,30 @@ class Call:
     arguments: dict[str, Any]
     input_ids: Tensor
     is_prefill: bool
+    sources: int | None = None
     visual: list[Encoded] = field(default_factory=list)
     audio: list[Encoded] = field(default_factory=list)
     prefill: Prefill | None = None
     masks: DecodeMasks | None = None
 
+    @property
+    def copies(self) -> int:
+        """Equal rows, next to each other, for every prompt."""
+        rows = self.input_ids.shape[0]
+        return rows // self.sources if self.sources and rows % self.sources == 0 else 1
+
     def grid(self, layout: TokenLayout) -> Grid:
         """Where the tokens of the layout stand in `input_ids`."""
         plan = layout.plan()
-        filled = torch.zeros(self.input_ids.shape, dtype=torch.bool)
+        filled = torch.zeros(plan.num_rows, self.input_ids.shape[1], dtype=torch.bool)
         filled[plan.rows(), plan.position.long()] = True
-        return Grid(filled)
+        return Grid(filled, self.copies)
 
     def layout(self, family: Family, media: MediaTokens, needs_blocks: bool, windows: str) -> TokenLayout:
-        """The layout of the prompts; one device read.
+        """The layout of the prompts, once for all copies; one device read.
 
         Raises:
-            UnsupportedModelState: a grid is missing.
+            UnsupportedModelState: a grid is missing, or transformers would answer something else than was asked.
             ValueError: grids do not fit the prompts, or one of them does not end in text.
         """
         grids = self.arguments.get("video_grid_thw")
@@ -62,12 +71,15 @@ class Call:
             grids = None if encoded is None else encoded.grid_thw
         seconds = None
         if windows == "time":
-            seconds = self._seconds_per_grid(family.seconds_per_grid) if grids is not None else []
+            if grids is None and bool((self.input_ids == media.video_id).any()):
+                raise _no_grid()
+            seconds = [] if grids is None else self._seconds_per_grid(family.seconds_per_grid)
+        mask = self.arguments.get("attention_mask")
         layout = build_token_layout(
-            self.input_ids,
+            self.input_ids[:: self.copies],
             media,
             video_grid_thw=grids if needs_blocks or windows == "time" else None,
-            attention_mask=self.arguments.get("attention_mask"),
+            attention_mask=None if mask is None else mask[:: self.copies],
             seconds_per_grid=seconds,
         )
         plan = layout.plan()
@@ -76,11 +88,10 @@ class Call:
         if bool((lengths == 0).any()) or last.tolist() != [Modality.TEXT] * plan.num_rows:
             # The last token is the query, and the one whose logits are the answer: it must not be dropped.
             raise ValueError("input_ids: expected prompts that end in text, got one that ends in media or is empty")
+        if self.sources:
+            check_prompts(plan, self.input_ids.shape[1], self.copies)
         if needs_blocks and grids is None and bool((plan.modality == Modality.VIDEO).any()):
-            raise UnsupportedModelState(
-                "video_grid_thw: expected the grid of every video in the prompt, got None (features encoded outside "
-                "`attach` come without it; see `set_saliency`)"
-            )
+            raise _no_grid()
         return layout
 
     def saliency(self, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
@@ -103,12 +114,18 @@ class Call:
                     "DiversitySelector(..., weighted=False)"
                 )
             values = encoded.saliency.to(device, saliency.dtype)
-            if encoded.num_tokens != expected and encoded.grid_thw is not None:
+            if modality == Modality.AUDIO and len(values) == expected * self.copies > expected:
+                # Videos are encoded before prompts are copied, sounds after: every sound comes several times in a row.
+                lengths = item_lengths(layout.plan().modality, layout.plan().rows(), modality)
+                pieces = values.split([n for n in lengths for _ in range(self.copies)])
+                values = torch.cat(pieces[:: self.copies])
+            elif encoded.num_tokens != expected and encoded.grid_thw is not None:
                 per_item = (encoded.grid_thw.prod(1) // media.merge**2).tolist()
                 plan = layout.plan()
                 per_row = torch.bincount(plan.rows()[plan.modality == modality], minlength=plan.num_rows).tolist()
-                pieces = values.split(per_item)
-                values = torch.cat([pieces[item] for item in items_of_rows(per_row, per_item)])
+                if sum(per_item) == len(values):
+                    pieces = values.split(per_item)
+                    values = torch.cat([pieces[item] for item in items_of_rows(per_row, per_item)])
             if len(values) != expected:
                 raise ValueError(
                     f"input_ids: expected {encoded.num_tokens} {name} tokens as the encoder produced, got {expected}"
@@ -118,11 +135,10 @@ class Call:
 
     def _seconds_per_grid(self, name: str | None) -> list[float]:
         """Per video, as the model was told; raises UnsupportedModelState if it was not."""
-        given = self.arguments.get(name) if name else None
-        if given is None:
-            raise UnsupportedModelState(
-                f"windows: expected {name or 'a family that is told seconds per grid'} for windows='time', got None"
-            )
+        check_seconds_per_grid(name, self.arguments)
+        given: Any = self.arguments[name or ""]
+        # Copies of a prompt come with copies of tensors, but not of lists.
+        given = given[:: self.copies] if isinstance(given, Tensor) else given
         return [float(seconds) for seconds in torch.as_tensor(given).flatten().tolist()]
 
     def _encoded(self, modality: Modality) -> Encoded | None:
@@ -139,3 +155,10 @@ class Call:
         if modality not in order or len(self.visual) != len(order):
             return None
         return self.visual[order.index(modality)]
+
+
+def _no_grid() -> UnsupportedModelState:
+    return UnsupportedModelState(
+        "video_grid_thw: expected the grid of every video in the prompt, got None (features encoded outside `attach` "
+        "come without it; see `set_saliency`)"
+    )

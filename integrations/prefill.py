@@ -27,7 +27,7 @@ class Gather:
     Attributes:
         layer: layers that had run before it.
         width: slots per row before it.
-        source: int64 [B * M'] on the CPU, see `Grid.keep`.
+        source: int64 [B * C * M'] on the CPU, see `Grid.keep`.
         grid: the slots after it.
     """
 
@@ -65,8 +65,8 @@ class Prefill:
         embeds, position_ids = kwargs["inputs_embeds"], kwargs.get("position_ids")
         self.embeds = embeds
         if kwargs.get("deepstack_visual_embeds") is not None:
-            visual = self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE)
-            self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid, visual)
+            visual = self.grid.repeat(self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE))
+            self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid.all_rows(), visual)
             kwargs = {**kwargs, "deepstack_visual_embeds": None, "visual_pos_masks": None}
         for stage in stages:
             source = self._apply(stage, 0, {"features": embeds})
@@ -74,7 +74,8 @@ class Prefill:
                 continue
             if position_ids is None:
                 # The model would number the tokens it is given; kept tokens keep their own positions.
-                position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, embeds.shape[0], -1)
+                position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, 1, -1)
+            position_ids = position_ids.expand(*position_ids.shape[:-2], embeds.shape[0], -1)
             embeds, position_ids = self._rows(source, embeds), self._columns(source, position_ids)
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:
                 # Row 0 holds text positions; gaps there would be taken for several packed sequences.
@@ -128,30 +129,35 @@ class Prefill:
 
     def prune_cache(self, cache: Cache, kv_policy: str) -> None:
         """Drop keys: "uniform" holds only the final survivors in every layer, "per-layer" what each layer saw."""
+        uniform, padded = kv_policy == "uniform", False
         # Where the final survivors stand in what a layer saw: composed from the last gather back to the first.
         survivors: Tensor | None = None
         pending = list(self.gathers)
         width = self.grid.width
-        for index in reversed(range(len(cache.layers))):
+        for index in reversed(range(len(cache.layers) if self.gathers else 0)):
             while pending and pending[-1].layer > index:
                 last = pending.pop()
                 survivors = last.source if survivors is None else last.source[survivors]
                 width = last.width
             layer = cache.layers[index]
             keys, values = layer.keys, layer.values
-            grid, segment = (pending[-1].grid if pending else None), len(pending)
-            if kv_policy == "uniform" and self.gathers:
+            grid, segment = (pending[-1].grid if pending else self.entered), len(pending)
+            if uniform:
                 grid, segment = self.grid, len(self.gathers)
                 if survivors is not None:
                     source = survivors.to(keys.device, non_blocking=True)
                     keys, values = gather_keys(keys, source, width), gather_keys(values, source, width)
-            if grid is not None:
-                filled = None if grid.is_full else grid.filled.to(keys.device, non_blocking=True)
-                cache.layers[index] = PrunedLayer(keys, values, self.prompt_width - grid.width, filled, segment)
+            filled = None if grid.is_full else grid.all_rows().filled.to(keys.device, non_blocking=True)
+            padded |= filled is not None
+            cache.layers[index] = PrunedLayer(keys, values, self.prompt_width - grid.width, filled, segment)
+        if padded:
+            # Also layers without padding: outside of `attach` none may take a token that another one refuses.
+            for layer in cache.layers:
+                layer.padded = True
         self.run.trace.kv_lengths = [layer.keys.shape[-2] for layer in cache.layers]
 
     def _apply(self, stage: Stage, layer: int, padded: dict[str, Any]) -> Tensor | None:
-        """Run a stage on [B, M, D] features; on its device, where the content of every new slot comes from."""
+        """Run a stage on [B * C, M, D] features; on its device, where the content of every new slot comes from."""
         features = padded["features"]
         self.run.move_to(features.device)
         tensors = {"scores": padded.get("scores")}
@@ -162,25 +168,28 @@ class Prefill:
             return None
         width, (grid, source) = self.grid.width, self.grid.keep(keep_mask)
         if self.deepstack is not None:
-            self.deepstack.keep(self.grid.filled.numel(), grid, source)
+            self.deepstack.keep(self.grid.all_rows().filled.numel(), grid.all_rows(), source)
         self.grid = grid
         self.gathers.append(Gather(layer, width, source, grid))
         return source.to(features.device, non_blocking=True)
 
     def _rows(self, source: Tensor, *tensors: Tensor) -> Any:
-        """[B, M, ...] -> [B, M', ...], all in one go."""
-        shape = self.grid.filled.shape
+        """[B * C, M, ...] -> [B * C, M', ...], all in one go."""
+        shape = self.grid.all_rows().filled.shape
         flat = gather(source, [x.flatten(0, 1) for x in tensors], 0, self.run.backend)
+        # One operation makes them all, so that all seem to need gradients if one does: checkpointing would go through
+        # the rotary embedding once per layer.
+        flat = [new if x.requires_grad else new.detach() for x, new in zip(tensors, flat, strict=True)]
         rows = [x.unflatten(0, shape) for x in flat]
         return rows[0] if len(rows) == 1 else rows
 
     def _columns(self, source: Tensor, ids: Tensor) -> Tensor:
-        """[..., B, M] -> [..., B, M']."""
+        """[..., B * C, M] -> [..., B * C, M']."""
         (flat,) = gather(source, [ids.flatten(-2)], -1, self.run.backend)
-        return flat.unflatten(-1, self.grid.filled.shape)
+        return flat.unflatten(-1, self.grid.all_rows().filled.shape)
 
     def _padding_mask(self, like: Tensor) -> Tensor | None:
-        return None if self.grid.is_full else self.grid.filled.long().to(like.device, non_blocking=True)
+        return None if self.grid.is_full else self.grid.all_rows().filled.long().to(like.device, non_blocking=True)
 
     def _scores(self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         self.run.move_to(hidden.device)

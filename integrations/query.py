@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seats_ops import functional as F
+from seats_ops.integrations.ranks import mean_over_heads
 
 
 @torch.no_grad()
@@ -23,6 +26,8 @@ def query_scores(
 ) -> Tensor:
     """What layer `layer` would attend to if it came once more, seen from the query tokens (SEATS section 3.2).
 
+    Where heads are split over ranks, the mean goes over the heads of all of them.
+
     Args:
         layer: the decoder layer that produced `hidden`; has `input_layernorm` and `self_attn` with `q_proj`, `k_proj`,
             `head_dim`, `scaling` and perhaps `q_norm`, `k_norm` over a head.
@@ -37,14 +42,32 @@ def query_scores(
         float32 [T].
     """
     attention = layer.self_attn
-    normed = layer.input_layernorm(hidden)
-    q = attention.q_proj(normed[query]).unflatten(-1, (-1, attention.head_dim))
-    k = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    if hasattr(attention, "q_norm"):
-        q, k = attention.q_norm(q), attention.k_norm(k)
+    with _weights_in_place(layer), _weights_in_place(attention):
+        normed = layer.input_layernorm(hidden)
+        q = attention.q_proj(normed[query]).unflatten(-1, (-1, attention.head_dim))
+        k = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            q, k = attention.q_norm(q), attention.k_norm(k)
     q = _rotate(q, cos[query], sin[query])
     k = _rotate(k, cos, sin)
-    return F.query_relevance(q, k, cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend)
+    scores = F.query_relevance(q, k, cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend)
+    # A split projection is as wide as the whole one by its attribute, and as its part by what it puts out.
+    num_heads = getattr(attention.q_proj, "out_features", q.shape[1] * attention.head_dim) // attention.head_dim
+    return mean_over_heads(scores, layer, num_heads, q.shape[1])
+
+
+@contextmanager
+def _weights_in_place(module: nn.Module) -> Iterator[None]:
+    """What accelerate does around `forward`: weights that a module holds back are brought in for its parts."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    if hook is None:
+        yield
+        return
+    hook.pre_forward(module)
+    try:
+        yield
+    finally:
+        hook.post_forward(module, None)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.cache import check_cache
+from seats_ops.integrations.media_items import item_lengths
+from seats_ops.layout import Modality, TokenLayout
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
 
@@ -64,6 +66,7 @@ def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str)
     for name in ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit"):
         refuse(name, None, drafts)
     refuse("prefill_chunk_size", None, "a chunk does not show the whole prompt")
+    refuse("guidance_scale", 1, "guidance runs a second prompt, without media, beside the first")
     refuse("cache_implementation", "dynamic", "other caches cannot hold a pruned prompt")
     if kv_policy == "uniform":
         refuse("use_cache", True, "without a cache new tokens would see what kv_policy='uniform' says is dropped")
@@ -89,3 +92,43 @@ def check_forward(arguments: dict[str, Any]) -> Tensor:
         raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {got}")
     check_cache(arguments.get("past_key_values"))
     return input_ids
+
+
+def check_seconds_per_grid(name: str | None, arguments: dict[str, Any]) -> None:
+    """Raise UnsupportedModelState if there are videos in a call, but not the argument that gives them a clock.
+
+    Args:
+        name: of the argument; None for a family without one.
+        arguments: of the thinker's `forward` or `generate`, by name.
+    """
+    encoded = arguments.get("mm_encoder_outputs") or {}
+    videos = [arguments.get("pixel_values_videos"), arguments.get("video_grid_thw"), encoded.get("video")]
+    if any(video is not None for video in videos) and (name is None or arguments.get(name) is None):
+        raise UnsupportedModelState(
+            f"windows: expected {name or 'a family that is told seconds per grid'} for windows='time', got None"
+        )
+
+
+def check_prompts(plan: TokenLayout, width: int, copies: int) -> None:
+    """Raise UnsupportedModelState where transformers' `generate` itself goes wrong.
+
+    Args:
+        plan: layout of the prompts on the CPU; each has a token.
+        width: columns of `input_ids`.
+        copies: rows that `generate` makes of every prompt.
+    """
+    rows = plan.rows()
+    if bool((plan.position[plan.cu_seqlens[1:].long() - 1] < width - 1).any()):
+        raise UnsupportedModelState(
+            "attention_mask: expected padding on the left, got some on the right: `generate` takes the positions of "
+            "new tokens from the last column"
+        )
+    sounds = [
+        len(item_lengths(plan.modality[rows == row], rows[rows == row], Modality.AUDIO))
+        for row in range(plan.num_rows if copies > 1 else 0)
+    ]
+    if max(sounds, default=0) > 1:
+        raise UnsupportedModelState(
+            f"num_beams, num_return_sequences: expected 1 for a prompt with {max(sounds)} sounds, got {copies}: "
+            "transformers repeats sound by sound, so that they end up in the rows of others"
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.ops.compact.op import gather
 from seats_ops.stages import Stage, stage_inputs
@@ -21,13 +22,17 @@ class ScheduleRun:
         saliency: float32 [T] of the same tokens, or None.
         trace: written while stages run.
         backend: of all primitives.
+        group: of ranks that split the model's heads and must drop the same tokens, or None.
     """
 
-    def __init__(self, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str) -> None:
+    def __init__(
+        self, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str, group: Any = None
+    ) -> None:
         self.layout = layout
         self.saliency = saliency
         self.trace = trace
         self.backend = backend
+        self.group = group
         trace.clear()
         trace.prompt_lengths = layout.plan().cu_seqlens.diff().tolist()
         trace.prompt_counts = _count(layout.plan())
@@ -74,6 +79,7 @@ class ScheduleRun:
                 backend=self.backend,
             )
         keep_mask, budgets = result if isinstance(result, tuple) else (result, None)
+        keep_mask = same_on_all_ranks(keep_mask, self.group)
         device = keep_mask.device
         # The only read of a stage: with the mask at hand, the layout is worked out on the host.
         keep_mask = keep_mask.cpu()

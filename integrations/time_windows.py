@@ -20,7 +20,7 @@ def time_windows(
 ) -> Tensor:
     """Windows of two seconds, the chunks in which Qwen2.5-Omni interleaves sound and picture.
 
-    A clip is the i-th video and the i-th audio of a prompt.
+    A clip is the i-th video and the i-th audio of a prompt. All tokens of a temporal grid have the time of the grid.
 
     Args:
         modality: int64 [T] on the CPU.
@@ -33,12 +33,12 @@ def time_windows(
         int64 [T] window ids, ascending over prompts, -1 outside audio and video.
     """
     audio = item_lengths(modality, rows, Modality.AUDIO)
-    rates = [per_grid / seconds for (_, per_grid), seconds in zip(video_tokens, seconds_per_grid, strict=True)]
+    per_grid = [tokens for _, tokens in video_tokens]
     window = torch.full_like(modality, -1)
     members, slices = [], []
-    for kind, lengths, per_second in (
-        (Modality.VIDEO, [total for total, _ in video_tokens], rates),
-        (Modality.AUDIO, audio, [audio_rate] * len(audio)),
+    for kind, lengths, at_once, seconds_each in (
+        (Modality.VIDEO, [total for total, _ in video_tokens], per_grid, seconds_per_grid),
+        (Modality.AUDIO, audio, [1] * len(audio), [1 / audio_rate] * len(audio)),
     ):
         member = (modality == kind).nonzero().squeeze(1)
         counts = torch.tensor(lengths, dtype=torch.int64)
@@ -46,9 +46,11 @@ def time_windows(
         item = torch.arange(len(lengths)).repeat_interleave(counts)
         row = rows[member]
         clip = item - torch.searchsorted(row[first], row)
-        seconds = (torch.arange(len(member)) - first[item]) / torch.tensor(per_second, dtype=torch.float64)[item]
+        tick = (torch.arange(len(member)) - first[item]) // torch.tensor(at_once, dtype=torch.int64)[item]
+        # Rounded, so that the 26th token of 13 a second starts a new slice.
+        slice_ = (tick * torch.tensor(seconds_each, dtype=torch.float64)[item] / SLICE_SECONDS).round(decimals=6)
         members.append(member)
-        slices.append(torch.stack([row, clip, (seconds // SLICE_SECONDS).long()], 1))
+        slices.append(torch.stack([row, clip, slice_.floor().long()], 1))
     window[torch.cat(members)] = torch.unique(torch.cat(slices), dim=0, return_inverse=True)[1]
     return window
 

@@ -86,7 +86,9 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("error", [_Broken, KeyboardInterrupt], ids=["exception", "interrupt"])
+@pytest.mark.parametrize(
+    ("attention", "kv_policy", "error"), [("sdpa", "per-layer", _Broken), ("eager", "uniform", KeyboardInterrupt)]
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_generation_that_breaks(
     thinker: nn.Module, clip: dict[str, Any], kv_policy: str, place: str, error: type[BaseException]

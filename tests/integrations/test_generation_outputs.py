@@ -93,9 +93,14 @@ def test_without_a_cache_under_the_per_layer_policy(thinker: nn.Module) -> None:
     rows, schedule = rows_of(thinker.config, "separate"), SCHEDULES["unweighted_selector_late_drop"](thinker.config)
     expected = alone(thinker, rows, schedule, 3, kv_policy="per-layer")
     batch = batch_of(rows)
+    beams = {"num_beams": 2, "max_new_tokens": 3, "do_sample": False}
     with attach(thinker, schedule, kv_policy="per-layer") as trace:
         ids, logits = answers(thinker, batch, 3, use_cache=False)
-    assert [len(stage.kept_indices) for stage in trace.stages] == [4, 4]
+        assert [len(stage.kept_indices) for stage in trace.stages] == [4, 4]
+        few = batch_of([rows[0], rows[2]])
+        assert torch.equal(
+            thinker.generate(**few, **beams, use_cache=False), thinker.generate(**few, **beams, use_cache=True)
+        )
     assert_rows_alike(ids, logits, expected)
 
 

@@ -20,6 +20,8 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "prompt_lookup": (r"prompt_lookup_num_tokens", {"prompt_lookup_num_tokens": 3}),
     "early_exit": (r"assistant_early_exit", {"assistant_early_exit": 2}),
     "chunked_prefill": (r"prefill_chunk_size", {"prefill_chunk_size": 16}),
+    "guidance": (r"guidance_scale", {"guidance_scale": 2.0}),
+    "paged_cache": (r"cache_implementation", {"cache_implementation": "paged"}),
     "no_cache": (r"use_cache", {"use_cache": False}),
     "static_cache": (r"cache_implementation", {"cache_implementation": "static"}),
     "quantized_cache": (r"cache_implementation", {"cache_implementation": "quantized"}),
