@@ -15,6 +15,7 @@ from seats_ops.integrations.call import Call
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.prefill import Prefill
+from seats_ops.integrations.prompt_cache import prune_cache
 from seats_ops.integrations.ranks import tensor_parallel_group
 from seats_ops.integrations.refusals import check_forward, check_seconds_per_grid
 from seats_ops.integrations.run import ScheduleRun
@@ -159,7 +160,7 @@ class Adapter:
     def _leave_text(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         prefill = self.call.prefill if self.call is not None else None
         if prefill is not None and output.past_key_values is not None:
-            prefill.prune_cache(output.past_key_values, self.options.kv_policy)
+            prune_cache(prefill, output.past_key_values, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:
         stages = self.schedule.after_layer.get(index, ())

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from seats_ops.backend import resolve_backend
 from seats_ops.cost import KV_POLICIES
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.adapter import Adapter, AttachOptions
 from seats_ops.integrations.family import Family, find_family
+from seats_ops.integrations.guards import FullModelGuard, Guard, ThinkerGuard
 from seats_ops.integrations.refusals import (
-    check_generate,
     check_not_compiled,
     check_schedule,
     check_text_config,
 )
 from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
-from seats_ops.integrations.speech import check_speech, check_spoken, layers_heard, wants_speech, whole_prompt_states
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 
@@ -90,13 +86,13 @@ def attach(
     placed = next((parameter for parameter in text_model.parameters() if not parameter.is_meta), None)
     if placed is not None:
         resolve_backend(backend, "segment_topk", placed)
-    if any(isinstance(module.__dict__.get("generate"), _Guard) for module in guarded):
+    if any(isinstance(module.__dict__.get("generate"), Guard) for module in guarded):
         raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
 
     adapter = Adapter(family, thinker, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows))
-    guards: list[_Guard] = [_ThinkerGuard(thinker, adapter)]
+    guards: list[Guard] = [ThinkerGuard(thinker, adapter)]
     if model is not thinker:
-        guards.append(_FullModelGuard(model, adapter))
+        guards.append(FullModelGuard(model, adapter))
     try:
         adapter.register()
         for guard in guards:
@@ -112,83 +108,3 @@ def attach(
         for guard in guards:
             guard.restore()
         adapter.remove()
-
-
-class _Guard:
-    """Stands in front of one instance's `generate` and looks at its arguments."""
-
-    def __init__(self, module: Any, check: Callable[[dict[str, Any]], None]) -> None:
-        self.module = module
-        self.check = check
-        self.had_own = "generate" in module.__dict__
-        self.generate = module.generate
-        self.signature = inspect.signature(self.generate)
-        functools.update_wrapper(self, self.generate)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        arguments = dict(self.signature.bind_partial(*args, **kwargs).arguments)
-        self.check({**arguments.pop("kwargs", {}), **arguments})
-        return self.generate(*args, **kwargs)
-
-    def restore(self) -> None:
-        """Leave the instance as it was found."""
-        if self.had_own:
-            self.module.__dict__["generate"] = self.generate
-        else:
-            self.module.__dict__.pop("generate", None)
-
-
-class _ThinkerGuard(_Guard):
-    """Also makes sure that the hooks saw the generation."""
-
-    def __init__(self, thinker: Any, adapter: Adapter) -> None:
-        super().__init__(thinker, self._look)
-        self.adapter = adapter
-
-    def _look(self, arguments: dict[str, Any]) -> None:
-        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy)
-        self.adapter.check_clock(arguments)
-        prompts = arguments.get("input_ids", arguments.get("inputs"))
-        self.adapter.sources = len(prompts) if isinstance(prompts, Tensor) else None
-        if self.adapter.heard:
-            check_spoken(arguments)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.adapter.was_reached = True
-        seen = self.adapter.num_forwards
-        try:
-            result = super().__call__(*args, **kwargs)
-        finally:
-            self.adapter.sources = None
-        if self.adapter.num_forwards == seen:
-            raise UnsupportedModelState(
-                "model: expected its hooks to run, got a `generate` that went past them (a compiled forward does); its "
-                "output is not pruned"
-            )
-        prefill, self.adapter.spoken = self.adapter.spoken, None
-        if prefill is not None:
-            first, *later = result.hidden_states
-            norm = self.adapter.text_model.norm
-            result.hidden_states = (whole_prompt_states(first, prefill, norm, self.adapter.heard), *later)
-        return result
-
-
-class _FullModelGuard(_Guard):
-    """Lets a full model speak: its talker reads hidden states in the columns of the whole prompt."""
-
-    def __init__(self, model: Any, adapter: Adapter) -> None:
-        super().__init__(model, self._look)
-        self.adapter = adapter
-
-    def _look(self, arguments: dict[str, Any]) -> None:
-        self.adapter.heard = ()
-        if self.module.has_talker and wants_speech(self.module, arguments):
-            check_speech(self.module, arguments)
-            self.adapter.heard = layers_heard(self.module)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.adapter.was_reached = True
-        try:
-            return super().__call__(*args, **kwargs)
-        finally:
-            self.adapter.heard, self.adapter.spoken = (), None

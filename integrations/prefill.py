@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
-from seats_ops.integrations.cache import PrunedLayer, gather_keys
 from seats_ops.integrations.deepstack import DeepStack
 from seats_ops.integrations.grid import Grid
 from seats_ops.integrations.query import query_scores
@@ -126,35 +124,6 @@ class Prefill:
                 "attention_mask": self.attention_mask,
             }
         return hidden, kwargs
-
-    def prune_cache(self, cache: Cache, kv_policy: str) -> None:
-        """Drop keys: "uniform" holds only the final survivors in every layer, "per-layer" what each layer saw."""
-        uniform, padded = kv_policy == "uniform", False
-        # Where the final survivors stand in what a layer saw: composed from the last gather back to the first.
-        survivors: Tensor | None = None
-        pending = list(self.gathers)
-        width = self.grid.width
-        for index in reversed(range(len(cache.layers) if self.gathers else 0)):
-            while pending and pending[-1].layer > index:
-                last = pending.pop()
-                survivors = last.source if survivors is None else last.source[survivors]
-                width = last.width
-            layer = cache.layers[index]
-            keys, values = layer.keys, layer.values
-            grid, segment = (pending[-1].grid if pending else self.entered), len(pending)
-            if uniform:
-                grid, segment = self.grid, len(self.gathers)
-                if survivors is not None:
-                    source = survivors.to(keys.device, non_blocking=True)
-                    keys, values = gather_keys(keys, source, width), gather_keys(values, source, width)
-            filled = None if grid.is_full else grid.all_rows().filled.to(keys.device, non_blocking=True)
-            padded |= filled is not None
-            cache.layers[index] = PrunedLayer(keys, values, self.prompt_width - grid.width, filled, segment)
-        if padded:
-            # Also layers without padding: outside of `attach` none may take a token that another one refuses.
-            for layer in cache.layers:
-                layer.padded = True
-        self.run.trace.kv_lengths = [layer.keys.shape[-2] for layer in cache.layers]
 
     def _apply(self, stage: Stage, layer: int, padded: dict[str, Any]) -> Tensor | None:
         """Run a stage on [B * C, M, D] features; on its device, where the content of every new slot comes from."""

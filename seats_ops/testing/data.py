@@ -56,9 +56,7 @@ def tied_features(total: int, *, seed: int, kinds: int = 4) -> Tensor:
     return rows[torch.randint(kinds, (total,), generator=random)]
 
 
-def layout_of_runs(
-    rows: Sequence[Sequence[Run]], *, block_length: int | Mapping[Modality, int] = 8
-) -> TokenLayout:
+def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int | Mapping[Modality, int] = 8) -> TokenLayout:
     """The layout of prompts given as runs of tokens.
 
     The i-th video run and the i-th audio run of a prompt share a Stage II window; Stage I blocks are `block_length`

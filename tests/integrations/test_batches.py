@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.cache_utils import DynamicLayer
 
+from seats_ops import DiversitySelector, Schedule, StagePruner
 from seats_ops.integrations import attach
 from tests.integrations.batching import (
     PROMPTS,
@@ -94,3 +96,21 @@ def test_a_row_keeps_its_answer_whoever_stands_beside_it(thinker: nn.Module) -> 
             ids, logits = answers(thinker, batch, 3)
         assert_kept_alike(trace, batch, [expected[i] for i in order])
         assert_rows_alike(ids, logits, [expected[i] for i in order])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_keeping_everything_changes_no_bit_of_a_padded_batch(
+    thinker: nn.Module, kv_policy: str, kind: str, side: str
+) -> None:
+    """Padding is only taken out where something is dropped."""
+    batch = batch_of(rows_of(thinker.config, kind), side)
+    keeping = Schedule(before_llm=DiversitySelector(1.0), after_layer={2: StagePruner(1.0)})
+    with torch.no_grad():
+        untouched = thinker(**batch)
+        with attach(thinker, keeping, kv_policy=kv_policy) as trace:
+            kept = thinker(**batch)
+    assert torch.equal(kept.logits, untouched.logits)
+    assert {type(layer) for layer in kept.past_key_values.layers} == {DynamicLayer}
+    for stage in trace.stages:
+        columns = [row.nonzero()[:, 0].tolist() for row in batch["attention_mask"]]
+        assert [kept.tolist() for kept in stage.kept_indices] == columns

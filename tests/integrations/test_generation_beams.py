@@ -141,3 +141,16 @@ def test_transformers_mixes_up_several_sounds(thinker: nn.Module) -> None:
     once = answers(thinker, row, 1)[1][0]
     twice = answers(thinker, row, 1, num_return_sequences=2, do_sample=True)[1]
     assert all((logits - once).abs().max() > 0.1 for logits in twice)
+
+
+@pytest.mark.parametrize("attention", ["sdpa"])
+def test_beams_past_the_guard(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: str) -> None:
+    """`generate` of the class is not looked at: copies are told from the features, and tokens selected for each."""
+    schedule, batch = SCHEDULES["preset"](thinker.config), batch_of(rows)
+    options = {"num_beams": BEAMS, "max_new_tokens": STEPS, "do_sample": False}
+    with attach(thinker, schedule, kv_policy=kv_policy):
+        expected = thinker.generate(**batch, **options)
+    with attach(thinker, schedule, kv_policy=kv_policy) as trace:
+        got = type(thinker).generate(thinker, **batch, **options)
+    assert torch.equal(got, expected)
+    assert len(trace.stages[0].kept_indices) == len(rows) * BEAMS

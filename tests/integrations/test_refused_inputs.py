@@ -46,6 +46,17 @@ def test_padding_on_the_right_in_generate(thinker: nn.Module, silent_clip: dict[
     assert_refused(thinker, silent_clip, "generate", silent_clip | padded, "attention_mask")
 
 
+def test_a_row_of_nothing_but_padding(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:
+    """It has no last token. transformers itself fails to number such a row."""
+    length = silent_clip["input_ids"].shape[1]
+    padded = {
+        "input_ids": torch.cat([silent_clip["input_ids"], torch.full((1, length), 297)]),
+        "attention_mask": torch.ones(2, length, dtype=torch.long).index_fill(0, torch.tensor([1]), 0),
+        "position_ids": prompt_positions(thinker, silent_clip)[:, None].expand(-1, 2, -1),
+    }
+    assert_refused(thinker, silent_clip, "forward", silent_clip | padded, "input_ids", ValueError)
+
+
 @pytest.mark.parametrize("kind", ["float", "bool", "dict"])
 def test_a_prepared_mask(thinker: nn.Module, silent_clip: dict[str, Any], kind: str) -> None:
     length = silent_clip["input_ids"].shape[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -10,13 +9,10 @@ import torch
 from torch import Tensor
 
 from seats_ops import Schedule, UnsupportedModelState, seats
-from seats_ops.integrations import attach
+from seats_ops.integrations import attach, guards
 from tests.integrations import probes
 from tests.integrations.schedules import SCHEDULES
 from tests.integrations.speech_models import SPEAKERS, Speaker
-
-# `attach` of the package is the function.
-ATTACH = importlib.import_module("seats_ops.integrations.attach")
 
 
 @pytest.fixture(params=SPEAKERS)
@@ -78,13 +74,13 @@ def expected_states(trace: Any, states: tuple[Tensor, ...], embeds: Tensor, inde
 def test_dropped_tokens_keep_the_state_with_which_they_left(
     speaker: Speaker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = ATTACH.whole_prompt_states, []
+    original, calls = guards.whole_prompt_states, []
 
     def watched(states: Any, prefill: Any, norm: Any, heard: Any) -> Any:
         calls.append((states, prefill.embeds, norm, heard, original(states, prefill, norm, heard)))
         return calls[-1][-1]
 
-    monkeypatch.setattr(ATTACH, "whole_prompt_states", watched)
+    monkeypatch.setattr(guards, "whole_prompt_states", watched)
     with attach(speaker.model, SCHEDULES[name](speaker.model.thinker.config)) as trace:
         speaker.speak()
     ((states, embeds, norm, heard, whole),) = calls

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.batching import batch_of, offsets, rows_of
+from tests.integrations.families import SMALL
 from tests.integrations.models import small_thinker
 from tests.integrations.oracle import differentiable_logits
-from tests.integrations.schedules import SCHEDULES
+from tests.integrations.prompts import Text, Video, build_prompt
+from tests.integrations.schedules import SCHEDULES, small_preset
 
 NAMES = ["preset", "droppers_at_odd_layers"]
 WEIGHTS = (
@@ -119,3 +121,26 @@ def test_a_step_of_training_and_then_an_answer(training: nn.Module, clip: dict[s
     again.load_state_dict(training.state_dict())
     with attach(again, schedule):
         probes.assert_same(probes.generate(again, clip, 3), after)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_omni"])
+def test_features_that_join_later_layers(family: str) -> None:
+    """DeepStack features of dropped tokens get no gradient; those that join get that of their rows."""
+    model = SMALL[family]("sdpa").train()
+    prompts = ([Text(5), Video((6, 4, 6)), Text(4)], [Text(3), Video((3, 4, 8)), Text(6)])
+    rows = [build_prompt(model.config, *parts, seed=1) for parts in prompts]
+    schedule = small_preset(model.config, drop_layers=(1, 3, 4), late_layer=6)
+    names = [name for name, value in model.named_parameters() if "merger_list" in name and value.dim() == 2]
+    assert len(names) == 6
+    found = []
+    for inputs, recompute in ((rows[0], False), (rows[1], False), (batch_of(rows), False), (batch_of(rows), True)):
+        if recompute:
+            model.activation_checkpointing_enable({"use_reentrant": True})
+        model.zero_grad()
+        with attach(model, schedule):
+            model(**inputs, use_cache=False).logits[:, -1].square().sum().backward()
+        found.append([model.get_parameter(name).grad.clone() for name in names])
+    for first, second, both, again in zip(*found, strict=True):
+        assert both.abs().max() > 1e-3
+        assert (both - first - second).abs().max() < 1e-4 * both.abs().max()
+        assert torch.equal(again, both)

@@ -11,11 +11,11 @@ from torch import Tensor
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("launches are recorded instead of run, which needs the compiler", allow_module_level=True)
 
+from benchmarks.per_window_loop import drop_in_windows, saliency_of_windows, select_in_windows
 from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner
 from seats_ops import functional as F
 from seats_ops.testing import layout_of_runs
 from seats_ops.testing.device_work import CountDeviceWork, CountOnHost
-from benchmarks.per_window_loop import drop_in_windows, saliency_of_windows, select_in_windows
 
 AT_MOST = 8
 CHUNKS = 6

@@ -1,0 +1,95 @@
+"""What stands in front of `generate` while a model is attached: hooks do not see how it was called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.adapter import Adapter
+from seats_ops.integrations.refusals import check_generate
+from seats_ops.integrations.speech import check_speech, check_spoken, layers_heard, wants_speech, whole_prompt_states
+
+
+class Guard:
+    """Stands in front of one instance's `generate` and looks at its arguments."""
+
+    def __init__(self, module: Any, check: Callable[[dict[str, Any]], None]) -> None:
+        self.module = module
+        self.check = check
+        self.had_own = "generate" in module.__dict__
+        self.generate = module.generate
+        self.signature = inspect.signature(self.generate)
+        functools.update_wrapper(self, self.generate)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        arguments = dict(self.signature.bind_partial(*args, **kwargs).arguments)
+        self.check({**arguments.pop("kwargs", {}), **arguments})
+        return self.generate(*args, **kwargs)
+
+    def restore(self) -> None:
+        """Leave the instance as it was found."""
+        if self.had_own:
+            self.module.__dict__["generate"] = self.generate
+        else:
+            self.module.__dict__.pop("generate", None)
+
+
+class ThinkerGuard(Guard):
+    """Also makes sure that the hooks saw the generation."""
+
+    def __init__(self, thinker: Any, adapter: Adapter) -> None:
+        super().__init__(thinker, self._look)
+        self.adapter = adapter
+
+    def _look(self, arguments: dict[str, Any]) -> None:
+        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy)
+        self.adapter.check_clock(arguments)
+        prompts = [arguments.get(name) for name in ("input_ids", "inputs")]
+        self.adapter.sources = next((len(ids) for ids in prompts if isinstance(ids, Tensor)), None)
+        if self.adapter.heard:
+            check_spoken(arguments)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.adapter.was_reached = True
+        seen = self.adapter.num_forwards
+        try:
+            result = super().__call__(*args, **kwargs)
+        finally:
+            self.adapter.sources = None
+        if self.adapter.num_forwards == seen:
+            raise UnsupportedModelState(
+                "model: expected its hooks to run, got a `generate` that went past them (a compiled forward does); its "
+                "output is not pruned"
+            )
+        prefill, self.adapter.spoken = self.adapter.spoken, None
+        if prefill is not None:
+            first, *later = result.hidden_states
+            norm = self.adapter.text_model.norm
+            result.hidden_states = (whole_prompt_states(first, prefill, norm, self.adapter.heard), *later)
+        return result
+
+
+class FullModelGuard(Guard):
+    """Lets a full model speak: its talker reads hidden states in the columns of the whole prompt."""
+
+    def __init__(self, model: Any, adapter: Adapter) -> None:
+        super().__init__(model, self._look)
+        self.adapter = adapter
+
+    def _look(self, arguments: dict[str, Any]) -> None:
+        self.adapter.heard = ()
+        if self.module.has_talker and wants_speech(self.module, arguments):
+            check_speech(self.module, arguments)
+            self.adapter.heard = layers_heard(self.module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.adapter.was_reached = True
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self.adapter.heard, self.adapter.spoken = (), None
