@@ -27,9 +27,6 @@ types: $(VENV)/.dev ## run mypy
 
 check: lint types test ## run everything a change must pass
 
-parity: $(VENV)/.dev ## golden numbers by backend, dtype and device (ARGS="--help" lists the options)
-	$(BIN)/python -m seats_ops.testing.parity $(ARGS)
-
 kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
 
@@ -39,12 +36,19 @@ RESULTS := tests/kernels/results
 RUN := OMP_NUM_THREADS=1 bash -o pipefail -c
 VERSIONS := $(BIN)/python -c "import torch, triton; print(\"torch\", torch.__version__, \"triton\", triton.__version__)"
 
+# NAME=h100 for a GPU's own file; the interpreter has no use for one.
+NAME ?= cpu
+PARITY := $(BIN)/python -m seats_ops.testing.parity $(ARGS)
+
+parity: $(VENV)/.dev ## golden numbers by backend, dtype and device, in tests/kernels/results (NAME=h100 on a GPU)
+	$(RUN) '{ $(PARITY) && CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 $(PARITY) --only triton; } | tee $(RESULTS)/parity-$(NAME).txt'
+
 triton39: $(VENV)/triton-3.9.0 ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
 	PYTHONPATH=$< $(RUN) '$(BIN)/python -m tests.kernels.snapshot $(ARGS)'
-	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m pytest -n auto -q -rA --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
+	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m pytest -n auto -q -r fEsp --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
 
 ttsem: $(VENV)/ttsem ## kernels at small sizes, executed by ttsem (Triton 3.8.0): bounds and races of the real IR
-	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m ttsem.sanitize pytest -q -rA --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
+	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
 
 $(VENV)/triton-3.9.0: $(VENV)/.dev
 	$(PIP_OTHER) --target $@ triton==3.9.0

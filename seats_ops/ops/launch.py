@@ -22,7 +22,7 @@ class KernelConfig:
         kernel: the `triton.jit` function.
         signature: Triton type of every runtime argument by name, e.g. {"scores": "*fp32", "total": "i32"}.
         constants: value of every `constexpr` argument by name.
-        num_warps, num_stages: launch options.
+        num_warps, num_stages, max_registers: launch options, see `launch`.
         expects: what the compiled code must show: "mma" (matrix instructions), "wide_loads" (128-bit loads).
     """
 
@@ -33,13 +33,22 @@ class KernelConfig:
     num_warps: int = 4
     num_stages: int = 1
     expects: tuple[str, ...] = field(default=())
+    max_registers: int | None = None
 
 
 def launch(
-    kernel: Any, grid: tuple[int, ...], *args: Any, num_warps: int, num_stages: int = 1, **constants: Any
+    kernel: Any,
+    grid: tuple[int, ...],
+    *args: Any,
+    num_warps: int,
+    num_stages: int = 1,
+    max_registers: int | None = None,
+    **constants: Any,
 ) -> None:
     """Run `kernel` on `grid`; an empty grid launches nothing.
 
+    `max_registers` bounds the registers of a thread. Left without a bound, NVIDIA's assembler would rather spill than
+    lower the number of programs that fit on a multiprocessor; AMD's compiler has no such option.
     Floating-point contraction is pinned off, so that near-ties fall the same way on every Triton version.
     """
     if 0 in grid:
@@ -48,8 +57,9 @@ def launch(
         counter.append(kernel.fn.__name__)
     device = next(arg.device for arg in args if isinstance(arg, Tensor))
     on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    options = {} if max_registers is None or torch.version.hip else {"maxnreg": max_registers}
     with on_device:
-        kernel[grid](*args, num_warps=num_warps, num_stages=num_stages, enable_fp_fusion=False, **constants)
+        kernel[grid](*args, num_warps=num_warps, num_stages=num_stages, enable_fp_fusion=False, **options, **constants)
 
 
 @contextlib.contextmanager

@@ -60,11 +60,14 @@ class Variant:
 
     def options(self) -> dict[str, Any]:
         """The compile options of `seats_ops.ops.launch.launch`."""
-        return {
+        options: dict[str, Any] = {
             "num_warps": self.config.num_warps,
             "num_stages": self.config.num_stages,
             "enable_fp_fusion": False,
         }
+        if self.config.max_registers is not None and TARGETS[self.target].backend == "cuda":
+            options["maxnreg"] = self.config.max_registers
+        return options
 
     def key(self) -> str:
         """Changes with whatever can change the machine code: source, types, constants, hints, options, Triton."""

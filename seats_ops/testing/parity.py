@@ -20,8 +20,8 @@ from seats_ops.testing.replay import REPLAYS, Outcome, Place
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def places() -> Iterator[Place]:
-    """Every (device, backend, dtype) that runs in this process."""
+def places(only: str | None = None) -> Iterator[Place]:
+    """Every (device, backend, dtype) that runs in this process, of one backend if `only` names it."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         from seats_ops.testing.interpreter import repair_interpreter
 
@@ -32,7 +32,7 @@ def places() -> Iterator[Place]:
     if torch.cuda.is_available():
         pairs += [("cuda", "reference"), ("cuda", "triton")]
     for device, backend in pairs:
-        for dtype in DTYPES:
+        for dtype in DTYPES if only in (None, backend) else ():
             yield {"device": device, "backend": backend, "dtype": dtype}
 
 
@@ -47,14 +47,28 @@ def row(primitive: str, place: Place, outcomes: list[Outcome]) -> str:
     return f"{line}, widest gap crossed {max(o.margin for o in outcomes):.1e}" if differing else line
 
 
+def header() -> str:
+    """What the numbers below it were made with."""
+    try:
+        import triton
+
+        version = triton.__version__
+    except ModuleNotFoundError:
+        version = "none"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        version += " (interpreter)"
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"torch {torch.__version__}, triton {version}, devices: {', '.join(devices) or 'none but the CPU'}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="parity", description=__doc__)
     parser.add_argument("--golden", type=Path, default=Path("tests/golden"), help="folder with manifest.json")
     parser.add_argument("--limit", type=int, default=None, help="at most this many cases of each kind")
+    parser.add_argument("--only", choices=("reference", "triton"), default=None, help="one backend")
     options = parser.parse_args(arguments)
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    print(f"torch {torch.__version__}, devices: {', '.join(devices) or 'none but the CPU'}")
-    for place in places():
+    print(header(), flush=True)
+    for place in places(options.only):
         for primitive, (kind, replay) in REPLAYS.items():
             outcomes = [replay(case, place) for case in golden_cases(options.golden, kind)[: options.limit]]
             print(row(primitive, place, outcomes), flush=True)

@@ -16,7 +16,8 @@ from tests.kernels.calls import CALLS
 from tests.kernels.shipped import shipped_configs
 
 SHIPPED = {
-    (c.kernel.fn.__name__, tuple(sorted(c.constants.items())), c.num_warps, c.num_stages) for c in shipped_configs()
+    (c.kernel.fn.__name__, tuple(sorted(c.constants.items())), c.num_warps, c.num_stages, c.max_registers)
+    for c in shipped_configs()
 }
 
 
@@ -44,13 +45,31 @@ def test_numbers_of_segments_share_a_compiled_kernel(primitive: str, size: str) 
     assert all(other == keys[0] for other in keys[1:])
 
 
+def assert_shipped(launches: list[Launch]) -> None:
+    """Every launch has a shipped configuration, so that the checks of compiled code are about what runs."""
+    for launch in launches:
+        options = launch.options
+        constants = tuple(sorted(launch.constants.items()))
+        limits = (options["num_warps"], options["num_stages"], options.get("maxnreg"))
+        assert (launch.name, constants, *limits) in SHIPPED
+        assert options["enable_fp_fusion"] is False
+
+
 @pytest.mark.parametrize("primitive", CALLS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("total", [130, 337, 1001])
 def test_what_is_launched_is_what_is_shipped(primitive: str, dtype: torch.dtype, total: int) -> None:
-    """Every launch has a shipped configuration, so that the checks of compiled code are about what runs."""
-    for launch in launches_of(primitive, total, dtype=dtype):
-        options = launch.options
-        used = (launch.name, tuple(sorted(launch.constants.items())), options["num_warps"], options["num_stages"])
-        assert used in SHIPPED
-        assert options["enable_fp_fusion"] is False
+    assert_shipped(launches_of(primitive, total, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dim", [64, 72, 80, 96, 128, 256])
+def test_head_dims_of_encoders_are_shipped(dim: int, dtype: torch.dtype) -> None:
+    assert_shipped(launches_of("attention_received", 130, dim=dim, dtype=dtype))
+    assert_shipped(launches_of("attention_received", 130, dim=dim, dtype=dtype, logsumexp=torch.ones(2, 130)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dim", [64, 80, 96, 128, 192, 256])
+def test_head_dims_of_decoders_are_shipped(dim: int, dtype: torch.dtype) -> None:
+    assert_shipped(launches_of("query_relevance", 130, dim=dim, dtype=dtype))

@@ -19,15 +19,17 @@ from seats_ops.ops.launch import KernelConfig, launch, split_channels
 
 BLOCK_MEAN = 1024
 NUM_STAGES = 2
+# Of float32 programs: a bound, so that the assembler does not spill to fit more of them, see `launch`.
+MAX_REGISTERS = 128
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
 def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
     """(queries, keys) of a tile and warps of a program: what stays clear of spills on all targets."""
     if dtype == torch.float32:
-        if head <= 64:
+        if head + tail <= 64:
             return 32, 16, 4
-        return (32, 32, 8) if head + tail == 128 else (16, 16, 4)
+        return (32, 32, 8) if head + tail <= 128 else (16, 16, 4)
     if head + tail <= 64:
         return 64, 32, 4
     return (64, 32, 8) if head + tail <= 128 else (16, 16, 4)
@@ -121,19 +123,20 @@ def column_sum_kernel(
     tail = HEAD + tl.arange(0, TAIL if TAIL > 0 else 16)
     query += head * CHANNELS
     key += head * CHANNELS
-    k = _tile(key, first, end, stride, channel, KEYS, CHANNELS)
+    # Turned outside the loop: inside it, Triton 3.9 would hold all of a float32 tile in registers.
+    k = tl.trans(_tile(key, first, end, stride, channel, KEYS, CHANNELS))
     if TAIL > 0:
-        k_tail = _tile(key, first, end, stride, tail, KEYS, CHANNELS)
+        k_tail = tl.trans(_tile(key, first, end, stride, tail, KEYS, CHANNELS))
     column = tl.zeros((KEYS,), tl.float32)
     for start in range(begin, end, QUERIES):
         other = start + tl.arange(0, QUERIES)
         valid = other < end
         q = _tile(query, start, end, stride, channel, QUERIES, CHANNELS)
         # The same product of tiles of the same shape as in the other kernel, so that it rounds the same way.
-        logit = tl.dot(q, tl.trans(k), input_precision="ieee")
+        logit = tl.dot(q, k, input_precision="ieee")
         if TAIL > 0:
             q_tail = _tile(query, start, end, stride, tail, QUERIES, CHANNELS)
-            logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
+            logit = tl.dot(q_tail, k_tail, logit, input_precision="ieee")
         peak = tl.load(peaks + head * total + other, mask=valid, other=0.0)
         if GIVEN:
             attention = tl.exp2(logit * (scale * LOG2E) - (peak * LOG2E)[:, None])
@@ -161,6 +164,7 @@ def attention_received(
     total, num_heads, channels = query.shape
     head, tail = split_channels(channels)
     queries, keys, warps = _blocks(query.dtype, head, tail)
+    limit = MAX_REGISTERS if query.dtype == torch.float32 else None
     query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
     received = float32(total)
@@ -186,6 +190,7 @@ def attention_received(
             **tiles,
             num_warps=warps,
             num_stages=NUM_STAGES,
+            max_registers=limit,
         )
     launch(
         column_sum_kernel,
@@ -203,6 +208,7 @@ def attention_received(
         **tiles,
         num_warps=warps,
         num_stages=NUM_STAGES,
+        max_registers=limit,
     )
     launch(
         head_mean_kernel,
@@ -217,10 +223,11 @@ def attention_received(
     return received
 
 
-def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dtype, channels: int) -> KernelConfig:
+def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **constants: bool) -> KernelConfig:
     head, tail = split_channels(channels)
     queries, keys, warps = _blocks(dtype, head, tail)
     short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    outputs = ("peaks", "norms", "partial") if constants else ("peaks", "norms")
     return KernelConfig(
         f"{name}_{short}_d{channels}",
         kernel,
@@ -233,23 +240,26 @@ def _config(kernel: object, name: str, outputs: tuple[str, ...], dtype: torch.dt
             "total": "i32",
             "stride": "i32",
         },
-        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys}
-        | ({"GIVEN": False} if "partial" in outputs else {}),
+        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys, **constants},
         warps,
         NUM_STAGES,
         ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
+        MAX_REGISTERS if dtype == torch.float32 else None,
     )
 
 
+HEAD_DIMS = (64, 72, 80, 96, 128, 256)
+
 CONFIGS = (
     *(
-        _config(kernel, name, outputs, dtype, channels)
-        for kernel, name, outputs in (
-            (row_logsumexp_kernel, "row_logsumexp", ("peaks", "norms")),
-            (column_sum_kernel, "column_sum", ("peaks", "norms", "partial")),
-        )
+        config
         for dtype in (torch.float32, torch.bfloat16, torch.float16)
-        for channels in (64, 80, 128, 256)
+        for channels in HEAD_DIMS
+        for config in (
+            _config(row_logsumexp_kernel, "row_logsumexp", dtype, channels),
+            _config(column_sum_kernel, "column_sum", dtype, channels, GIVEN=False),
+            _config(column_sum_kernel, "column_sum_given", dtype, channels, GIVEN=True),
+        )
     ),
     KernelConfig(
         "head_mean",

@@ -20,6 +20,8 @@ from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
 
 EPS = tl.constexpr(1e-8)
 LOWEST = tl.constexpr(-3.4028234663852886e38)
+# Of `greedy`: a bound, so that the assembler does not spill to fit more programs, see `launch`.
+MAX_REGISTERS = 160
 HIGHEST = tl.constexpr(3.4028234663852886e38)
 # Largest cosine distance: a token without a direction keeps nobody else from being picked.
 FARTHEST = tl.constexpr(2.0)
@@ -257,6 +259,7 @@ def max_min_diversity(
             WEIGHTED=weights is not None,
             BLOCK=block,
             num_warps=greedy_warps(block),
+            max_registers=MAX_REGISTERS,
         )
     return keep_mask
 
@@ -315,6 +318,7 @@ CONFIGS = (
             {"WEIGHTED": weighted, "BLOCK": block},
             greedy_warps(block),
             expects=("wide_loads",) if block >= 256 else (),
+            max_registers=MAX_REGISTERS,
         )
         for block in (64, 128, 256, 512, 1024, 2048, 4096)
         for weighted in (True, False)

@@ -192,8 +192,10 @@ def _logits_config(dtype: str, channels: int) -> KernelConfig:
     )
 
 
+HEAD_DIMS = (64, 80, 96, 128, 192, 256)
+
 CONFIGS = (
-    *(_logits_config(dtype, channels) for dtype in ("fp32", "bf16", "fp16") for channels in (64, 80, 128, 256)),
+    *(_logits_config(dtype, channels) for dtype in ("fp32", "bf16", "fp16") for channels in HEAD_DIMS),
     *(
         KernelConfig(
             f"query_scores_{block}",
@@ -207,6 +209,6 @@ CONFIGS = (
             {"BLOCK_KEYS": block, "BLOCK_PARTS": BLOCK_PARTS, "BLOCK": BLOCK_OUT},
             NUM_WARPS,
         )
-        for block in sorted({key_block(sum(split_channels(channels))) for channels in (64, 80, 128, 256)})
+        for block in sorted({key_block(sum(split_channels(channels))) for channels in HEAD_DIMS})
     ),
 )

@@ -19,6 +19,8 @@ from seats_ops.ops.launch import KernelConfig, launch
 # A window of two temporal grids or two seconds of sound fits one block: its passes are one load each.
 BLOCK = 1024
 NUM_WARPS = 4
+# A bound, so that the assembler does not spill to fit more programs, see `launch`.
+MAX_REGISTERS = 128
 
 
 @triton.jit(do_not_specialize=["total", "num_segments"])
@@ -99,6 +101,7 @@ def segment_topk(scores: Tensor, segment: Tensor, budget: Tensor) -> Tensor:
             num_segments,
             BLOCK=BLOCK,
             num_warps=NUM_WARPS,
+            max_registers=MAX_REGISTERS,
         )
     return keep_mask
 
@@ -117,6 +120,7 @@ CONFIGS = tuple(
         },
         {"BLOCK": BLOCK},
         NUM_WARPS,
+        max_registers=MAX_REGISTERS,
     )
     for dtype in ("fp32", "bf16", "fp16")
 )

@@ -25,6 +25,8 @@ TILE = 1024
 SCAN = 1024
 # Windows are held in one of these numbers of lanes.
 LANES = (16, 64, 256, 1024, 2048)
+# One program per prompt: registers are there for the taking, no second program wants to share the multiprocessor.
+MAX_REGISTERS = 128
 
 
 @triton.jit
@@ -69,6 +71,24 @@ def _split(budget, video_weight, audio_weight, num_video, num_audio, total_video
     video = tl.where(lift & (video > 1), video - 1, video)
     audio = tl.where(lift, 1, audio)
     return video, audio
+
+
+@triton.jit
+def _shared(video_logit, audio_logit, num_video, num_audio, total_video, total_audio):
+    """Budgets of windows that share the totals, split between modalities (all int32 [WINDOWS])."""
+    size = num_video + num_audio
+    exists = size > 0
+    video_weight = _softmax(video_logit, exists)
+    audio_weight = _softmax(audio_logit, exists)
+    wanted = total_video + total_audio
+    weight = (video_weight + audio_weight) * 0.5
+    budget = tl.minimum(tl.maximum(round_half_even(weight * wanted.to(tl.float32)), 1), size)
+    missing = wanted - tl.sum(budget, 0)
+    sign = tl.where(missing < 0, -1, 1)
+    # Taking from the largest above 1 is adding to the smallest, upside down.
+    cap = tl.where(missing < 0, tl.where(exists, -1, 0), size)
+    budget = sign * _raise_level(sign * budget, cap, tl.abs(missing))
+    return _split(budget, video_weight, audio_weight, num_video, num_audio, total_video, total_audio)
 
 
 @triton.jit
@@ -119,31 +139,13 @@ def window_budget_kernel(
         num_audio += tl.sum(audio.to(tl.int32), 0)
         sum_video += tl.sum(tl.where(video, score[:, None], 0.0), 0)
         sum_audio += tl.sum(tl.where(audio, score[:, None], 0.0), 0)
-    size = num_video + num_audio
-    exists = size > 0
-
-    mean_video = sum_video / tl.maximum(num_video, 1).to(tl.float32)
-    mean_audio = sum_audio / tl.maximum(num_audio, 1).to(tl.float32)
-    video_weight = _softmax(mean_video / temperature, exists)
-    audio_weight = _softmax(mean_audio / temperature, exists)
-    wanted = total_video + total_audio
-    weight = (video_weight + audio_weight) * 0.5
-    budget = tl.minimum(tl.maximum(round_half_even(weight * wanted.to(tl.float32)), 1), size)
-    missing = wanted - tl.sum(budget, 0)
-    sign = tl.where(missing < 0, -1, 1)
-    # Taking from the largest above 1 is adding to the smallest, upside down.
-    cap = tl.where(missing < 0, tl.where(exists, -1, 0), size)
-    budget = sign * _raise_level(sign * budget, cap, tl.abs(missing))
-    video, audio = _split(budget, video_weight, audio_weight, num_video, num_audio, total_video, total_audio)
-
-    num_windows = tl.sum(exists.to(tl.int32), 0)
+    num_windows = tl.sum((num_video + num_audio > 0).to(tl.int32), 0)
     all_video, all_audio = tl.sum(num_video, 0), tl.sum(num_audio, 0)
-    one_kind = (all_video == 0) | (all_audio == 0)
-    best = tl.where(all_video > 0, tl.minimum(total_video, all_video), tl.minimum(total_audio, all_audio))
-    if num_windows <= 1:
-        video = tl.minimum(num_video, total_video)
-        audio = tl.minimum(num_audio, total_audio)
-    if (num_windows > 1) & one_kind:
+    mask = lane < end_window - first_window
+    out = budgets + (first_window + lane) * 2
+    # Each branch stores what it computed: a value per window that lived across both would be spilled.
+    if (num_windows > 1) & ((all_video == 0) | (all_audio == 0)):
+        best = tl.where(all_video > 0, tl.minimum(total_video, all_video), tl.minimum(total_audio, all_audio))
         kept = _global_topk(
             scores,
             modality,
@@ -156,13 +158,19 @@ def window_budget_kernel(
             WINDOWS,
             BLOCK,
             SCAN,
+        ).to(tl.int64)
+        tl.store(out, tl.where(all_video > 0, kept, 0), mask=mask)
+        tl.store(out + 1, tl.where(all_audio > 0, kept, 0), mask=mask)
+    else:
+        mean_video = sum_video / tl.maximum(num_video, 1).to(tl.float32)
+        mean_audio = sum_audio / tl.maximum(num_audio, 1).to(tl.float32)
+        video, audio = _shared(
+            mean_video / temperature, mean_audio / temperature, num_video, num_audio, total_video, total_audio
         )
-        video = tl.where(all_video > 0, kept, 0)
-        audio = tl.where(all_audio > 0, kept, 0)
-    mask = lane < end_window - first_window
-    out = budgets + (first_window + lane) * 2
-    tl.store(out, video.to(tl.int64), mask=mask)
-    tl.store(out + 1, audio.to(tl.int64), mask=mask)
+        video = tl.where(num_windows > 1, video, tl.minimum(num_video, total_video))
+        audio = tl.where(num_windows > 1, audio, tl.minimum(num_audio, total_audio))
+        tl.store(out, video.to(tl.int64), mask=mask)
+        tl.store(out + 1, audio.to(tl.int64), mask=mask)
 
 
 @triton.jit
@@ -246,6 +254,7 @@ def window_budget(
         BLOCK=token_block(lanes),
         SCAN=SCAN,
         num_warps=lane_warps(lanes),
+        max_registers=MAX_REGISTERS,
     )
     return budgets
 
@@ -262,6 +271,7 @@ CONFIGS = tuple(
         },
         {"WINDOWS": lanes, "BLOCK": token_block(lanes), "SCAN": SCAN},
         lane_warps(lanes),
+        max_registers=MAX_REGISTERS,
     )
     for lanes in LANES
     for dtype in ("fp32", "bf16", "fp16")
