@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check clean parity kernels-aot triton39 ttsem
+.PHONY: help demo test lint types check clean bench parity kernels-aot triton39 ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ types: $(VENV)/.dev ## run mypy
 	$(BIN)/mypy
 
 check: lint types test ## run everything a change must pass
+
+bench: $(VENV)/.dev ## time primitives and stages on this machine, append to benchmarks/results (ARGS="--help" lists the options)
+	$(BIN)/python -m benchmarks run $(ARGS)
 
 kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
