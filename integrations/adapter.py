@@ -154,7 +154,7 @@ class Adapter:
         saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
         group = tensor_parallel_group(self.text_model)
         run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group)
-        call.prefill = Prefill(self.text_model, run, call.grid(layout))
+        call.prefill = Prefill(self.text_model, run, call.grid(layout), keeps_embeds=bool(self.heard))
         return args, call.prefill.enter(self.schedule.before_llm, kwargs)
 
     def _leave_text(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:

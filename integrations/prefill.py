@@ -41,14 +41,16 @@ class Prefill:
     Attributes:
         run: the tokens still there and the trace.
         grid: where they stand in the padded batch.
-        entered, embeds: the same before any stage, and what the text model was called with, [B, S, D].
+        entered: the same before any stage.
+        embeds: what the text model was called with, [B, S, D], if somebody will want it (`keeps_embeds`).
         fired: layers (0 = before the LLM) whose stages have run.
     """
 
-    def __init__(self, text_model: Any, run: ScheduleRun, grid: Grid) -> None:
+    def __init__(self, text_model: Any, run: ScheduleRun, grid: Grid, keeps_embeds: bool = False) -> None:
         self.text_model = text_model
         self.run = run
         self.grid = self.entered = grid
+        self.keeps_embeds = keeps_embeds
         self.embeds: Tensor | None = None
         self.prompt_width = grid.width
         self.fired: set[int] = set()
@@ -61,7 +63,8 @@ class Prefill:
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
         embeds, position_ids = kwargs["inputs_embeds"], kwargs.get("position_ids")
-        self.embeds = embeds
+        if self.keeps_embeds:
+            self.embeds = embeds
         if kwargs.get("deepstack_visual_embeds") is not None:
             visual = self.grid.repeat(self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE))
             self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid.all_rows(), visual)

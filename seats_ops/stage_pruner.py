@@ -12,7 +12,7 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities
-from seats_ops.validation import check_keep_ratio, describe
+from seats_ops.validation import check_keep_ratio, describe, reads_are_free
 from seats_ops.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.windows import run_windows
 
@@ -65,7 +65,12 @@ class StagePruner:
         check_layout(layout)
         if self.windows == "runs":
             plan = layout.plan()
-            plan = replace(plan, window=run_windows(plan))
+            window = run_windows(plan)
+            # Windows cut by the clock are not runs: their number bounds that of the runs only where nobody may look.
+            count = plan.num_windows
+            if reads_are_free(window):
+                count = int(window.max()) + 1 if len(window) else 0
+            plan = replace(plan, window=window, num_windows=count)
             layout = plan.to(layout.modality.device)
         budgets = self.allocator(scores, layout, self.keep_ratio, backend=backend)
         plan = layout.plan()
