@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,7 +64,6 @@ class Entry:
         flops: multiply-adds counted twice, that the work itself needs.
         num_bytes: that must be read and written once, whatever the implementation.
         tests: pytest arguments; a red one forbids timing.
-        parts: how much of `OURS` was spent where, filled in by entries that can tell.
     """
 
     name: str
@@ -72,7 +71,6 @@ class Entry:
     flops: int
     num_bytes: int
     tests: tuple[str, ...]
-    parts: dict[str, float] = field(default_factory=dict)
 
 
 Builder = Callable[[Size, torch.device], Iterator[Entry]]
