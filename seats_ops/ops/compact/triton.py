@@ -1,4 +1,4 @@
-"""compact in two launches, whatever the number of tensors.
+"""compact in two launches for tensors of one row width, and one more for every other, whatever their number.
 
 `kept_index`: a program per block of the mask counts the kept tokens before it and writes the positions of its own.
 `gather`: a table of addresses names every contiguous slab of every tensor (one per outer index: a batch row, a key
