@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check clean bench parity kernels-aot triton39 ttsem
+.PHONY: help demo test lint types check clean bench bench-small parity kernels-aot triton39 ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" l
 
 # One thread per worker: the workers already fill the cores.
 test: $(VENV)/.dev ## run the tests (ARGS="-k budget" narrows them)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --benchmark-disable $(ARGS)
 
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .
@@ -30,14 +30,19 @@ check: lint types test ## run everything a change must pass
 bench: $(VENV)/.dev ## time primitives and stages on this machine, append to benchmarks/results (ARGS="--help" lists the options)
 	$(BIN)/python -m benchmarks run $(ARGS)
 
+bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/test_speed.py $(ARGS)
+
 kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
 
-# Other Triton versions lie in folders of their own, put before the one of the environment; constraints.txt pins that one.
-PIP_OTHER := $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --upgrade
+# Environments of their own for other versions of Triton: constraints.txt pins the one of `make test`.
+ENV39 := $(VENV)/triton-3.9.0
+ENV_TTSEM := $(VENV)/ttsem
+PYTHON312 ?= python3.12
 RESULTS := tests/kernels/results
 RUN := OMP_NUM_THREADS=1 bash -o pipefail -c
-VERSIONS := $(BIN)/python -c "import torch, triton; print(\"torch\", torch.__version__, \"triton\", triton.__version__)"
+VERSIONS := -m tests.kernels.versions
 
 # NAME=h100 for a GPU's own file; the interpreter has no use for one.
 NAME ?= cpu
@@ -46,19 +51,24 @@ PARITY := $(BIN)/python -m seats_ops.testing.parity $(ARGS)
 parity: $(VENV)/.dev ## golden numbers by backend, dtype and device, in tests/kernels/results (NAME=h100 on a GPU)
 	$(RUN) '{ $(PARITY) && CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 $(PARITY) --only triton; } | tee $(RESULTS)/parity-$(NAME).txt'
 
-triton39: $(VENV)/triton-3.9.0 ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
-	PYTHONPATH=$< $(RUN) '$(BIN)/python -m tests.kernels.snapshot $(ARGS)'
-	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m pytest -n auto -q -r fEsp --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
+triton39: $(ENV39)/.ready ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
+	$(RUN) '$(ENV39)/bin/python -m tests.kernels.snapshot $(ARGS)'
+	$(RUN) '{ $(ENV39)/bin/python $(VERSIONS); $(ENV39)/bin/python -m pytest -n auto -q -r fEsp --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
 
-ttsem: $(VENV)/ttsem ## kernels at small sizes, executed by ttsem (Triton 3.8.0): bounds and races of the real IR
-	PYTHONPATH=$< $(RUN) '{ $(VERSIONS); $(BIN)/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
+ttsem: $(ENV_TTSEM)/.ready ## kernels at small sizes, executed by ttsem (Python 3.12, Triton 3.8.0): bounds and races of the real IR
+	$(RUN) '{ $(ENV_TTSEM)/bin/python $(VERSIONS); $(ENV_TTSEM)/bin/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
 
-$(VENV)/triton-3.9.0: $(VENV)/.dev
-	$(PIP_OTHER) --target $@ triton==3.9.0
+# torch names the version of Triton it was built with; kernels need no more of torch than its tensors.
+$(ENV39)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ENV39)
+	$(ENV39)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(ENV39)/bin/python -m pip install --disable-pip-version-check -q --no-deps triton==3.9.0
+	@touch $@
 
-# ttsem asks for Python 3.12 and torch 2.14; it runs with what is here.
-$(VENV)/ttsem: $(VENV)/.dev
-	$(PIP_OTHER) --target $@ --ignore-requires-python ttsem==0.1.0 triton==3.8.0
+$(ENV_TTSEM)/.ready: pyproject.toml
+	$(PYTHON312) -m venv $(ENV_TTSEM)
+	$(ENV_TTSEM)/bin/python -m pip install --disable-pip-version-check -q -e '.[test]' 'ttsem[triton]==0.1.0'
+	@touch $@
 
 clean: ## remove the environment and the caches
 	rm -rf $(VENV) build seats_ops.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

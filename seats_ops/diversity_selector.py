@@ -64,6 +64,7 @@ class DiversitySelector:
 
         thinned, block, blocks = self._blocks(layout.plan())
         lengths = [n for _, n in blocks]
+        offsets = counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).int()
         wanted = [self.num_kept(n, m) for m, n in blocks]
         # Tokens of one block need not be neighbours: audio and video interleave.
         last = torch.iinfo(torch.int64).max
@@ -71,11 +72,12 @@ class DiversitySelector:
         order = order.to(features.device, non_blocking=True)
         kept = max_min_diversity(
             features,
-            counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).to(features.device, non_blocking=True),
+            offsets.to(features.device, non_blocking=True),
             torch.tensor(wanted, dtype=torch.int64).to(features.device, non_blocking=True),
             weights=saliency[order] if self.weighted and saliency is not None else None,
             index=order,
             max_seqlen=max(lengths, default=0),
+            max_keep=max(wanted, default=0),
             backend=backend,
         )
         keep_mask = (~thinned).to(features.device, non_blocking=True)

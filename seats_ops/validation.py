@@ -85,13 +85,23 @@ def check_cu_seqlens(name: str, value: object, total: int, validate: bool) -> Te
 
 def check_max_seqlen(name: str, value: int | None, cu_seqlens: Tensor) -> None:
     """An upper bound of the segment lengths, given as an int; checked against CPU `cu_seqlens`."""
+    longest = longest_segment(cu_seqlens) if reads_are_free(cu_seqlens) else 0
+    _check_bound(name, value, longest, "the longest segment")
+
+
+def check_max_keep(name: str, value: int | None, num_keep: Tensor) -> None:
+    """An upper bound of counts, given as an int; checked against a CPU `num_keep`."""
+    largest = int(num_keep.max()) if num_keep.numel() and reads_are_free(num_keep) else 0
+    _check_bound(name, value, largest, "the largest count")
+
+
+def _check_bound(name: str, value: int | None, least: int, what: str) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an int or None, got {describe(value)}")
-    longest = longest_segment(cu_seqlens) if reads_are_free(cu_seqlens) else 0
-    if value < longest:
-        raise ValueError(f"{name}: expected at least the longest segment, {longest}, got {value}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {what}, {least}, got {value}")
 
 
 def longest_segment(cu_seqlens: Tensor) -> int:

@@ -39,11 +39,22 @@ class Launch:
         """The `constexpr` arguments by name."""
         return {p.name: self.options[p.name] for p in self.kernel.params if p.is_constexpr}
 
+    @property
+    def signature(self) -> dict[str, str]:
+        """Triton types of the other arguments by name, as a `KernelConfig` has them."""
+        types = {p.name: kind for p, (kind, _) in zip(self.kernel.params, self._bound()[0], strict=True)}
+        return {name: kind.replace("u1", "i1") for name, kind in types.items() if kind != "constexpr"}
+
     def key(self) -> str:
         """What decides whether Triton compiles again: equal keys share one compiled kernel."""
+        specialization, options = self._bound()
+        return f"{self.name} {specialization} {sorted(options.items())}"
+
+    def _bound(self) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
+        """Type and specialisation of every argument, and the options that are left."""
         bind = create_function_from_signature(self.kernel.signature, self.kernel.params, make_backend(TARGETS["sm_90"]))
         _, specialization, options = bind(*self.args, **self.options)
-        return f"{self.name} {specialization} {sorted(options.items())}"
+        return specialization, options
 
 
 @contextlib.contextmanager

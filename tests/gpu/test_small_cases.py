@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seats_ops import functional as F
+from seats_ops.ops.max_min_diversity import triton as kernels
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 pytestmark = pytest.mark.gpu
@@ -33,6 +34,19 @@ def test_attention_received(dtype: torch.dtype, dim: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_attention_received_of_a_given_logsumexp(dtype: torch.dtype) -> None:
+    query, key = (normal((TOTAL, 2, 80), seed, dtype) for seed in range(2))
+    offsets = packed_offsets(LENGTHS)
+    scores = torch.einsum("qhd,khd->hqk", query.double(), key.double()) / 80**0.5
+    window = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
+    logsumexp = scores.masked_fill(window[:, None] != window, float("-inf")).logsumexp(-1).float()
+    expected = F.attention_received(query, key, offsets, backend="reference")
+    moved = [x.to(DEVICE) for x in (query, key, offsets)]
+    saliency = F.attention_received(*moved, logsumexp=logsumexp.to(DEVICE), max_seqlen=150, backend="triton")
+    torch.testing.assert_close(saliency.cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dim", [24, 80])
 def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
     query, key = normal((4, 6, dim), 0, dtype), normal((TOTAL, 2, dim), 1, dtype)
@@ -43,13 +57,22 @@ def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_max_min_diversity(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("path", ["one chunk", "a chunk per window", "too long for a matrix", "scattered rows"])
+def test_max_min_diversity(dtype: torch.dtype, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path == "a chunk per window":
+        monkeypatch.setattr(kernels, "MATRIX_BYTES", 1)
+    if path == "too long for a matrix":
+        monkeypatch.setattr(kernels, "MAX_MATRIX", 100)
     features = clustered_features(TOTAL, 100, seed=1, dtype=dtype)
     weights = near_constant_saliency(TOTAL, seed=1)
     offsets, counts = packed_offsets(LENGTHS), torch.tensor([20, 3, 9, 1])
-    moved = [x.to(DEVICE) for x in (features, offsets, counts)]
-    keep = F.max_min_diversity(*moved, weights=weights.to(DEVICE), max_seqlen=150, backend="triton").cpu()
-    certificate = certify_greedy(features, offsets, counts, keep, weights=weights)
+    index = torch.randperm(TOTAL, generator=torch.Generator().manual_seed(0)) if path == "scattered rows" else None
+    arguments = [x.to(DEVICE) for x in (features, offsets, counts)]
+    scattered = {} if index is None else {"index": index.to(DEVICE)}
+    bounds = {"max_seqlen": 150, "max_keep": 20}
+    keep = F.max_min_diversity(*arguments, weights=weights.to(DEVICE), **scattered, **bounds, backend="triton").cpu()
+    packed = features if index is None else features[index]
+    certificate = certify_greedy(packed, offsets, counts, keep, weights=weights)
     assert certificate, certificate.reason
 
 
@@ -76,6 +99,14 @@ def test_segment_topk(dtype: torch.dtype) -> None:
     expected = F.segment_topk(scores, segment, budget, backend="reference")
     keep = F.segment_topk(scores.to(DEVICE), segment.to(DEVICE), budget.to(DEVICE), backend="triton")
     assert torch.equal(keep.cpu(), expected)
+
+
+@pytest.mark.parametrize("total", [1, 1023, 1300])
+def test_kept_index(total: int) -> None:
+    keep = torch.rand(total, generator=torch.Generator().manual_seed(0)) < 0.3
+    keep[0] = True
+    got = torch.ops.seats_ops.kept_index(keep.to(DEVICE), int(keep.sum()), "triton")
+    assert torch.equal(got.cpu(), keep.nonzero().flatten())
 
 
 @pytest.mark.parametrize("dim", [0, 1])

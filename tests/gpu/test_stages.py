@@ -23,17 +23,26 @@ TOTAL = len(HOST_LAYOUT)
 
 
 def stage_one() -> Callable[[], Tensor]:
-    """Saliency of both towers, then one selection."""
+    """Saliency, once with a log-sum-exp that the tower left, then one selection."""
     layout = HOST_LAYOUT.to(torch.device(DEVICE))
     features = clustered_features(TOTAL, 3584, seed=0, clusters=60, dtype=torch.bfloat16).to(DEVICE)
     heads = torch.randn(TOTAL, 16, 80, device=DEVICE, dtype=torch.bfloat16)
+    logsumexp = torch.full((16, TOTAL), 5.0, device=DEVICE)
     windows = packed_offsets([330] * (TOTAL // 330) + [TOTAL % 330]).to(DEVICE)
 
     def run() -> Tensor:
         saliency = F.attention_received(heads, heads, windows, max_seqlen=330, backend="triton")
+        saliency += F.attention_received(heads, heads, windows, logsumexp=logsumexp, max_seqlen=330, backend="triton")
         return DiversitySelector(0.2)(features, layout, saliency=saliency, backend="triton")
 
     return run
+
+
+def long_window() -> Callable[[], Tensor]:
+    """More tokens than a matrix of distances takes."""
+    layout = layout_of_runs([[(Modality.VIDEO, 5000)]]).to(torch.device(DEVICE))
+    features = clustered_features(5000, 256, seed=0, clusters=60, dtype=torch.bfloat16).to(DEVICE)
+    return lambda: DiversitySelector(0.02, weighted=False)(features, layout, backend="triton")
 
 
 def stage_two() -> Callable[[], Tensor]:
@@ -42,13 +51,21 @@ def stage_two() -> Callable[[], Tensor]:
     hidden = torch.randn(TOTAL, 3584, device=DEVICE, dtype=torch.bfloat16)
     query, key = hidden[-1:].view(1, 28, 128), torch.randn(TOTAL, 4, 128, device=DEVICE, dtype=torch.bfloat16)
     offsets = packed_offsets([TOTAL]).to(DEVICE)
+    rotary = [torch.randn(1, TOTAL, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(2)]
+    positions = torch.arange(TOTAL, device=DEVICE).expand(3, 1, TOTAL)
+    cache = [torch.randn(1, 4, TOTAL, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(2 * 16)]
     keep = StagePruner(0.5)(torch.zeros(TOTAL), HOST_LAYOUT)
     num_kept = int(keep.sum())
 
     def run() -> Tensor:
         scores = F.query_relevance(query, key, offsets, max_seqlen=TOTAL, backend="triton")
         keep = StagePruner(0.5)(scores, layout, backend="triton")
-        return torch.cat([part.flatten() for part in F.compact(keep, hidden, key, num_kept=num_kept, backend="triton")])
+        kept = [
+            *F.compact(keep, hidden, key, num_kept=num_kept, backend="triton"),
+            *F.compact(keep, *rotary, num_kept=num_kept, dim=1, backend="triton"),
+            *F.compact(keep, positions, *cache, num_kept=num_kept, dim=2, backend="triton"),
+        ]
+        return torch.cat([part.double().flatten() for part in kept])
 
     return run
 
@@ -58,7 +75,7 @@ def stage_three() -> Callable[[], Tensor]:
     return lambda: ModalityDropper()(layout, backend="triton")
 
 
-STAGES = [stage_one, stage_two, stage_three]
+STAGES = [stage_one, long_window, stage_two, stage_three]
 
 
 @pytest.fixture

@@ -18,11 +18,14 @@ def attention_received(
     return F.attention_received(q, q, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
 
 
-def max_min_diversity(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
-    features, counts = torch.ones(total, dim, dtype=dtype), torch.tensor([28, 3])
+def max_min_diversity(
+    total: int, *, dim: int = 3584, windows: int = 2, dtype: torch.dtype = torch.bfloat16, **to: Any
+) -> Tensor:
+    """One window of nearly all tokens, and empty ones and a short one behind it."""
+    features, counts = torch.ones(total, dim, dtype=dtype), torch.full((windows,), 9)
     weights = torch.ones(total)
-    offsets = packed_offsets([total - 7, 7])
-    return F.max_min_diversity(features, offsets, counts, weights=weights, max_seqlen=total - 7, **to)
+    offsets = packed_offsets([total - 7, *[0] * (windows - 2), 7])
+    return F.max_min_diversity(features, offsets, counts, weights=weights, max_seqlen=total - 7, max_keep=9, **to)
 
 
 def query_relevance(total: int, *, dim: int = 128, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:

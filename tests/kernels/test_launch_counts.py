@@ -50,16 +50,36 @@ def test_stage_one_takes_at_most_eight_launches_per_modality() -> None:
     assert count.work.launches <= AT_MOST * len(towers)
 
 
+def test_the_launches_of_stage_one_do_not_grow_with_the_clip() -> None:
+    """Ten minutes at 165 tokens a second."""
+    layout = layout_of_runs([[(Modality.VIDEO, 330 * 300)]], block_length=330).to(torch.device("meta"))
+    features, saliency = device(len(layout), 3584), device(len(layout), dtype=torch.float32)
+    with CountDeviceWork() as count:
+        F.attention_received(
+            *[device(4 * len(layout), 2, 80)] * 2, device(301, dtype=torch.int32), max_seqlen=1320, backend="triton"
+        )
+        DiversitySelector(0.1)(features, layout, saliency=saliency, backend="triton")
+    assert count.work.launches <= AT_MOST
+
+
+def test_a_long_window_takes_a_launch_per_pick_and_no_read() -> None:
+    layout = layout_of_runs([[(Modality.VIDEO, 5000)]]).to(torch.device("meta"))
+    with CountDeviceWork() as count:
+        DiversitySelector(0.01, weighted=False)(device(5000, 64), layout, backend="triton")
+    assert count.work.launches <= 50 + AT_MOST
+
+
 def test_a_drop_takes_at_most_eight_launches() -> None:
-    """Relevance, budgets, selection, and hidden states, cos, sin and the keys and values of 16 layers compacted."""
+    """Relevance, budgets, selection; hidden states, cos, sin, positions, keys and values of 16 layers compacted."""
     layout = LAYOUT.to(torch.device("meta"))
     query, key, offsets = device(1, 28, 128), device(TOTAL, 4, 128), device(2, dtype=torch.int32)
     hidden, rotary = device(TOTAL, 3584), [device(TOTAL, 128) for _ in range(2)]
+    positions = device(TOTAL, 3, dtype=torch.int64)
     cache = [device(TOTAL, 4, 128) for _ in range(2 * 16)]
     with CountDeviceWork() as count:
         scores = F.query_relevance(query, key, offsets, max_seqlen=TOTAL, backend="triton")
         keep = StagePruner(0.5)(scores, layout, backend="triton")
-        F.compact(keep, hidden, *rotary, *cache, num_kept=TOTAL // 2, backend="triton")
+        F.compact(keep, hidden, *rotary, positions, *cache, num_kept=TOTAL // 2, backend="triton")
     print(f"Stage II, one drop: {count.work}")
     assert count.work.launches <= AT_MOST
 

@@ -10,15 +10,17 @@ import torch
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("the interpreter compiles nothing", allow_module_level=True)
 
+from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner
 from seats_ops import functional as F
+from seats_ops.testing import layout_of_runs
 from seats_ops.testing.launches import Launch, record_launches
 from tests.kernels.calls import CALLS
 from tests.kernels.shipped import shipped_configs
 
-SHIPPED = {
-    (c.kernel.fn.__name__, tuple(sorted(c.constants.items())), c.num_warps, c.num_stages, c.max_registers)
+SHIPPED = [
+    (c.kernel.fn.__name__, dict(c.signature), dict(c.constants), (c.num_warps, c.num_stages, c.max_registers))
     for c in shipped_configs()
-}
+]
 
 
 def launches_of(primitive: str, total: int, **sizes: object) -> list[Launch]:
@@ -45,13 +47,29 @@ def test_numbers_of_segments_share_a_compiled_kernel(primitive: str, size: str) 
     assert all(other == keys[0] for other in keys[1:])
 
 
+@pytest.mark.parametrize("windows", [3, 4, 5])
+def test_chunks_of_windows_share_a_compiled_kernel(windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of one window and of three, so that they begin at odd and even, aligned and unaligned offsets."""
+    with_one_chunk = {launch.key() for launch in launches_of("max_min_diversity", 905)}
+    for chunk in (1, 3):
+        monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MATRIX_BYTES", chunk * 4 * 912**2)
+        launches = launches_of("max_min_diversity", 905, windows=windows)
+        assert len(launches) == 3 * -(-windows // chunk)
+        assert {launch.key() for launch in launches} == with_one_chunk
+
+
+def test_steps_and_lengths_of_long_windows_share_a_compiled_kernel() -> None:
+    keys = [{launch.key() for launch in launches_of("max_min_diversity", n, dim=64)} for n in (4500, 4507, 4999, 5040)]
+    assert len(keys[0]) == 3
+    assert all(other == keys[0] for other in keys[1:])
+
+
 def assert_shipped(launches: list[Launch]) -> None:
     """Every launch has a shipped configuration, so that the checks of compiled code are about what runs."""
     for launch in launches:
         options = launch.options
-        constants = tuple(sorted(launch.constants.items()))
         limits = (options["num_warps"], options["num_stages"], options.get("maxnreg"))
-        assert (launch.name, constants, *limits) in SHIPPED
+        assert (launch.name, launch.signature, launch.constants, limits) in SHIPPED
         assert options["enable_fp_fusion"] is False
 
 
@@ -73,3 +91,15 @@ def test_head_dims_of_encoders_are_shipped(dim: int, dtype: torch.dtype) -> None
 @pytest.mark.parametrize("dim", [64, 80, 96, 128, 192, 256])
 def test_head_dims_of_decoders_are_shipped(dim: int, dtype: torch.dtype) -> None:
     assert_shipped(launches_of("query_relevance", 130, dim=dim, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_stages_launch_is_shipped(dtype: torch.dtype) -> None:
+    layout = layout_of_runs([[(Modality.TEXT, 5), *[(Modality.VIDEO, 60), (Modality.AUDIO, 25)] * 4]], block_length=50)
+    features, saliency = torch.ones(len(layout), 64, dtype=dtype), torch.ones(len(layout))
+    with record_launches() as launches:
+        DiversitySelector(0.2)(features, layout, saliency=saliency, backend="triton")
+        StagePruner(0.5)(saliency, layout, backend="triton")
+        ModalityDropper()(layout, backend="triton")
+    assert {"greedy_kernel", "window_budget_kernel", "segment_topk_kernel"} <= {launch.name for launch in launches}
+    assert_shipped(launches)

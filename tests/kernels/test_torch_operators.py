@@ -30,8 +30,8 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
     index = mask.nonzero().flatten()
     return [
         ("attention_received", (query, query, offsets, None, 0.25, 15, BACKEND)),
-        ("max_min_diversity", (values, offsets, counts, None, None, 15, BACKEND)),
-        ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, order, 15, BACKEND)),
+        ("max_min_diversity", (values, offsets, counts, None, None, 15, None, BACKEND)),
+        ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, order, 15, 6, BACKEND)),
         ("query_relevance", (query[:3], key, offsets, 0.25, 15, BACKEND)),
         ("window_budget", (scores, ids, ids, torch.tensor([[3, 2]]), 3, 0.1, torch.tensor([0, 3]), BACKEND)),
         ("segment_topk", (scores, ids, counts, BACKEND)),
@@ -73,10 +73,15 @@ def stages() -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
-@pytest.mark.parametrize("name", stages())
+def saliency(features: Tensor) -> Tensor:
+    heads = features.view(24, 2, 8)
+    return F.attention_received(heads, heads.flip(0), packed_offsets([9, 0, 15]), max_seqlen=15, backend=BACKEND)
+
+
+@pytest.mark.parametrize("name", ["attention_received", *stages()])
 def test_operators_compile_without_a_break(name: str) -> None:
     features = clustered_features(24, 16, seed=2)
-    stage = stages()[name]
+    stage = {"attention_received": saliency, **stages()}[name]
     compiled = torch.compile(stage, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(features), stage(features))
 

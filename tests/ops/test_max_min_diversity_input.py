@@ -167,6 +167,8 @@ BAD = [
     ("max_seqlen", 3, ValueError),
     ("max_seqlen", -1, ValueError),
     ("max_seqlen", 4.0, TypeError),
+    ("max_keep", 1, ValueError),
+    ("max_keep", True, TypeError),
     ("backend", "cuda", ValueError),
     ("backend", None, ValueError),
 ]

@@ -11,6 +11,7 @@ from seats_ops.validation import (
     check_index,
     check_integers,
     check_length,
+    check_max_keep,
     check_max_seqlen,
     check_non_negative,
     check_same_device,
@@ -28,6 +29,7 @@ def max_min_diversity(
     weights: Tensor | None = None,
     index: Tensor | None = None,
     max_seqlen: int | None = None,
+    max_keep: int | None = None,
     backend: str = "auto",
     validate: bool = False,
 ) -> Tensor:
@@ -47,8 +49,9 @@ def max_min_diversity(
         weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
         index: integer [T], row of `features` of every token of the packed axis; None means they are the rows in order.
             Windows whose tokens are no neighbours in memory are read where they are.
-        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device; above 4096 the
-            Triton backend reads `num_keep` once, as every pick is a launch of its own.
+        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device.
+        max_keep: upper bound of `num_keep`. It spares the Triton backend a read when `max_seqlen` is above 4096, where
+            every pick is a launch of its own.
         backend: "auto", "triton" or "reference".
         validate: check the values of device tensors too (one read each); those of CPU tensors always are.
 
@@ -74,6 +77,8 @@ def max_min_diversity(
     if weights is not None:
         check_length("weights", check_values("weights", weights, 1), total, packed)
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
+    check_max_keep("max_keep", max_keep, num_keep)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, check_backend(backend))
+    bounds = (max_seqlen, max_keep)
+    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, *bounds, check_backend(backend))

@@ -30,6 +30,8 @@ BLOCK = 64
 STEP_TOKENS, STEP_CHANNELS = 32, 64
 PARTS = 512
 NUM_WARPS = 8
+# Of `second_smallest`: all that a thread may have, so that the assembler does not spill to fit more programs.
+MAX_REGISTERS = 255
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -162,9 +164,14 @@ def step_kernel(
 
 
 def max_min_large(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None, max_seqlen: int
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None,
+    max_seqlen: int,
+    max_keep: int | None,
 ) -> Tensor:
-    """See `api.max_min_diversity`. The number of launches follows from the counts, which are read once."""
+    """See `api.max_min_diversity`. `max_keep` gives the number of launches; without it the counts are read."""
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
     weights = None if weights is None else weights.contiguous()
     total, channels = features.shape
@@ -173,8 +180,9 @@ def max_min_large(
     keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
     inverse_norms, nearest = float32(total), float32(total)
     num_parts = triton.cdiv(max_seqlen, STEP_TOKENS)
-    values = float32(2, num_windows, num_parts)
-    tokens = torch.empty(2, num_windows, num_parts, dtype=torch.int64, device=features.device)
+    # Tensors of their own: slices of one would be aligned or not by their length, and kernels compiled for both.
+    values = [float32(num_windows, num_parts) for _ in range(2)]
+    tokens = [torch.empty(num_windows, num_parts, dtype=torch.int64, device=features.device) for _ in range(2)]
     launch(
         norms_kernel,
         (triton.cdiv(total, STEP_TOKENS),),
@@ -198,8 +206,11 @@ def max_min_large(
         CHANNELS=BLOCK_CHANNELS[features.dtype],
         num_warps=NUM_WARPS,
         num_stages=2,
+        max_registers=MAX_REGISTERS,
     )
-    for step in range(min(int(num_keep.max()), max_seqlen) + 1):
+    if max_keep is None:
+        max_keep = int(num_keep.max())
+    for step in range(min(max_keep, max_seqlen) + 1):
         new, old = step % 2, (step + 1) % 2
         launch(
             step_kernel,
@@ -227,7 +238,7 @@ def max_min_large(
     return keep_mask
 
 
-_SIZES = {"cu_seqlens": "*i64", "channels": "i32"}
+_SIZES = {"cu_seqlens": "*i32", "channels": "i32"}
 CONFIGS = (
     *(
         KernelConfig(
@@ -249,6 +260,7 @@ CONFIGS = (
             num_warps=NUM_WARPS,
             num_stages=2,
             expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
+            max_registers=MAX_REGISTERS,
         )
         for dtype, depth in (("fp32", 16), ("bf16", 32), ("fp16", 32))
     ),

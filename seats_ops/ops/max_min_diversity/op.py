@@ -16,11 +16,12 @@ def max_min_diversity(
     weights: Tensor | None,
     index: Tensor | None,
     max_seqlen: int,
+    max_keep: int | None,
     backend: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     return implementation("max_min_diversity", backend, features).max_min_diversity(
-        features, cu_seqlens, num_keep, weights, index, max_seqlen
+        features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep
     )
 
 
@@ -32,6 +33,7 @@ def _(
     weights: Tensor | None,
     index: Tensor | None,
     max_seqlen: int,
+    max_keep: int | None,
     backend: str,
 ) -> Tensor:
     return features.new_empty(features.shape[0] if index is None else index.shape[0], dtype=torch.bool)

@@ -20,6 +20,8 @@ MATRIX_CELLS = 2**24
 # Features made unit length at once, and distances looked at once: what fits a core's cache (float32: 4 and 1 MiB).
 FEATURE_CELLS = 2**20
 TILE_CELLS = 2**18
+# Rows multiplied at once: short enough to leave out most of the lower half, long enough for the product to be fast.
+PRODUCT_ROWS = 112
 EPS = 1e-8
 FARTHEST = 2.0
 LOWEST = torch.finfo(torch.float32).min
@@ -32,6 +34,7 @@ def max_min_diversity(
     weights: Tensor | None,
     index: Tensor | None,
     max_seqlen: int,
+    _max_keep: int | None,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     total = features.shape[0] if index is None else index.shape[0]
@@ -72,7 +75,8 @@ def _pick_groups(
         w = torch.ones(()) if weights is None else weights[group.index].float().nan_to_num()
         valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid
         wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
-        distances = _Distances(features, group.index if index is None else index[group.index], valid)
+        rows = group.index if index is None else index[group.index]
+        distances = _Distances(features, rows, valid, padded=group.valid is not None)
         yield group, *_greedy(distances, w.to(features.device), valid, wanted)
 
 
@@ -101,23 +105,25 @@ class _Distances:
     A token without a direction is at distance 0 as a candidate and at distance FARTHEST from all others once picked.
     """
 
-    def __init__(self, features: Tensor, rows: Tensor, valid: Tensor) -> None:
+    def __init__(self, features: Tensor, rows: Tensor, valid: Tensor, padded: bool) -> None:
         num_windows, width = rows.shape
-        self.valid = valid
+        self.valid, self.padded = valid, padded
         self.windows = torch.arange(num_windows, device=features.device)
         self.matrix: Tensor | None = None
         if num_windows * width**2 > MATRIX_CELLS:
             self.x = _directions(features[rows])
             self.odd = self.x[..., 0].isnan()
-            return
-        self.matrix = torch.empty(num_windows, width, width, device=features.device)
-        self.odd = torch.empty_like(valid)
-        at_once = max(1, FEATURE_CELLS // (width * features.shape[1]))
-        for start in range(0, num_windows, at_once):
-            some = slice(start, start + at_once)
-            x = _directions(features[rows[some]])
-            torch.sub(1.0, torch.matmul(x, x.mT, out=self.matrix[some]), out=self.matrix[some])
-            self.odd[some] = x[..., 0].isnan()
+        else:
+            self.matrix = torch.empty(num_windows, width, width, device=features.device)
+            self.odd = torch.empty_like(valid)
+            at_once = max(1, FEATURE_CELLS // (width * features.shape[1]))
+            for start in range(0, num_windows, at_once):
+                some = slice(start, start + at_once)
+                x = _directions(features[rows[some]])
+                _fill(self.matrix[some], x)
+                self.odd[some] = x[..., 0].isnan()
+        # Where looking is free, passes over the matrix are spared.
+        self.may_be_odd = not reads_are_free(self.odd) or bool(self.odd.any())
 
     def row(self, token: Tensor) -> Tensor:
         """[G] picked token of each window -> [G, n] distances of the candidates to it."""
@@ -125,6 +131,8 @@ class _Distances:
             distance = self.matrix[self.windows, token]
         else:
             distance = (1.0 - self.x[self.windows, token][:, None] @ self.x.mT).squeeze(1)
+        if not self.may_be_odd:
+            return distance
         return torch.where(distance.isnan(), torch.where(self.odd, 0.0, FARTHEST), distance)
 
     def second_smallest(self) -> Tensor:
@@ -137,10 +145,20 @@ class _Distances:
         for start in range(0, width, rows_per_tile):
             rows = slice(start, start + rows_per_tile)
             d = 1.0 - self.x[:, rows] @ self.x.mT if self.matrix is None else self.matrix[:, rows]
-            d = torch.where(d.isnan(), torch.where(self.odd[:, rows, None], 0.0, FARTHEST), d)
-            d = torch.where(self.valid[:, None, :], d, torch.inf)
+            if self.may_be_odd:
+                d = torch.where(d.isnan(), torch.where(self.odd[:, rows, None], 0.0, FARTHEST), d)
+            if self.padded:
+                d = torch.where(self.valid[:, None, :], d, torch.inf)
             tiles.append(d.topk(2, dim=-1, largest=False).values[..., 1])
         return torch.cat(tiles, 1).nan_to_num(posinf=0.0)
+
+
+def _fill(matrix: Tensor, x: Tensor) -> None:
+    """[G, n, n] = 1 - products of [G, n, D]: some rows at a time, from the diagonal on, and mirrored."""
+    for start in range(0, x.shape[1], PRODUCT_ROWS):
+        rows, rest = slice(start, start + PRODUCT_ROWS), slice(start + PRODUCT_ROWS, None)
+        torch.sub(1.0, x[:, rows] @ x[:, start:].mT, out=matrix[:, rows, start:])
+        matrix[:, rest, rows] = matrix[:, rows, rest].mT
 
 
 def _directions(x: Tensor) -> Tensor:
@@ -148,4 +166,4 @@ def _directions(x: Tensor) -> Tensor:
     x = x.float()
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     # With the added eps a zero vector is at distance 1 from everything, itself included.
-    return torch.where(norm.isfinite(), x / (norm + EPS), torch.nan)
+    return x / torch.where(norm.isfinite(), norm + EPS, torch.nan)

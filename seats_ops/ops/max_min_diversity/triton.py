@@ -3,8 +3,9 @@
 1. `gram`: a matrix product per pair of row blocks and window; its diagonal gives the norms. 2. `distances`: a pass over
 the matrix turns products into cosine distances in place and leaves the second smallest of every row. 3. `greedy`: one
 program per window keeps minimum, weight and candidates in registers and reads one row of distances per pick; it reads
-nothing that it wrote. The matrix has a padded leading dimension, so that rows are read 128 bits at a time; windows are
-taken in chunks whose matrices stay in the L2 cache. Longer windows go through `large.py`.
+nothing that it wrote. The matrices have a padded leading dimension, so that rows are read 128 bits at a time; those of
+a clip fit the L2 cache together, and windows that would need more than MATRIX_BYTES are taken in chunks. Longer windows
+go through `large.py`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ HIGHEST = tl.constexpr(3.4028234663852886e38)
 FARTHEST = tl.constexpr(2.0)
 # A row of distances is held in the registers of one program.
 MAX_MATRIX = 4096
-# Bytes of distances per chunk of windows: inside the L2 cache of an A100 (40 MB) and an H100 (50 MB).
-CHUNK_BYTES = 32 * 2**20
+# Bytes of distances held at once: 600 000 tokens in windows of 400, whose three launches then cover all windows.
+MATRIX_BYTES = 2**30
+# Programs along the last axis of a grid.
+MAX_GRID = 65535
 BLOCK_ROWS = 64
 BLOCK_CHANNELS = {torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
 # Rows and columns of one step of the pass over the matrix.
@@ -36,12 +39,21 @@ BLOCK_OWN, BLOCK_WALK = 16, 64
 
 
 @triton.jit
+def _window(cu_seqlens, first_window, program):
+    """Where the window of a program begins, and its length (int64); programs count from the chunk's first window."""
+    window = tl.cast(first_window, tl.int64) + program
+    begin = tl.load(cu_seqlens + window).to(tl.int64)
+    return begin, tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+
+
+@triton.jit(do_not_specialize=["first_window"])
 def gram_kernel(
     features,
     index,
     cu_seqlens,
     matrix,
     inverse_norms,
+    first_window,
     channels,
     row_stride,
     ld,
@@ -49,10 +61,8 @@ def gram_kernel(
     BLOCK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    window = tl.program_id(2).to(tl.int64)
-    begin = tl.load(cu_seqlens + window).to(tl.int64)
-    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
-    matrix += window * ld * ld
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(2))
+    matrix += tl.program_id(2).to(tl.int64) * ld * ld
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     if (tl.program_id(0) * BLOCK >= length) | (tl.program_id(1) * BLOCK >= length):
@@ -98,16 +108,21 @@ def _two_smallest(first, second, block, column):
     return tl.minimum(first, smallest), tl.minimum(tl.maximum(first, smallest), tl.minimum(second, next_one))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_window"])
 def distances_kernel(
-    matrix, inverse_norms, cu_seqlens, second_smallest, ld, BLOCK_OWN: tl.constexpr, BLOCK_WALK: tl.constexpr
+    matrix,
+    inverse_norms,
+    cu_seqlens,
+    second_smallest,
+    first_window,
+    ld,
+    BLOCK_OWN: tl.constexpr,
+    BLOCK_WALK: tl.constexpr,
 ):
-    window = tl.program_id(1).to(tl.int64)
-    begin = tl.load(cu_seqlens + window).to(tl.int64)
-    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(1))
     if tl.program_id(0) * BLOCK_OWN >= length:
         return
-    matrix += window * ld * ld
+    matrix += tl.program_id(1).to(tl.int64) * ld * ld
     row = tl.program_id(0) * BLOCK_OWN + tl.arange(0, BLOCK_OWN)
     inverse_rows = tl.load(inverse_norms + begin + row, mask=row < length, other=0.0)
     first = tl.full((BLOCK_OWN,), float("inf"), tl.float32)
@@ -139,7 +154,7 @@ def sane_weight(weight):
     return tl.minimum(tl.maximum(weight, LOWEST), HIGHEST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_window"])
 def greedy_kernel(
     matrix,
     second_smallest,
@@ -147,13 +162,13 @@ def greedy_kernel(
     cu_seqlens,
     num_keep,
     keep_mask,
+    first_window,
     ld,
     WEIGHTED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    window = tl.program_id(0).to(tl.int64)
-    begin = tl.load(cu_seqlens + window).to(tl.int64)
-    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(0))
+    matrix += tl.program_id(0).to(tl.int64) * ld * ld
     token = tl.arange(0, BLOCK)
     inside = token < length
     nearest = tl.load(second_smallest + begin + token, mask=inside, other=0.0)
@@ -161,12 +176,12 @@ def greedy_kernel(
     if WEIGHTED:
         weight = sane_weight(tl.load(weights + begin + token, mask=inside, other=0.0).to(tl.float32))
     candidate = inside
-    steps = tl.minimum(tl.load(num_keep + window).to(tl.int64), length)
+    steps = tl.minimum(tl.load(num_keep + first_window + tl.program_id(0)).to(tl.int64), length)
     for step in range(0, steps):
         value = tl.maximum(weight * nearest, LOWEST)
         pick = tl.argmax(tl.where(candidate, value, float("-inf")), 0)
         candidate = candidate & (token != pick)
-        row = tl.load(matrix + (window * ld + pick) * ld + token, mask=token < ld, other=0.0)
+        row = tl.load(matrix + pick.to(tl.int64) * ld + token, mask=token < ld, other=0.0)
         nearest = tl.where(step == 0, row, tl.minimum(nearest, row))
     tl.store(keep_mask + begin + token, inside & (candidate == 0), mask=inside)
 
@@ -174,6 +189,11 @@ def greedy_kernel(
 def gram_warps(dtype: torch.dtype) -> int:
     """float32 is multiplied without matrix instructions, which takes more registers per product."""
     return 8 if dtype == torch.float32 else 4
+
+
+def gram_stages(dtype: torch.dtype) -> int:
+    """Tiles in flight: a third one of float32 takes all the registers there are."""
+    return 2 if dtype == torch.float32 else 3
 
 
 def greedy_warps(block: int) -> int:
@@ -188,13 +208,14 @@ def max_min_diversity(
     weights: Tensor | None,
     index: Tensor | None,
     max_seqlen: int,
+    max_keep: int | None,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     if max_seqlen > MAX_MATRIX:
         from seats_ops.ops.max_min_diversity.large import max_min_large
 
         packed = features if index is None else features[index]
-        return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen)
+        return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep)
     total = features.shape[0] if index is None else index.shape[0]
     keep_mask = torch.empty(total, dtype=torch.bool, device=features.device)
     num_windows = num_keep.shape[0]
@@ -207,7 +228,7 @@ def max_min_diversity(
     if channels * MAX_MATRIX >= 2**31:
         raise ValueError(f"features: expected fewer than {2**31 // MAX_MATRIX} channels, got {channels}")
     ld = triton.cdiv(max_seqlen, 16) * 16
-    chunk = max(1, CHUNK_BYTES // (4 * ld * ld))
+    chunk = min(MAX_GRID, max(1, MATRIX_BYTES // (4 * ld * ld)))
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
     matrix = float32(min(chunk, num_windows), ld, ld)
     inverse_norms = float32(total)
@@ -215,16 +236,16 @@ def max_min_diversity(
     block = max(16, next_power_of_2(ld))
     for start in range(0, num_windows, chunk):
         here = min(chunk, num_windows - start)
-        offsets = cu_seqlens[start:]
         tiles = triton.cdiv(max_seqlen, BLOCK_ROWS)
         launch(
             gram_kernel,
             (tiles, tiles, here),
             features,
-            offsets if index is None else index,
-            offsets,
+            num_keep if index is None else index,
+            cu_seqlens,
             matrix,
             inverse_norms,
+            start,
             channels,
             channels,
             ld,
@@ -232,15 +253,16 @@ def max_min_diversity(
             BLOCK=BLOCK_ROWS,
             BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
             num_warps=gram_warps(features.dtype),
-            num_stages=3,
+            num_stages=gram_stages(features.dtype),
         )
         launch(
             distances_kernel,
             (triton.cdiv(max_seqlen, BLOCK_OWN), here),
             matrix,
             inverse_norms,
-            offsets,
+            cu_seqlens,
             second_smallest,
+            start,
             ld,
             BLOCK_OWN=BLOCK_OWN,
             BLOCK_WALK=BLOCK_WALK,
@@ -252,9 +274,10 @@ def max_min_diversity(
             matrix,
             second_smallest,
             second_smallest if weights is None else weights,
-            offsets,
-            num_keep[start:],
+            cu_seqlens,
+            num_keep,
             keep_mask,
+            start,
             ld,
             WEIGHTED=weights is not None,
             BLOCK=block,
@@ -273,16 +296,17 @@ CONFIGS = (
             {
                 "features": f"*{_SHORT[dtype]}",
                 "index": "*i64",
-                "cu_seqlens": "*i64",
+                "cu_seqlens": "*i32",
                 "matrix": "*fp32",
                 "inverse_norms": "*fp32",
+                "first_window": "i32",
                 "channels": "i32",
                 "row_stride": "i32",
                 "ld": "i32",
             },
             {"INDEXED": indexed, "BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
             gram_warps(dtype),
-            3,
+            gram_stages(dtype),
             ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
         )
         for dtype, depth in BLOCK_CHANNELS.items()
@@ -294,8 +318,9 @@ CONFIGS = (
         {
             "matrix": "*fp32",
             "inverse_norms": "*fp32",
-            "cu_seqlens": "*i64",
+            "cu_seqlens": "*i32",
             "second_smallest": "*fp32",
+            "first_window": "i32",
             "ld": "i32",
         },
         {"BLOCK_OWN": BLOCK_OWN, "BLOCK_WALK": BLOCK_WALK},
@@ -310,9 +335,10 @@ CONFIGS = (
                 "matrix": "*fp32",
                 "second_smallest": "*fp32",
                 "weights": "*fp32",
-                "cu_seqlens": "*i64",
+                "cu_seqlens": "*i32",
                 "num_keep": "*i64",
                 "keep_mask": "*i1",
+                "first_window": "i32",
                 "ld": "i32",
             },
             {"WEIGHTED": weighted, "BLOCK": block},

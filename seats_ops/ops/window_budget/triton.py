@@ -33,7 +33,7 @@ MAX_REGISTERS = 128
 def _softmax(logit, exists):
     logit = tl.where(exists, logit, float("-inf"))
     power = tl.where(exists, tl.exp(logit - tl.max(logit, 0)), 0.0)
-    return tl.where(exists, power / tl.sum(power, 0), 0.0)
+    return tl.where(exists, tl.div_rn(power, tl.sum(power, 0)), 0.0)
 
 
 @triton.jit
@@ -59,7 +59,7 @@ def _split(budget, video_weight, audio_weight, num_video, num_audio, total_video
     """A window's budget shared between its modalities."""
     video_pull = video_weight * total_video.to(tl.float32)
     audio_pull = audio_weight * total_audio.to(tl.float32)
-    share = video_pull / (video_pull + audio_pull + 1e-12)
+    share = tl.div_rn(video_pull, video_pull + audio_pull + 1e-12)
     video = tl.minimum(round_half_even(budget.to(tl.float32) * share), num_video)
     audio = tl.minimum(budget - video, num_audio)
     video = tl.minimum(video + (budget - video - audio), num_video)
@@ -162,11 +162,10 @@ def window_budget_kernel(
         tl.store(out, tl.where(all_video > 0, kept, 0), mask=mask)
         tl.store(out + 1, tl.where(all_audio > 0, kept, 0), mask=mask)
     else:
-        mean_video = sum_video / tl.maximum(num_video, 1).to(tl.float32)
-        mean_audio = sum_audio / tl.maximum(num_audio, 1).to(tl.float32)
-        video, audio = _shared(
-            mean_video / temperature, mean_audio / temperature, num_video, num_audio, total_video, total_audio
-        )
+        mean_video = tl.div_rn(sum_video, tl.maximum(num_video, 1).to(tl.float32))
+        mean_audio = tl.div_rn(sum_audio, tl.maximum(num_audio, 1).to(tl.float32))
+        video_logit, audio_logit = tl.div_rn(mean_video, temperature), tl.div_rn(mean_audio, temperature)
+        video, audio = _shared(video_logit, audio_logit, num_video, num_audio, total_video, total_audio)
         video = tl.where(num_windows > 1, video, tl.minimum(num_video, total_video))
         audio = tl.where(num_windows > 1, audio, tl.minimum(num_audio, total_audio))
         tl.store(out, video.to(tl.int64), mask=mask)
