@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -14,23 +15,20 @@ from seats_ops.testing import packed_offsets
 
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     towers = {
-        "video": ([2 * size.side**2] * (size.grids // 2), 16, 80),
-        "audio": ([100] * (size.audio_tokens // 50), 20, 64),
+        "video": ([2 * size.side**2] * (size.batch * size.grids // 2), 16, 80),
+        "audio": ([100] * (size.batch * size.audio_tokens // 50), 20, 64),
     }
     for name, (lengths, heads, head_dim) in towers.items():
         query, key = (randn(sum(lengths), heads, head_dim, device=device) for _ in range(2))
         offsets = packed_offsets(lengths).to(device)
 
-        def ours(query=query, key=key, offsets=offsets, longest=lengths[0]) -> object:
-            return F.attention_received(query, key, offsets, max_seqlen=longest)
-
-        def loop(query=query, key=key, lengths=lengths) -> object:
-            return saliency_of_windows(query, key, lengths)
-
         pairs = sum(n * n for n in lengths)
         yield Entry(
             f"attention_received/{name}",
-            {OURS: ours, "loop over windows": loop},
+            {
+                OURS: functools.partial(F.attention_received, query, key, offsets, max_seqlen=lengths[0]),
+                "loop over windows": functools.partial(saliency_of_windows, query, key, lengths),
+            },
             # The logits once: that a kernel may compute them twice is its own affair.
             flops=2 * heads * head_dim * pairs,
             num_bytes=(query.numel() + key.numel()) * query.element_size() + 4 * sum(lengths),

@@ -14,7 +14,7 @@ from seats_ops import functional as F
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = pruned_layout(size, device)
     tokens = len(layout)
-    query, key = randn(1, HEADS, HEAD_DIM, device=device), randn(tokens, KEY_HEADS, HEAD_DIM, device=device)
+    query, key = randn(size.batch, HEADS, HEAD_DIM, device=device), randn(tokens, KEY_HEADS, HEAD_DIM, device=device)
 
     def composed() -> object:
         keys = key.repeat_interleave(HEADS // KEY_HEADS, 1).float()
@@ -23,7 +23,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     yield Entry(
         "query_relevance/drop",
         {
-            OURS: lambda: F.query_relevance(query, key, layout.cu_seqlens, max_seqlen=tokens),
+            OURS: lambda: F.query_relevance(query, key, layout.cu_seqlens, max_seqlen=tokens // size.batch),
             "repeat, product, softmax, mean": composed,
         },
         flops=2 * HEADS * HEAD_DIM * tokens,

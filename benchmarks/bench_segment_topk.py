@@ -28,9 +28,17 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
             keep[members[scores[members].topk(wanted).indices]] = True
         return keep
 
+    def sort() -> Tensor:
+        by_score = scores.argsort(descending=True, stable=True)
+        order = by_score[segment[by_score].argsort(stable=True)]
+        members = order[int((segment < 0).sum()) :]
+        of = segment[members]
+        rank = torch.arange(len(members), device=device) - (counts.cumsum(0) - counts)[of]
+        return (segment < 0).index_put((members,), rank < budget[of])
+
     yield Entry(
         "segment_topk/drop",
-        {OURS: lambda: F.segment_topk(scores, segment, budget), "topk per segment": loop},
+        {OURS: lambda: F.segment_topk(scores, segment, budget), "topk per segment": loop, "two argsorts": sort},
         flops=len(layout),
         num_bytes=13 * len(layout),
         tests=("tests/ops/test_segment_topk.py",),

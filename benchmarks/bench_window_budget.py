@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -17,10 +18,16 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     window, num_windows = layout.windows()
     scores = randn(len(layout), device=device, dtype=torch.float32).softmax(0)
     total = int((window >= 0).sum()) // 2
-    totals = torch.tensor([[total // 2, total - total // 2]]).to(device)
-
-    def ours() -> object:
-        return F.window_budget(scores, layout.modality, window, totals, num_windows=num_windows, temperature=0.1)
+    each = total // size.batch
+    totals = torch.tensor([[each // 2, each - each // 2]] * size.batch).to(device)
+    offsets = (torch.arange(size.batch + 1) * num_windows // size.batch).to(device) if size.batch > 1 else None
+    ours = functools.partial(
+        F.window_budget,
+        *(scores, layout.modality, window, totals),
+        window_offsets=offsets,
+        num_windows=num_windows,
+        temperature=0.1,
+    )
 
     yield Entry(
         "window_budget/drop",

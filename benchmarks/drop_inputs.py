@@ -19,4 +19,4 @@ def pruned_layout(size: Size, device: torch.device) -> TokenLayout:
         for share, total in zip(size.kept, (size.video_tokens, size.audio_tokens), strict=True)
     )
     clip = [(Modality.VIDEO, video), (Modality.AUDIO, audio)] * (size.seconds // 2)
-    return layout_of_runs([[(Modality.TEXT, 20), *clip, (Modality.TEXT, TEXT - 20)]]).to(device)
+    return layout_of_runs([[(Modality.TEXT, 20), *clip, (Modality.TEXT, TEXT - 20)]] * size.batch).to(device)

@@ -26,6 +26,7 @@ class Size:
         side: patches along the side of a grid.
         hidden_size: channels of the decoder.
         kept: share of the tokens that Stage I leaves, as (video, audio): 1.4 times the retention at R = 10 %.
+        batch: prompts, each with such a clip. The primitives of this package take several, the other sides only one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Size:
     side: int = 26
     hidden_size: int = 3584
     kept: tuple[float, float] = (0.084, 0.49)
+    batch: int = 1
 
     @property
     def grids(self) -> int:

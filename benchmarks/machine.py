@@ -14,9 +14,17 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
+def place(device: str) -> torch.device:
+    """One thread on a CPU: what threads add differs from moment to moment on a shared machine."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cpu":
+        torch.set_num_threads(1)
+    return chosen
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Device, versions and the state of the sources; "dirty" if they differ from the revision."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("triton", "transformers"):
         try:
             versions[name] = __import__(name).__version__

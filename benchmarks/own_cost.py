@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from unittest import mock
 
 import torch
 
+from benchmarks.timing import now
 from seats_ops.integrations.adapter import Adapter
 from seats_ops.integrations.saliency import TowerWatch
 
@@ -35,26 +35,20 @@ def own_seconds(device: torch.device) -> Iterator[dict[str, float]]:
     """
     seconds: dict[str, float] = defaultdict(float)
 
-    def clock() -> float:
-        if device.type == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
     def timed(call: Callable[..., Any], part: str) -> Callable[..., Any]:
         @functools.wraps(call)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            start = clock()
+            start = now(device)
             try:
                 return call(*args, **kwargs)
             finally:
-                seconds[part] += clock() - start
+                seconds[part] += now(device) - start
 
         return wrapper
 
     def layer_hook(adapter: Adapter, index: int) -> Callable[..., Any]:
         hook = original(adapter, index)
-        return timed(hook, "Stages II and III" if index in adapter.schedule.after_layer else "other layers")
+        return timed(hook, f"drop after layer {index}" if index in adapter.schedule.after_layer else "other layers")
 
     original = Adapter._layer_hook
     patches = [mock.patch.object(cls, name, timed(getattr(cls, name), part)) for (cls, name), part in HOOKS.items()]

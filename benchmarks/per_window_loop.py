@@ -1,4 +1,4 @@
-"""Stage I and one Stage II drop as research code writes them: a loop over windows, plain torch, for counting only."""
+"""Stage I and one Stage II drop as research code writes them: a loop over windows, in plain torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Bars of the latest numbers in a file of JSON lines."""
+"""Pictures of the latest numbers in a file of JSON lines."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,63 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.entry import OURS
+from benchmarks.results import latest
 
-
-def latest(path: Path) -> dict[str, dict[str, Any]]:
-    """The last row of every entry."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {row["name"]: row for row in rows}
+GROWTH = {"seconds": "seconds", "flops": "FLOPs", "bytes": "bytes moved", "peak_bytes": "peak bytes"}
 
 
 def draw(results: Path, target: Path) -> None:
-    """How many times longer than ours the other way takes, entry by entry; a logarithmic axis."""
+    """Bars for `run`, curves for `growth`."""
     rows = latest(results)
-    names = sorted(rows, reverse=True)
-    times = []
-    for name in names:
+    figure = (_curves if all("axis" in row for row in rows.values()) else _bars)(rows)
+    one = next(iter(rows.values()))
+    where = f"{one['device']}, {one['threads']} thread(s), torch {one['versions']['torch']}, {one['revision']}"
+    figure.suptitle(where, fontsize=10)
+    figure.savefig(target, dpi=120)
+    pyplot.close(figure)
+
+
+def _bars(rows: dict[str, dict[str, Any]]) -> Any:
+    """How many times longer than ours the other ways take, entry by entry; a logarithmic axis."""
+    bars = []
+    for name in sorted(rows, reverse=True):
         sides = rows[name]["sides"]
         ours = sides[OURS]["median"]
-        other, numbers = next((side, n) for side, n in sides.items() if side != OURS)
-        times.append((other, numbers["median"] / ours, numbers["p20"] / ours, numbers["p80"] / ours))
-    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(names) + 1.5), layout="constrained")
-    middle = [t for _, t, _, _ in times]
-    errors = [[t - low for _, t, low, _ in times], [high - t for _, t, _, high in times]]
-    axes.barh(names, middle, xerr=errors, color="#4477aa", ecolor="#222222")
-    for place, (other, t, _, _) in enumerate(times):
+        for side, n in sides.items():
+            if side != OURS:
+                label = name if len(sides) == 2 else f"{name} ({side})"
+                bars.append((label, side, n["median"] / ours, n["p20"] / ours, n["p80"] / ours))
+    figure, axes = pyplot.subplots(figsize=(10, 0.45 * len(bars) + 1.5), layout="constrained")
+    middle = [t for _, _, t, _, _ in bars]
+    errors = [[t - low for _, _, t, low, _ in bars], [high - t for _, _, t, _, high in bars]]
+    axes.barh([label for label, *_ in bars], middle, xerr=errors, color="#4477aa", ecolor="#222222")
+    for place, (_, other, t, _, _) in enumerate(bars):
         axes.annotate(f" {t:.2f}x  {other}", (max(t, 1.0), place), va="center", fontsize=8)
     axes.axvline(1.0, color="#222222", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(right=max(middle) * 4)
-    one = rows[names[0]]
     axes.set_xlabel("time of the other way / time of seats_ops (above 1: seats_ops is faster)")
-    axes.set_title(f"{one['device']}, {one['threads']} thread(s), torch {one['versions']['torch']}, {one['revision']}")
-    figure.savefig(target, dpi=120)
-    pyplot.close(figure)
+    return figure
+
+
+def _curves(rows: dict[str, dict[str, Any]]) -> Any:
+    """A column per thing that grows, a row per quantity, a curve per primitive; both axes logarithmic."""
+    columns = list(dict.fromkeys(row["axis"] for row in rows.values()))
+    size = (4.5 * len(columns), 3 * len(GROWTH))
+    entries = sorted({row["entry"] for row in rows.values()})
+    figure, grid = pyplot.subplots(len(GROWTH), len(columns), figsize=size, squeeze=False, layout="constrained")
+    for row_of_axes, (quantity, label) in zip(grid, GROWTH.items(), strict=True):
+        for axes, axis in zip(row_of_axes, columns, strict=True):
+            curves: dict[str, list[tuple[float, float]]] = {}
+            for row in rows.values():
+                value = row[quantity]["median"] if quantity == "seconds" else row[quantity]
+                if row["axis"] == axis and value:
+                    curves.setdefault(row["entry"], []).append((row["place"], value))
+            for entry, points in curves.items():
+                color = f"C{entries.index(entry)}"
+                axes.loglog(*zip(*sorted(points), strict=True), color=color, marker="o", markersize=3, label=entry)
+            axes.set_xlabel(axis)
+            axes.set_ylabel(label)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    return figure

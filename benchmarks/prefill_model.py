@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+from transformers import Qwen2_5OmniThinkerConfig
 
+from seats_ops.cli.model import qwen2_5_omni_7b_config, random_model
 from seats_ops.cost import PromptLengths, split_blocks
 
-FULL_WIDTH = 3584
-HEAD_DIM = 128
 VOCABULARY = 4096
 TEXT_BEFORE, TEXT_AFTER = 30, 170
 # Patches along the sides of a temporal grid: 169 tokens, as in the paper's effective prompt.
@@ -23,47 +22,40 @@ def config_of_width(width: int) -> Qwen2_5OmniThinkerConfig:
 
     The vocabulary is small, because a prefill needs the logits of one token only.
     """
-    heads, factor = width // HEAD_DIM, FULL_WIDTH / width
-    vision_heads, audio_heads = max(1, round(16 / factor)), max(1, round(20 / factor))
-    return Qwen2_5OmniThinkerConfig(
-        text_config={
-            "vocab_size": VOCABULARY,
-            "hidden_size": width,
-            "intermediate_size": round(18944 / factor),
-            "num_hidden_layers": 28,
-            "num_attention_heads": heads,
-            "num_key_value_heads": max(1, heads // 7),
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-        },
-        vision_config={
-            "depth": 32,
-            "hidden_size": 80 * vision_heads,
-            "intermediate_size": round(3420 / factor),
-            "num_heads": vision_heads,
-            "out_hidden_size": width,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        audio_config={
-            "encoder_layers": 32,
-            "d_model": 64 * audio_heads,
-            "encoder_ffn_dim": 256 * audio_heads,
-            "encoder_attention_heads": audio_heads,
-            "output_dim": width,
-        },
-        audio_token_index=4001,
-        image_token_index=4002,
-        video_token_index=4003,
-        vision_start_token_id=4004,
-        vision_end_token_id=4005,
+    full = qwen2_5_omni_7b_config()
+    text, vision, audio = (c.to_dict() for c in (full.text_config, full.vision_config, full.audio_config))
+    factor = text["hidden_size"] / width
+    heads, vision_heads, audio_heads = (
+        max(1, round(heads / factor))
+        for heads in (text["num_attention_heads"], vision["num_heads"], audio["encoder_attention_heads"])
     )
+    text |= {
+        "vocab_size": VOCABULARY,
+        "hidden_size": width,
+        "intermediate_size": round(text["intermediate_size"] / factor),
+        "num_attention_heads": heads,
+        "num_key_value_heads": max(1, heads // 7),
+    }
+    vision |= {
+        "hidden_size": 80 * vision_heads,
+        "intermediate_size": round(vision["intermediate_size"] / factor),
+        "num_heads": vision_heads,
+        "out_hidden_size": width,
+    }
+    audio |= {
+        "d_model": 64 * audio_heads,
+        "encoder_ffn_dim": 256 * audio_heads,
+        "encoder_attention_heads": audio_heads,
+        "output_dim": width,
+    }
+    names = ("audio_token_index", "image_token_index", "video_token_index")
+    ids = {name: 4001 + i for i, name in enumerate((*names, "vision_start_token_id", "vision_end_token_id"))}
+    return Qwen2_5OmniThinkerConfig(text_config=text, vision_config=vision, audio_config=audio, **ids)
 
 
-def random_model(width: int, device: torch.device) -> Any:
-    """Random weights; equal widths give equal weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config_of_width(width))
-    model = model.to(device).eval()
+def model_of_width(width: int, device: torch.device) -> Any:
+    """Random weights; equal widths give equal weights. bfloat16 on a GPU."""
+    model = random_model(config_of_width(width), device=device)
     return model if device.type == "cpu" else model.bfloat16()
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 
 from benchmarks.own_cost import own_seconds
-from benchmarks.prefill_model import clip_prompt, random_model
-from benchmarks.timing import spread
+from benchmarks.prefill_model import clip_prompt, model_of_width
+from benchmarks.timing import now, spread
 from seats_ops import seats
+from seats_ops.cli.run import PAPER_RATIOS, last_logits_only
+from seats_ops.cli.stopwatch import Stopwatch
 from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
 from seats_ops.schedule import Schedule
-
-# Retention ratios of the paper's table for Qwen2.5-Omni: (video, audio).
-RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
 
 
 @torch.no_grad()
@@ -29,27 +27,38 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
     The towers do the same work on both sides; their time without pruning is taken off both, so that what saliency adds
     to them counts as ours.
     """
-    model = random_model(width, device)
+    model = model_of_width(width, device)
     inputs, lengths = clip_prompt(model.config, seconds, device)
-    schedules = {None: None, **{r: seats(model.config, video=v, audio=a) for r, (v, a) in RATIOS.items()}}
+    schedules: dict[int | None, Schedule | None] = {None: None}
+    schedules |= {r: seats(model.config, video=v, audio=a) for r, (v, a) in PAPER_RATIOS.items()}
+    clock = functools.partial(now, device)
     towers = [model.model.visual, model.model.audio_tower]
     whole: dict[int | None, list[float]] = {r: [] for r in schedules}
-    inside: dict[int | None, list[float]] = {r: [] for r in schedules}
+    inside: list[float] = []
     own: dict[int | None, list[dict[str, float]]] = {r: [] for r in schedules}
+    # Of the decoder layers that a drop follows, by their number.
+    before: dict[int | None, list[dict[int, float]]] = {r: [] for r in schedules}
     kv_bytes = {}
     for turn in range(1 + repeats):
         for retention, schedule in schedules.items():
-            attached = attach(model, schedule) if schedule else nullcontext()
-            with own_seconds(device) as ours, attached, _time_inside(towers, device) as spent:
-                start = _now(device)
-                cache = _prefill(model, inputs)
-                total = _now(device) - start
+            with ExitStack() as stack:
+                stack.enter_context(last_logits_only(model))
+                ours = stack.enter_context(own_seconds(device))
+                stack.enter_context(attach(model, schedule) if schedule else nullcontext())
+                layers = {
+                    index: stack.enter_context(Stopwatch([model.model.language_model.layers[index - 1]], clock))
+                    for index in (schedule.after_layer if schedule else ())
+                }
+                watch = stack.enter_context(Stopwatch(towers, clock))
+                cache = model(**inputs, use_cache=True).past_key_values
             kv_bytes[retention] = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
             if turn:
-                whole[retention].append(total)
-                inside[retention].append(spent[0])
+                whole[retention].append(watch.seconds)
                 own[retention].append(dict(ours))
-    tower_seconds = statistics.median(inside[None])
+                before[retention].append({index: layer.inside for index, layer in layers.items()})
+                if schedule is None:
+                    inside.append(watch.inside)
+    tower_seconds = statistics.median(inside)
     decoder = {r: [t - tower_seconds for t in times] for r, times in whole.items()}
     full = statistics.median(decoder[None])
     rows = []
@@ -67,14 +76,21 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                 "seconds": spread(decoder[retention]),
                 "seconds_unpruned": spread(decoder[None]),
                 "seconds_towers": tower_seconds,
+                "seconds_with_towers": spread(whole[retention]),
+                "seconds_with_towers_unpruned": spread(whole[None]),
                 "speedup": full / pruned,
                 "flops_reduction_executed": executed,
                 "flops_reduction_paper": paper,
                 "realised_of_executed": full / pruned / executed,
                 "realised_of_paper": full / pruned / paper,
                 "own_seconds": parts,
-                "own_share": sum(parts.values()) / pruned,
-                "own_share_with_towers": sum(parts.values()) / (pruned + tower_seconds),
+                "own_share_of_prefill": sum(parts.values()) / statistics.median(whole[retention]),
+                "own_share_of_decoder": sum(parts.values()) / pruned,
+                "drop_share_of_layer_before": {
+                    index: parts[f"drop after layer {index}"]
+                    / statistics.median(run[index] for run in before[retention])
+                    for index in schedule.after_layer
+                },
                 "kv_bytes": kv_bytes[retention],
                 "kv_bytes_unpruned": kv_bytes[None],
             }
@@ -82,38 +98,8 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
     return rows
 
 
-def _prefill(model: Any, inputs: dict[str, Any]) -> Any:
-    """The cache after a forward over the whole prompt."""
-    return model(**inputs, use_cache=True).past_key_values
-
-
 def _reduction(config: Any, schedule: Schedule, lengths: Any, causal: bool) -> float:
     """FLOPs of the decoder layers without a schedule, over those with it."""
     cost = prefill_cost(config, schedule, lengths, causal=causal)
     full = prefill_cost(config, Schedule(), lengths, causal=causal)
     return sum(full.flops_per_layer) / sum(cost.flops_per_layer)
-
-
-@contextmanager
-def _time_inside(modules: list[Any], device: torch.device) -> Iterator[list[float]]:
-    spent, started = [0.0], [0.0]
-
-    def enter(*_: Any) -> None:
-        started[0] = _now(device)
-
-    def leave(*_: Any) -> None:
-        spent[0] += _now(device) - started[0]
-
-    handles = [m.register_forward_pre_hook(enter) for m in modules] + [m.register_forward_hook(leave) for m in modules]
-    try:
-        yield spent
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize(device)
-    return time.perf_counter()

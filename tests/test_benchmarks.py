@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -9,11 +10,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import gate, plot
+from benchmarks import decode, gate
 from benchmarks.__main__ import app
+from benchmarks.bench_max_min_diversity import torch_fps
 from benchmarks.entry import OURS, SMALL, builders
+from benchmarks.growth import sizes
+from benchmarks.machine import ROOT
 from benchmarks.memory import peak_bytes
+from benchmarks.paper_model import primitives
+from benchmarks.paper_tables import tables
+from benchmarks.results import latest
 from benchmarks.timing import measure, spread
+from benchmarks.whole_prefill import compare
 from seats_ops import functional
 
 CPU = torch.device("cpu")
@@ -24,15 +32,19 @@ def test_every_primitive_and_stage_has_an_entry() -> None:
 
 
 @pytest.mark.parametrize("name", builders())
-def test_every_side_runs(name: str) -> None:
+def test_every_entry_says_what_it_compares(name: str) -> None:
     for entry in builders()[name](SMALL, CPU):
         assert entry.name.partition("/")[0] == name
         assert next(iter(entry.sides)) == OURS and len(entry.sides) > 1
         assert entry.num_bytes > 0
         for test in entry.tests:
-            assert (Path(gate.ROOT) / test).exists()
-        seconds = measure(entry.sides, CPU, repeats=1)
-        assert seconds.keys() == entry.sides.keys() and all(len(times) == 1 for times in seconds.values())
+            assert (ROOT / test).exists()
+
+
+def test_sides_take_turns() -> None:
+    calls: list[str] = []
+    seconds = measure({name: functools.partial(calls.append, name) for name in "ab"}, CPU, repeats=2)
+    assert calls == list("ababab") and {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
 
 
 def test_peak_memory_is_that_of_what_is_held_at_once() -> None:
@@ -59,9 +71,76 @@ def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["name"] for row in rows] == ["segment_topk/drop"] * 2
     assert {"device", "versions", "revision", "dirty", "threads", "ceilings", "sides"} <= rows[0].keys()
-    assert len(plot.latest(file)) == 1
+    assert len(latest(file)) == 1
     assert CliRunner().invoke(app, ["plot", str(file), str(picture)]).exit_code == 0
     assert picture.stat().st_size > 1000
+
+
+def test_growth_is_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.growth.require_green", lambda tests: None)
+    file = tmp_path / "growth.jsonl"
+    options = ["--longest", "225", "--repeats", "1", "--device", "cpu", "--output", str(file)]
+    run = CliRunner().invoke(app, ["growth", "window_budget", *options])
+    assert run.exit_code == 0, run.output
+    rows = latest(file).values()
+    assert {row["axis"]: row["flops"] for row in rows}.keys() == {"tokens", "windows", "batch"}
+    assert {row["place"] for row in rows if row["axis"] == "tokens"} == {3000, 11250}
+    assert CliRunner().invoke(app, ["plot", str(file)]).exit_code == 0
+    assert file.with_suffix(".png").stat().st_size > 1000
+
+
+def test_growth_reaches_an_hour_of_more_than_100_000_tokens() -> None:
+    assert max(place for axis, place, size in sizes(3600) if axis == "tokens" and size.seconds == 3600) > 100_000
+    videos = {size.video_tokens for axis, _, size in sizes(3600) if axis == "windows"}
+    assert len(videos) == 1
+
+
+def test_a_whole_prefill_says_what_is_ours() -> None:
+    rows = compare(128, 2, CPU, repeats=1)
+    assert [row["name"] for row in rows] == ["prefill/35", "prefill/25", "prefill/15", "prefill/10"]
+    for row in rows:
+        assert 0 < row["own_share_of_prefill"] < row["own_share_of_decoder"] < 1
+        assert row["seconds_with_towers"]["median"] > row["seconds"]["median"] > 0
+        assert row["own_seconds"].keys() >= {"saliency", "layout and Stage I", "drop after layer 16", "cache"}
+        assert row["kv_bytes"] < row["kv_bytes_unpruned"]
+
+
+def test_decoding_is_timed_on_every_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    own_process = decode._in_own_process
+    monkeypatch.setattr(decode, "_in_own_process", lambda *arguments: {})
+    rows = decode.compare(128, 2, 10, tokens=4, repeats=1)
+    assert [row["name"] for row in rows] == ["decode/unpruned", "decode/uniform", "decode/per-layer"]
+    assert all(0 < row["seconds_per_token"]["median"] < row["seconds_to_first_token"]["median"] for row in rows)
+    memory = own_process(128, 2, 10, "uniform")
+    assert 0 < memory["rss_loaded"] <= memory["rss_peak"] >= memory["rss_with_cache"]
+    assert 0 < memory["kv_bytes"] <= memory["kv_storage_bytes"]
+
+
+def test_the_paper_model_counts_what_the_entries_count() -> None:
+    """Entries on a CPU have elements of four bytes."""
+    model = primitives(SMALL, element=4)
+    entries = [entry for build in builders().values() for entry in build(SMALL, CPU) if entry.name in model]
+    assert {entry.name: (entry.flops, entry.num_bytes) for entry in entries} == {
+        name: (work.flops, work.num_bytes) for name, work in model.items()
+    }
+    assert {name.partition("/")[0] for name in model} == set(functional.__all__)
+
+
+def test_the_page_shows_what_the_paper_model_says() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- paper tables -->")[2].partition("<!-- end of paper tables -->")[0]
+    assert shown.strip() == tables()
+
+
+def test_torch_fps_picks_what_we_pick() -> None:
+    pytest.importorskip("torch_fps")
+    features = torch.randn(3, 40, 16, generator=torch.Generator().manual_seed(0))
+    keep = functional.max_min_diversity(features.flatten(0, 1), torch.tensor([0, 40, 80, 120]), torch.full((3,), 9))
+    sphere = torch.nn.functional.normalize(features, dim=-1)
+    first = (1 - sphere @ sphere.mT).topk(2, dim=1, largest=False).values[:, 1].argmax(1)
+    peer = torch_fps(features, 9, first)
+    assert peer is not None
+    assert [sorted(row) for row in peer().tolist()] == [row.nonzero().squeeze(1).tolist() for row in keep.view(3, 40)]
 
 
 def test_red_tests_forbid_timing(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def measure(
         progress: Called with a description before each of the `len(runs) * (1 + repeats)` steps.
     """
     encoders = [model.model.visual, model.model.audio_tower]
-    with _last_logits_only(model):
+    with last_logits_only(model):
         for run in runs:
             progress(f"{run.name}: selection and answer")
             with _attached(model, run.schedule, kv_policy, backend) as run.trace:
@@ -116,7 +116,7 @@ def _attached(model: Any, schedule: Schedule | None, kv_policy: str, backend: st
 
 
 @contextlib.contextmanager
-def _last_logits_only(model: Any) -> Iterator[None]:
+def last_logits_only(model: Any) -> Iterator[None]:
     """Compute logits for the last token only, as serving engines do.
 
     The thinker's forward computes them for the whole prompt, which with 152,064 entries per token is a large part of

@@ -12,21 +12,39 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from seats_ops.testing.launches import record_launches
 
-_ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh")
+_ALLOCATIONS = (
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "detach",
+    "detach_",
+    "lift_fresh",
+)
 
 
 @dataclass
 class Work:
-    """Attributes: names of Triton kernels and of torch operators that launch at least one; copies to the device."""
+    """What was asked for.
+
+    Attributes:
+        triton: names of Triton kernels.
+        torch: names of torch operators that launch at least one kernel.
+        copies: to the device.
+        reads: how often the host would wait for a number inside an operator of seats_ops.
+    """
 
     triton: list[str] = field(default_factory=list)
     torch: list[str] = field(default_factory=list)
     copies: int = 0
+    reads: int = 0
 
     @property
     def launches(self) -> int:
@@ -85,9 +103,11 @@ class CountDeviceWork(TorchDispatchMode):
         inside = CountOnHost()
         stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
         with record_launches() as launches, inside:
-            func(*stand_ins[0], **stand_ins[1])
+            # Its body, not the operator: a mode does not see what happens inside an operator.
+            OPDEFS[func._schema.name]._init_fn(*stand_ins[0], **stand_ins[1])
         self.work.triton += [launch.name for launch in launches]
         self.work.torch += inside.operators
+        self.work.reads += inside.reads
 
 
 class CountOnHost(TorchDispatchMode):

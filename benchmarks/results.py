@@ -1,0 +1,22 @@
+"""Files of JSON lines: numbers are added, never changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """One more line; makes the folder and the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def latest(path: Path) -> dict[str, dict[str, Any]]:
+    """The last row of every name."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return {row["name"]: row for row in rows}

@@ -1,0 +1,89 @@
+"""Commands that run a whole model, with and without pruning: `prefill` and `decode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from benchmarks import decode as decoding
+from benchmarks import machine
+from benchmarks.gate import require_green
+from benchmarks.results import RESULTS, append
+from benchmarks.whole_prefill import compare
+
+TESTS = ("tests/integrations/test_golden_end_to_end.py", "tests/integrations/test_cost_against_trace.py")
+
+console = Console()
+
+
+def prefill(
+    width: Annotated[int, typer.Option(help="of the decoder; 28 layers as in the 7B")] = 512,
+    seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "prefill.jsonl",
+) -> None:
+    """Whole prefills at the paper's retention ratios, beside the model without pruning."""
+    place = machine.place(device)
+    require_green(TESTS)
+    context = machine.describe(place)
+    heads = (
+        "R",
+        "speed-up",
+        "FLOPs executed",
+        "realised",
+        "FLOPs, paper",
+        "realised",
+        "ours of all",
+        "of decoder",
+        "KV",
+    )
+    table = Table(*(Column(head, min_width=6) for head in heads), padding=0)
+    for row in compare(width, seconds, place, repeats):
+        append(output, {**context, **row})
+        table.add_row(
+            row["name"].removeprefix("prefill/") + " %",
+            f"{row['speedup']:.2f}x",
+            f"{row['flops_reduction_executed']:.2f}x",
+            f"{row['realised_of_executed']:.0%}",
+            f"{row['flops_reduction_paper']:.2f}x",
+            f"{row['realised_of_paper']:.0%}",
+            *(f"{row[f'own_share_of_{part}']:.2%}" for part in ("prefill", "decoder")),
+            f"{row['kv_bytes'] / row['kv_bytes_unpruned']:.1%}",
+        )
+    console.print(table)
+
+
+def decode(
+    width: Annotated[int, typer.Option(help="of the decoder; 28 layers as in the 7B")] = 512,
+    seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
+    retention: Annotated[int, typer.Option(help="percent, of the paper's table")] = 10,
+    tokens: Annotated[int, typer.Option(min=3, help="to generate")] = 33,
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "decode.jsonl",
+) -> None:
+    """Time to the first token, speed of decoding and memory: without pruning and with both KV policies. On a CPU."""
+    place = machine.place("cpu")
+    require_green(TESTS)
+    context = machine.describe(place)
+    table = Table("side", "first token", "per token", "KV", "peak over the loaded model", "left after")
+    for row in decoding.compare(width, seconds, retention, tokens, repeats):
+        append(output, {**context, **row})
+        table.add_row(
+            row["name"].removeprefix("decode/"),
+            f"{row['seconds_to_first_token']['median']:.2f} s",
+            f"{row['seconds_per_token']['median'] * 1e3:.1f} ms",
+            *(
+                f"{size / 2**20:.1f} MiB"
+                for size in (
+                    row["kv_bytes"],
+                    row["rss_peak"] - row["rss_loaded"],
+                    row["rss_with_cache"] - row["rss_loaded"],
+                )
+            ),
+        )
+    console.print(table)
