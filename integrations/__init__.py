@@ -12,8 +12,18 @@ if problem := unsupported_transformers():
     raise ImportError(problem)
 
 from seats_ops.integrations.attach import attach
-from seats_ops.integrations.family import AudioTower, Family, VisionTower
+from seats_ops.integrations.family import Family
 from seats_ops.integrations.generic import Pruning
 from seats_ops.integrations.saliency import set_saliency
+from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 
-__all__ = ["AudioTower", "Family", "Pruning", "VisionTower", "attach", "set_saliency"]
+__all__ = [
+    "AudioTower",
+    "ConformerTower",
+    "CropTower",
+    "Family",
+    "Pruning",
+    "VisionTower",
+    "attach",
+    "set_saliency",
+]

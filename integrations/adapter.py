@@ -13,7 +13,9 @@ from torch import nn
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.call import Call
 from seats_ops.integrations.decode import DecodeMasks
+from seats_ops.integrations.embedding import embedded
 from seats_ops.integrations.family import Family
+from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.prompt_cache import prune_cache
 from seats_ops.integrations.ranks import tensor_parallel_group
@@ -44,7 +46,9 @@ class Adapter:
         self.family = family
         self.thinker = thinker
         self.text_model = family.text_model(thinker)
-        self.media = MediaTokens.from_config(thinker.config, audio_rate=family.audio_rate)
+        self.media = MediaTokens.from_config(
+            thinker.config, audio_rate=family.audio_rate, audio_block=family.audio_block
+        )
         self.schedule = schedule
         self.options = options
         inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
@@ -66,10 +70,11 @@ class Adapter:
 
     def register(self) -> None:
         """Put all hooks in place."""
-        if self.needs_blocks or self.options.windows == "time":
+        # A decoder that embeds media has nothing else to tell where one of them ends.
+        if self.needs_blocks or self.options.windows == "time" or self.family.embedding is not None:
             notes = functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
-            watches = watch_towers(self.family, self.thinker, self.saliency, *notes)
-            self.handles += [handle for watch in watches for handle in watch.handles]
+            for watch in watch_towers(self.family, self.thinker, self.saliency, self._host, *notes):
+                self.handles += watch.handles
         text = self.text_model
         self.handles += [
             self.thinker.register_forward_pre_hook(self._begin, with_kwargs=True),
@@ -88,6 +93,9 @@ class Adapter:
         self.handles.clear()
         self._take_call()
 
+    def _host(self) -> HostCopies | None:
+        return None if self.call is None else self.call.host
+
     def _note(self, tower: str, encoded: Encoded) -> None:
         # `generate` encodes images and videos before the first forward; those arrive in `mm_encoder_outputs`.
         if self.call is not None:
@@ -98,7 +106,7 @@ class Adapter:
         self.was_reached = True
         sources, self.sources = self.sources, None
         arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
-        input_ids = check_forward(arguments)
+        input_ids = check_forward(arguments, self.text_model.config)
         self.check_clock(arguments)
         cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
@@ -109,7 +117,7 @@ class Adapter:
                 raise UnsupportedModelState(
                     "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
                 )
-        self.call = Call(arguments, input_ids, is_prefill, sources)
+        self.call = Call(arguments, input_ids, HostCopies(arguments) if is_prefill else None, sources)
         self.num_forwards += 1
 
     def check_clock(self, arguments: dict[str, Any]) -> None:
@@ -149,6 +157,7 @@ class Adapter:
             mask = kwargs.get("attention_mask")
             call.masks = DecodeMasks(self.text_model.config, call.arguments["past_key_values"], mask)
             return args, {**kwargs, "attention_mask": call.masks.for_text_model(call.input_ids.shape[1])}
+        kwargs = embedded(self.family, self.text_model, kwargs)
         layout = call.layout(self.family, self.media, self.needs_blocks, self.options.windows)
         device = kwargs["inputs_embeds"].device
         saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
@@ -172,7 +181,7 @@ class Adapter:
             hidden, rest = (args[0], args[1:]) if args else (kwargs["hidden_states"], ())
             if call.masks is not None and call.masks.differs(index):
                 return args, {**kwargs, "attention_mask": call.masks.for_layer(index, hidden)}
-            if call.prefill is None or index == 0:
+            if call.prefill is None or (index == 0 and call.prefill.position_ids is None):
                 return None
             hidden, kwargs = call.prefill.before_layer(index, stages, hidden, kwargs)
             return ((hidden, *rest), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})

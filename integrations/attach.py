@@ -75,11 +75,11 @@ def attach(
         if value not in known:
             raise ValueError(f"{name}: expected one of {known}, got {value!r}")
     if isinstance(model, nn.Module):
-        check_not_compiled([model])
+        check_not_compiled([model])  # a wrapper hides the class
     family, thinker = find_family(model, family)
     text_model = family.text_model(thinker)
     guarded = [thinker] if model is thinker else [thinker, model]
-    check_not_compiled([*guarded, thinker.model, text_model])
+    check_not_compiled([module for module in (thinker, thinker.model, text_model) if module is not model])
     check_schedule(schedule, text_model.config)
     check_text_config(text_model.config)
     # Weights that are offloaded have no place yet.

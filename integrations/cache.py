@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from seats_ops.errors import UnsupportedModelState
 
@@ -122,8 +122,13 @@ class PrunedLayer(DynamicLayer):
         self.dropped, self.num_prompt, self.filled, self.padded = 0, 0, None, False
 
 
-def check_cache(cache: Any) -> None:
-    """Raise UnsupportedModelState unless every layer is one that pruning understands."""
+def check_cache(cache: Any, context: float) -> None:
+    """Raise UnsupportedModelState unless every layer is one that pruning understands.
+
+    Args:
+        cache: of the call, or None.
+        context: tokens the model was made for; a sliding window that spans them all is none.
+    """
     if cache is None:
         return
     if not isinstance(cache, Cache):
@@ -131,7 +136,12 @@ def check_cache(cache: Any) -> None:
     if getattr(cache, "offloading", False):
         raise UnsupportedModelState("past_key_values: expected a cache that is not offloaded, got offloading=True")
     lazily_created = getattr(cache, "layer_class_to_replicate", None)
-    odd = {type(layer).__name__ for layer in cache.layers if type(layer) not in (DynamicLayer, PrunedLayer)}
+    odd = {
+        type(layer).__name__
+        for layer in cache.layers
+        if type(layer) not in (DynamicLayer, PrunedLayer)
+        and not (type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= context)
+    }
     if not cache.layers and lazily_created not in (None, DynamicLayer):
         odd.add(lazily_created.__name__)
     if odd:

@@ -12,7 +12,8 @@ from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.grid import Grid
-from seats_ops.integrations.media_items import item_lengths, items_of_rows
+from seats_ops.integrations.host_copies import HostCopies
+from seats_ops.integrations.media_items import items_of_rows, lengths_of_items
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.refusals import check_prompts, check_seconds_per_grid
 from seats_ops.integrations.saliency import Encoded, encoded_in
@@ -27,7 +28,7 @@ class Call:
     Attributes:
         arguments: of the model's forward, by name.
         input_ids: [B, S].
-        is_prefill: no earlier tokens are in the cache.
+        host: what was read of it, in a prefill: no earlier tokens are in the cache.
         sources: prompts that `generate` was given, if this is its first forward; it may have copied each of them.
         visual: what the vision tower produced during this forward, in order.
         audio: the same for the audio tower.
@@ -37,12 +38,17 @@ class Call:
 
     arguments: dict[str, Any]
     input_ids: Tensor
-    is_prefill: bool
+    host: HostCopies | None
     sources: int | None = None
     visual: list[Encoded] = field(default_factory=list)
     audio: list[Encoded] = field(default_factory=list)
     prefill: Prefill | None = None
     masks: DecodeMasks | None = None
+
+    @property
+    def is_prefill(self) -> bool:
+        """No earlier tokens are in the cache."""
+        return self.host is not None
 
     @property
     def copies(self) -> int:
@@ -58,29 +64,32 @@ class Call:
         return Grid(filled, self.copies)
 
     def layout(self, family: Family, media: MediaTokens, needs_blocks: bool, windows: str) -> TokenLayout:
-        """The layout of the prompts, once for all copies; one device read.
+        """The layout of the prompts, once for all copies; nothing more is read.
 
         Raises:
             UnsupportedModelState: a grid is missing, or transformers would answer something else than was asked.
             ValueError: grids do not fit the prompts, or one of them does not end in text.
         """
-        grids = self.arguments.get("video_grid_thw")
+        assert self.host is not None
+        input_ids, grids = self.host.of(self.input_ids), self.arguments.get("video_grid_thw")
         if grids is None:
             # `generate` encodes videos itself and hides their grids from forward.
             encoded = self._encoded(Modality.VIDEO)
             grids = None if encoded is None else encoded.grid_thw
+        grids = None if grids is None else self.host.of(grids)
         seconds = None
         if windows == "time":
-            if grids is None and bool((self.input_ids == media.video_id).any()):
+            if grids is None and bool((input_ids == media.video_id).any()):
                 raise _no_grid()
             seconds = [] if grids is None else self._seconds_per_grid(family.seconds_per_grid)
-        mask = self.arguments.get("attention_mask")
+        mask, items = self.arguments.get("attention_mask"), self._items()
         layout = build_token_layout(
-            self.input_ids[:: self.copies],
+            input_ids[:: self.copies],
             media,
             video_grid_thw=grids if needs_blocks or windows == "time" else None,
-            attention_mask=None if mask is None else mask[:: self.copies],
+            attention_mask=None if mask is None else self.host.of(mask)[:: self.copies],
             seconds_per_grid=seconds,
+            items=items,
         )
         plan = layout.plan()
         lengths = plan.cu_seqlens.diff()
@@ -89,10 +98,10 @@ class Call:
             # The last token is the query, and the one whose logits are the answer: it must not be dropped.
             raise ValueError("input_ids: expected prompts that end in text, got one that ends in media or is empty")
         if self.sources:
-            check_prompts(plan, self.input_ids.shape[1], self.copies)
+            check_prompts(plan, self.input_ids.shape[1], self.copies, items)
         if needs_blocks and grids is None and bool((plan.modality == Modality.VIDEO).any()):
             raise _no_grid()
-        return layout
+        return layout.to(self.input_ids.device)
 
     def saliency(self, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
         """float32 [T]: saliency of audio, video and images in the order of the prompts, 0 for text.
@@ -114,9 +123,10 @@ class Call:
                     "DiversitySelector(..., weighted=False)"
                 )
             values = encoded.saliency.to(device, saliency.dtype)
-            if modality == Modality.AUDIO and len(values) == expected * self.copies > expected:
-                # Videos are encoded before prompts are copied, sounds after: every sound comes several times in a row.
-                lengths = item_lengths(layout.plan().modality, layout.plan().rows(), modality)
+            if encoded.grid_thw is None and len(values) == expected * self.copies > expected:
+                # Grids are encoded before prompts are copied, the rest after: every item comes several times in a row.
+                plan = layout.plan()
+                lengths = lengths_of_items(plan.modality, plan.rows(), modality, self._items())
                 pieces = values.split([n for n in lengths for _ in range(self.copies)])
                 values = torch.cat(pieces[:: self.copies])
             elif encoded.num_tokens != expected and encoded.grid_thw is not None:
@@ -132,6 +142,15 @@ class Call:
                 )
             saliency = saliency.masked_scatter(layout.is_modality(modality).to(device), values)
         return saliency
+
+    def _items(self) -> dict[Modality, tuple[int, ...]]:
+        """Tokens of every item of one copy of the prompts, where the encoder said so."""
+        encoded = {modality: self._encoded(modality) for modality in (Modality.AUDIO, Modality.IMAGE)}
+        return {
+            modality: found.lengths[:: self.copies]
+            for modality, found in encoded.items()
+            if found is not None and found.lengths is not None
+        }
 
     def _seconds_per_grid(self, name: str | None) -> list[float]:
         """Per video, as the model was told; raises UnsupportedModelState if it was not."""
@@ -150,7 +169,11 @@ class Call:
         if modality == Modality.AUDIO:
             return self.audio[0] if self.audio else None
         # The model encodes images before videos where a prompt has both.
-        names = ((Modality.IMAGE, "pixel_values"), (Modality.VIDEO, "pixel_values_videos"))
+        names = (
+            (Modality.IMAGE, "pixel_values"),
+            (Modality.IMAGE, "image_pixel_values"),
+            (Modality.VIDEO, "pixel_values_videos"),
+        )
         order = [kind for kind, name in names if self.arguments.get(name) is not None]
         if modality not in order or len(self.visual) != len(order):
             return None

@@ -7,40 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.validation import describe
-
-
-@dataclass(frozen=True)
-class VisionTower:
-    """A vision encoder whose blocks end in `.attn`.
-
-    Attributes:
-        path: from the model to the tower.
-        projections: linear layers of the attention that give q and k, or one that gives q, k and v in a row.
-        window_order: the tower works window by window and hands its tokens back in reading order (Qwen2.5).
-    """
-
-    projections: tuple[str, ...]
-    window_order: bool
-    path: str = "model.visual"
-
-
-@dataclass(frozen=True)
-class AudioTower:
-    """An audio encoder whose layers end in `.self_attn`, with `q_proj` and `k_proj`.
-
-    Attributes:
-        halvings: convolutions of stride 2 between mel frames and encoder positions, in chunks of 2 * n_window frames.
-        window: encoder positions in one saliency window, as the authors count the two seconds of SEATS section 3.1:
-            Qwen3-Omni's 52 positions last four.
-        pooled: encoder positions averaged into one token.
-        path: from the model to the tower.
-    """
-
-    halvings: int
-    window: int
-    pooled: int
-    path: str = "model.audio_tower"
 
 
 @dataclass(frozen=True)
@@ -54,15 +22,21 @@ class Family:
         text_path: from the model to its decoder.
         seconds_per_grid: argument that says how many seconds a temporal grid of each video lasts.
         audio_rate: audio tokens per second.
+        audio_block: audio tokens in one Stage I block, two seconds in SEATS section 3.1; the authors' code has 50 for
+            Qwen3-Omni too.
+        embedding: the decoder's own module that writes media into token embeddings, where the model leaves that to its
+            decoder.
     """
 
     thinker: str
     full_model: str | None = None
-    vision: VisionTower | None = None
-    audio: AudioTower | None = None
+    vision: VisionTower | CropTower | None = None
+    audio: AudioTower | ConformerTower | None = None
     text_path: str = "model.language_model"
     seconds_per_grid: str | None = None
     audio_rate: float = 25.0
+    audio_block: int = 50
+    embedding: str | None = None
 
     def text_model(self, thinker: nn.Module) -> Any:
         """The decoder."""
@@ -92,6 +66,15 @@ FAMILIES = (
     ),
     Family(thinker="Qwen3VLForConditionalGeneration", vision=VisionTower(("qkv",), window_order=False)),
     Family(thinker="Qwen3VLMoeForConditionalGeneration", vision=VisionTower(("qkv",), window_order=False)),
+    Family(
+        thinker="Phi4MultimodalForCausalLM",
+        vision=CropTower(),
+        audio=ConformerTower(window=25),
+        text_path="model",
+        audio_rate=12.5,
+        audio_block=25,
+        embedding="embed_tokens_extend",
+    ),
 )
 
 _SLIDING = "sliding-window layers do not see the whole prompt"

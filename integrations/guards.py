@@ -47,12 +47,13 @@ class ThinkerGuard(Guard):
         self.adapter = adapter
 
     def _look(self, arguments: dict[str, Any]) -> None:
-        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy)
+        text_config = self.adapter.text_model.config
+        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy, text_config)
         self.adapter.check_clock(arguments)
         prompts = [arguments.get(name) for name in ("input_ids", "inputs")]
         self.adapter.sources = next((len(ids) for ids in prompts if isinstance(ids, Tensor)), None)
         if self.adapter.heard:
-            check_spoken(arguments)
+            check_spoken(self.module.generation_config, arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.adapter.was_reached = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,34 @@ def items_of_rows(per_row: list[int], per_item: list[int]) -> list[int]:
         if not left:
             return order
     raise ValueError(f"expected items that make up {per_row} tokens per prompt, got items of {per_item} tokens")
+
+
+def lengths_of_items(
+    modality: Tensor, rows: Tensor, kind: Modality, known: Mapping[Modality, Sequence[int]]
+) -> list[int]:
+    """Tokens per item of one modality: as the encoder said where that is `known`, else from the text between them.
+
+    Raises:
+        ValueError: another number of tokens than the encoder produced.
+    """
+    if kind not in known:
+        return item_lengths(modality, rows, kind)
+    lengths, expected = list(known[kind]), int((modality == kind).sum())
+    if sum(lengths) != expected:
+        name = kind.name.lower()
+        raise ValueError(f"input_ids: expected {sum(lengths)} {name} tokens as the encoder produced, got {expected}")
+    return lengths
+
+
+def most_in_a_row(lengths: list[int], per_row: list[int]) -> int:
+    """Items of the prompt that has the most.
+
+    Args:
+        lengths: tokens of every item of a batch.
+        per_row: tokens of all items of every prompt.
+    """
+    row = torch.bucketize(torch.tensor(lengths).cumsum(0), torch.tensor(per_row).cumsum(0))
+    return int(torch.bincount(row).max()) if lengths else 0
 
 
 def item_lengths(modality: Tensor, rows: Tensor, kind: Modality) -> list[int]:

@@ -81,12 +81,12 @@ class Prefill:
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:
                 # Row 0 holds text positions; gaps there would be taken for several packed sequences.
                 position_ids = torch.cat([self.grid.positions()[None].to(position_ids), position_ids[1:]])
-            kwargs = {
-                **kwargs,
-                "inputs_embeds": embeds,
-                "position_ids": position_ids,
-                "attention_mask": self._padding_mask(embeds),
-            }
+            mask = self._padding_mask(embeds)
+            if position_ids.ndim == 2:
+                # The same goes for text positions alone: a mask says that the prompt is one, and layers count anew.
+                self.position_ids = self.grid.positions().to(position_ids)
+                mask = torch.ones_like(self.position_ids) if mask is None else mask
+            kwargs = {**kwargs, "inputs_embeds": embeds, "position_ids": position_ids, "attention_mask": mask}
         self.fired.add(0)
         return kwargs
 
@@ -118,14 +118,11 @@ class Prefill:
             )
         if stages:
             self.fired.add(index)
+        if self.position_ids is not None:
+            kwargs = {**kwargs, "position_ids": self.position_ids}
         if self.rotary:
             # The text model passes every layer what it made for the longer sequence.
-            kwargs = {
-                **kwargs,
-                "position_embeddings": self.rotary,
-                "position_ids": self.position_ids,
-                "attention_mask": self.attention_mask,
-            }
+            kwargs = {**kwargs, "position_embeddings": self.rotary, "attention_mask": self.attention_mask}
         return hidden, kwargs
 
     def _apply(self, stage: Stage, layer: int, padded: dict[str, Any]) -> Tensor | None:

@@ -29,10 +29,10 @@ def query_scores(
     Where heads are split over ranks, the mean goes over the heads of all of them.
 
     Args:
-        layer: the decoder layer that produced `hidden`; has `input_layernorm` and `self_attn` with `q_proj`, `k_proj`,
-            `head_dim`, `scaling` and perhaps `q_norm`, `k_norm` over a head.
+        layer: the decoder layer that produced `hidden`; has `input_layernorm` and `self_attn` with `q_proj`, `k_proj`
+            (or both in `qkv_proj`), `head_dim`, `scaling` and perhaps `q_norm`, `k_norm` over a head.
         hidden: [T, hidden_size], packed.
-        cos, sin: [T, head_dim], rotary embedding at the original positions.
+        cos, sin: [T, rotary_dim], rotary embedding at the original positions, of the first dimensions of a head.
         query: int64 [B], packed position of the query token of every prompt.
         cu_seqlens: integer [B+1].
         max_seqlen: upper bound of the prompt lengths.
@@ -44,16 +44,29 @@ def query_scores(
     attention = layer.self_attn
     with _weights_in_place(layer), _weights_in_place(attention):
         normed = layer.input_layernorm(hidden)
-        q = attention.q_proj(normed[query]).unflatten(-1, (-1, attention.head_dim))
-        k = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+        q, k = _query_and_key(attention, normed, query)
         if hasattr(attention, "q_norm"):
             q, k = attention.q_norm(q), attention.k_norm(k)
     q = _rotate(q, cos[query], sin[query])
     k = _rotate(k, cos, sin)
     scores = F.query_relevance(q, k, cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend)
-    # A split projection is as wide as the whole one by its attribute, and as its part by what it puts out.
-    num_heads = getattr(attention.q_proj, "out_features", q.shape[1] * attention.head_dim) // attention.head_dim
+    # A split projection is as wide as the whole one by its attribute, and as its part by what it puts out. The plans of
+    # transformers split none that gives q, k and v in one.
+    projection = getattr(attention, "q_proj", None)
+    num_heads = getattr(projection, "out_features", q.shape[1] * attention.head_dim) // attention.head_dim
     return mean_over_heads(scores, layer, num_heads, q.shape[1])
+
+
+def _query_and_key(attention: Any, normed: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """q [B, H, head_dim] of the query tokens and k [T, H', head_dim] of all, before rotary embedding."""
+    if not hasattr(attention, "qkv_proj"):
+        q, k = attention.q_proj(normed[query]), attention.k_proj(normed)
+    else:
+        # Called as a whole, for weights that are quantised, adapted or elsewhere.
+        both = attention.qkv_proj(normed)
+        width = attention.num_key_value_heads * attention.head_dim
+        q, k = both[query, : -2 * width], both[:, -2 * width : -width]
+    return q.unflatten(-1, (-1, attention.head_dim)), k.unflatten(-1, (-1, attention.head_dim))
 
 
 @contextmanager
@@ -71,6 +84,8 @@ def _weights_in_place(module: nn.Module) -> Iterator[None]:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [T, H, D] by [T, D] (halves, as in GPT-NeoX)."""
-    first, second = x.chunk(2, -1)
-    return x * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
+    """Rotary embedding of the first R of [T, H, D] by [T, R] (halves, as in GPT-NeoX)."""
+    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    first, second = turned.chunk(2, -1)
+    turned = turned * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
+    return torch.cat([turned, rest], -1) if rest.shape[-1] else turned

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from seats_ops.decoder_sizes import context_length, kinds_of_partial_attention
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.cache import check_cache
-from seats_ops.integrations.media_items import item_lengths
+from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
@@ -43,21 +46,29 @@ def check_schedule(schedule: object, text_config: Any) -> None:
 
 def check_text_config(text_config: Any) -> None:
     """Raise UnsupportedModelState for attention that does not see the whole sequence."""
-    odd = sorted(set(getattr(text_config, "layer_types", None) or ()) - {"full_attention"})
+    odd = kinds_of_partial_attention(text_config)
     if odd:
         raise UnsupportedModelState(f"model: expected full-attention layers only, got {odd}")
 
 
-def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str) -> None:
-    """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState.
+def setting(name: str, arguments: dict[str, Any], model_config: Any) -> Any:
+    """What counts for a generation: the keyword, else `generation_config`, else the model's own; None if none of them.
 
-    A setting counts from the keyword, else from `generation_config`, else from the model's own.
+    Args:
+        name: of the setting.
+        arguments: of `generate`, by name.
+        model_config: the model's own `generation_config`.
     """
     configs = (arguments.get("generation_config"), model_config)
+    candidates = (arguments.get(name), *(getattr(config, name, None) for config in configs))
+    return next((value for value in candidates if value is not None), None)
+
+
+def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str, text_config: Any) -> None:
+    """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState."""
 
     def refuse(name: str, expected: Any, reason: str) -> None:
-        candidates = (arguments.get(name), *(getattr(config, name, None) for config in configs))
-        value = next((value for value in candidates if value is not None), None)
+        value = setting(name, arguments, model_config)
         if value is not None and (expected is None or value != expected):
             shown = repr(value) if isinstance(value, (int, str)) else type(value).__name__
             raise UnsupportedModelState(f"{name}: expected {expected!r}, got {shown}: {reason}")
@@ -70,10 +81,10 @@ def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str)
     refuse("cache_implementation", "dynamic", "other caches cannot hold a pruned prompt")
     if kv_policy == "uniform":
         refuse("use_cache", True, "without a cache new tokens would see what kv_policy='uniform' says is dropped")
-    check_cache(arguments.get("past_key_values"))
+    check_cache(arguments.get("past_key_values"), context_length(text_config))
 
 
-def check_forward(arguments: dict[str, Any]) -> Tensor:
+def check_forward(arguments: dict[str, Any], text_config: Any) -> Tensor:
     """Look at the arguments of the thinker's `forward`, by name; returns `input_ids`."""
     input_ids = arguments.get("input_ids")
     if arguments.get("labels") is not None:
@@ -90,7 +101,7 @@ def check_forward(arguments: dict[str, Any]) -> Tensor:
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
         got = describe(mask) if isinstance(mask, Tensor) else type(mask).__name__
         raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {got}")
-    check_cache(arguments.get("past_key_values"))
+    check_cache(arguments.get("past_key_values"), context_length(text_config))
     return input_ids
 
 
@@ -109,13 +120,14 @@ def check_seconds_per_grid(name: str | None, arguments: dict[str, Any]) -> None:
         )
 
 
-def check_prompts(plan: TokenLayout, width: int, copies: int) -> None:
+def check_prompts(plan: TokenLayout, width: int, copies: int, known: Mapping[Modality, Sequence[int]]) -> None:
     """Raise UnsupportedModelState where transformers' `generate` itself goes wrong.
 
     Args:
         plan: layout of the prompts on the CPU; each has a token.
         width: columns of `input_ids`.
         copies: rows that `generate` makes of every prompt.
+        known: tokens of every item, for media that are encoded after that.
     """
     rows = plan.rows()
     if bool((plan.position[plan.cu_seqlens[1:].long() - 1] < width - 1).any()):
@@ -123,12 +135,14 @@ def check_prompts(plan: TokenLayout, width: int, copies: int) -> None:
             "attention_mask: expected padding on the left, got some on the right: `generate` takes the positions of "
             "new tokens from the last column"
         )
-    sounds = [
-        len(item_lengths(plan.modality[rows == row], rows[rows == row], Modality.AUDIO))
-        for row in range(plan.num_rows if copies > 1 else 0)
-    ]
-    if max(sounds, default=0) > 1:
-        raise UnsupportedModelState(
-            f"num_beams, num_return_sequences: expected 1 for a prompt with {max(sounds)} sounds, got {copies}: "
-            "transformers repeats sound by sound, so that they end up in the rows of others"
-        )
+    for kind, name in ((Modality.AUDIO, "sounds"), (Modality.IMAGE, "pictures")):
+        # Images are copied as pixels only where they are encoded after that.
+        if copies == 1 or not (kind == Modality.AUDIO or kind in known):
+            continue
+        per_row = torch.bincount(rows[plan.modality == kind], minlength=plan.num_rows).tolist()
+        most = most_in_a_row(lengths_of_items(plan.modality, rows, kind, known), per_row)
+        if most > 1:
+            raise UnsupportedModelState(
+                f"num_beams, num_return_sequences: expected 1 for a prompt with {most} {name}, got {copies}: "
+                "transformers repeats them one by one, so that they end up in the rows of others"
+            )

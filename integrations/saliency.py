@@ -26,8 +26,8 @@ class Captured:
 
     Attributes:
         arguments: of the tower, by name.
-        attention: keyword arguments of its last attention module (`cu_seqlens`, `position_embeddings`).
-        projected: outputs of the watched linear layers by name, [T, H * D].
+        attention: arguments of its last attention module, by name.
+        projected: outputs of the watched linear layers by name, [..., H * D].
     """
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -42,12 +42,14 @@ class Encoded:
     Attributes:
         num_tokens: tokens the tower produced.
         saliency: float32 [num_tokens] in LLM order, or None if nobody needs it.
-        grid_thw: integer [items, 3] for a vision tower, else None.
+        grid_thw: integer [items, 3] for a vision tower that has grids, else None.
+        lengths: tokens of every item, where no text needs to stand between two of them; else None.
     """
 
     num_tokens: int
     saliency: Tensor | None
     grid_thw: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
 
 
 def encoded_in(output: Any) -> Encoded | None:
@@ -94,7 +96,7 @@ class SaliencyOptions:
     ) -> Tensor:
         """float32 [T] attention received, for q and k [T, H, D] of one attention module."""
         if self.segments == "paper":
-            offsets, longest = counts_to_offsets(torch.tensor(paper_lengths)), max(paper_lengths)
+            offsets, longest = counts_to_offsets(torch.tensor(paper_lengths)).int(), max(paper_lengths)
         else:
             offsets, longest = captured.attention["cu_seqlens"], None
         return attention_received(
@@ -128,6 +130,7 @@ class TowerWatch:
     ) -> None:
         self.captured = Captured()
         self.names = tuple(inspect.signature(tower.forward).parameters)
+        self.attention_names = tuple(inspect.signature(attention.forward).parameters)
         self.finish = finish
         self.on_encoded = on_encoded
         self.num_projections = len(projections)
@@ -143,8 +146,8 @@ class TowerWatch:
     def _before_tower(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.captured = Captured(arguments={**dict(zip(self.names, args, strict=False)), **kwargs})
 
-    def _before_attention(self, _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.captured.attention = kwargs
+    def _before_attention(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.captured.attention = {**dict(zip(self.attention_names, args, strict=False)), **kwargs}
 
     def _after_projection(self, name: str, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
         self.captured.projected[name] = output.detach()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.prefill import Gather, Prefill
+from seats_ops.integrations.refusals import setting
 
 
 def wants_speech(model: Any, arguments: dict[str, Any]) -> bool:
@@ -48,20 +49,26 @@ def check_speech(model: Any, arguments: dict[str, Any]) -> None:
         )
 
 
-def check_spoken(arguments: dict[str, Any]) -> None:
-    """Refuse arguments of the thinker's `generate` that speech cannot be made from; raises UnsupportedModelState."""
+def check_spoken(model_config: Any, arguments: dict[str, Any]) -> None:
+    """Refuse arguments of the thinker's `generate` that speech cannot be made from; raises UnsupportedModelState.
+
+    Args:
+        model_config: the thinker's own `generation_config`.
+        arguments: by name.
+    """
+
+    def given(name: str) -> Any:
+        return setting(name, arguments, model_config)
 
     def refuse(name: str, expected: str, reason: str) -> None:
-        raise UnsupportedModelState(
-            f"thinker_{name}: expected {expected} for speech, got {arguments[name]!r}: {reason}"
-        )
+        raise UnsupportedModelState(f"thinker_{name}: expected {expected} for speech, got {given(name)!r}: {reason}")
 
     for name in ("num_beams", "num_return_sequences"):
-        if (arguments.get(name) or 1) > 1:
+        if (given(name) or 1) > 1:
             refuse(name, "1", "transformers speaks one answer per prompt")
-    if arguments.get("use_cache") is False:
+    if given("use_cache") is False:
         refuse("use_cache", "True", "the talker takes the first step for the prompt and all others for single tokens")
-    if arguments.get("max_new_tokens") == 1:
+    if given("max_new_tokens") == 1:
         refuse("max_new_tokens", "at least 2", "transformers needs the states of a second step")
     if arguments.get("past_key_values") is not None:
         raise UnsupportedModelState(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.integrations.media_items import item_lengths
 from seats_ops.layout import Modality
 
 SLICE_SECONDS = 2
@@ -16,6 +15,7 @@ def time_windows(
     rows: Tensor,
     video_tokens: list[tuple[int, int]],
     seconds_per_grid: list[float],
+    audio: list[int],
     audio_rate: float,
 ) -> Tensor:
     """Windows of two seconds, the chunks in which Qwen2.5-Omni interleaves sound and picture.
@@ -27,12 +27,12 @@ def time_windows(
         rows: int64 [T], prompt of every token.
         video_tokens: (tokens, tokens per temporal grid) of every video of the batch.
         seconds_per_grid: per video of the batch.
+        audio: tokens of every audio of the batch.
         audio_rate: audio tokens per second.
 
     Returns:
         int64 [T] window ids, ascending over prompts, -1 outside audio and video.
     """
-    audio = item_lengths(modality, rows, Modality.AUDIO)
     per_grid = [tokens for _, tokens in video_tokens]
     window = torch.full_like(modality, -1)
     members, slices = [], []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seats_ops.integrations.media_items import item_lengths, items_of_rows
+from seats_ops.integrations.media_items import items_of_rows, lengths_of_items
 from seats_ops.integrations.time_windows import seconds_of_videos, time_windows
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.prompt_lengths import split_blocks
@@ -39,11 +41,16 @@ class MediaTokens:
     @classmethod
     def from_config(cls, config: Any, **overrides: Any) -> MediaTokens:
         """From the config of a thinker; no token has the id -1 of a modality that the family lacks."""
+
+        def token(name: str, tower: str) -> int:
+            # Phi-4 keeps the ids in the configs of its towers.
+            return int(getattr(config, name, getattr(getattr(config, tower, None), name, -1)))
+
         return cls(
-            video_id=getattr(config, "video_token_id", -1),
-            audio_id=getattr(config, "audio_token_id", -1),
-            image_id=getattr(config, "image_token_id", -1),
-            merge=config.vision_config.spatial_merge_size,
+            video_id=token("video_token_id", "vision_config"),
+            audio_id=token("audio_token_id", "audio_config"),
+            image_id=token("image_token_id", "vision_config"),
+            merge=getattr(config.vision_config, "spatial_merge_size", 2),
             **overrides,
         )
 
@@ -55,13 +62,15 @@ def build_token_layout(
     video_grid_thw: Tensor | None = None,
     attention_mask: Tensor | None = None,
     seconds_per_grid: list[float] | None = None,
+    items: Mapping[Modality, Sequence[int]] = MappingProxyType({}),
 ) -> TokenLayout:
-    """Read a batch of prompts once and lay out its tokens.
+    """Lay out the tokens of a batch of prompts, given on the CPU.
 
     Blocks (Stage I) are consecutive tokens of one modality in order of appearance; they never cross a video or audio
-    item. Each video uses its own grid; an audio (or image) item ends where text stands between its tokens. Images are
-    one block each. Windows (Stage II) pair the i-th run of video with the i-th run of audio; or, with
-    `seconds_per_grid`, slices of two seconds of the i-th video and the i-th audio of a prompt.
+    item. Each video uses its own grid; an audio (or image) item ends where text stands between its tokens, unless
+    `items` says how long each one is. Images are one block each. Windows (Stage II) pair the i-th run of video with the
+    i-th run of audio; or, with `seconds_per_grid`, slices of two seconds of the i-th video and the i-th audio of a
+    prompt.
 
     Args:
         input_ids: integer [B, S].
@@ -70,15 +79,22 @@ def build_token_layout(
             no block. Where every prompt stands there several times in a row, the videos of one copy are enough.
         attention_mask: [B, S], 0 at padding, which is not part of the layout; None means no padding.
         seconds_per_grid: per video, how long a temporal grid lasts; asks for windows by time.
+        items: tokens of every audio and every image, in order of appearance.
 
     Returns:
-        TokenLayout on the device of `input_ids`, with `blocks` and `num_windows`; one device read altogether.
+        TokenLayout on the CPU, with `blocks` and `num_windows`.
 
     Raises:
         TypeError, ValueError: shapes do not fit, or the video tokens of a prompt are not those of whole grids.
     """
     check_integers("input_ids", input_ids, 2)
-    ids, mask, grids = _read_once(input_ids, attention_mask, video_grid_thw)
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if mask.shape != input_ids.shape:
+        raise ValueError(f"attention_mask: expected shape {list(input_ids.shape)} as input_ids, got {describe(mask)}")
+    grids = video_grid_thw
+    if grids is not None and check_integers("video_grid_thw", grids, 2).shape[1] != 3:
+        raise ValueError(f"video_grid_thw: expected [videos, 3], got {describe(grids)}")
+    ids, mask = input_ids.long(), mask != 0
     rows, position = mask.nonzero().unbind(1)
     ids = ids[rows, position]
     modality = torch.zeros_like(ids)
@@ -93,10 +109,11 @@ def build_token_layout(
     block = torch.full_like(ids, -1)
     blocks: list[tuple[int, int]] = []
     videos, video_tokens = _videos(modality, rows, grids, media, len(mask))
+    sounds, images = (lengths_of_items(modality, rows, kind, items) for kind in (Modality.AUDIO, Modality.IMAGE))
     for kind, lengths in (
         (Modality.VIDEO, None if grids is None else _video_blocks(video_tokens, media)),
-        (Modality.AUDIO, _audio_blocks(modality, rows, media)),
-        (Modality.IMAGE, item_lengths(modality, rows, Modality.IMAGE)),
+        (Modality.AUDIO, [n for sound in sounds for n in split_blocks(sound, media.audio_block)]),
+        (Modality.IMAGE, images),
     ):
         if lengths is not None:
             numbers = torch.arange(len(lengths)) + len(blocks)
@@ -106,27 +123,9 @@ def build_token_layout(
         window = run_windows(TokenLayout(modality, position, cu_seqlens.int()))
     else:
         seconds = seconds_of_videos(seconds_per_grid, videos)
-        window = time_windows(modality, rows, video_tokens, seconds, media.audio_rate)
+        window = time_windows(modality, rows, video_tokens, seconds, sounds, media.audio_rate)
     num_windows = int(window.max()) + 1 if len(window) else 0
-    layout = TokenLayout(modality, position, cu_seqlens.int(), block, window, tuple(blocks), num_windows)
-    return layout.to(input_ids.device)
-
-
-def _read_once(
-    input_ids: Tensor, attention_mask: Tensor | None, grids: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Host copies of ids, bool mask and grids in a single transfer."""
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    if mask.shape != input_ids.shape:
-        raise ValueError(f"attention_mask: expected shape {list(input_ids.shape)} as input_ids, got {describe(mask)}")
-    parts = [input_ids.flatten(), (mask != 0).to(input_ids).flatten()]
-    if grids is not None:
-        if check_integers("video_grid_thw", grids, 2).shape[1] != 3:
-            raise ValueError(f"video_grid_thw: expected [videos, 3], got {describe(grids)}")
-        parts.append(grids.to(input_ids).flatten())
-    host = torch.cat(parts).cpu().long()
-    ids, flags, rest = host.split([input_ids.numel(), input_ids.numel(), host.numel() - 2 * input_ids.numel()])
-    return ids.view(input_ids.shape), flags.view(input_ids.shape) > 0, None if grids is None else rest.view(-1, 3)
+    return TokenLayout(modality, position, cu_seqlens.int(), block, window, tuple(blocks), num_windows)
 
 
 def _videos(
@@ -147,7 +146,3 @@ def _videos(
 def _video_blocks(video_tokens: list[tuple[int, int]], media: MediaTokens) -> list[int]:
     """Tokens per video block."""
     return [n for total, per_grid in video_tokens for n in split_blocks(total, media.grids_per_block * per_grid)]
-
-
-def _audio_blocks(modality: Tensor, rows: Tensor, media: MediaTokens) -> list[int]:
-    return [n for item in item_lengths(modality, rows, Modality.AUDIO) for n in split_blocks(item, media.audio_block)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,37 +12,47 @@ from einops import reduce
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
-from seats_ops.integrations.family import AudioTower, Family, VisionTower
+from seats_ops.integrations.conformer import watch_conformer
+from seats_ops.integrations.crops import watch_crops
+from seats_ops.integrations.family import Family
+from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
+from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.prompt_lengths import split_blocks
+
+Host = Callable[[], HostCopies | None]
 
 
 def watch_towers(
     family: Family,
     thinker: Any,
     options: SaliencyOptions,
+    host: Host,
     on_visual: Callable[[Encoded], None],
     on_audio: Callable[[Encoded], None],
-) -> list[TowerWatch]:
-    """Hook the towers; the callbacks are told of every output, in order."""
-    watches = []
-    if family.vision is not None:
+) -> Iterator[TowerWatch]:
+    """Hook the towers, one by one; the callbacks are told of every output, in order, `host` of the call under way."""
+    if isinstance(family.vision, CropTower):
+        yield watch_crops(family.vision, thinker, options, on_visual)
+    elif family.vision is not None:
         visual = thinker.get_submodule(family.vision.path)
         names = family.vision.projections if options.needed else ()
-        finish = functools.partial(_encode_vision, family.vision, visual, options)
-        watches.append(TowerWatch(visual, visual.blocks[-1].attn, names, finish, on_visual))
-    if family.audio is not None:
+        finish = functools.partial(_encode_vision, family.vision, visual, options, host)
+        yield TowerWatch(visual, visual.blocks[-1].attn, names, finish, on_visual)
+    if isinstance(family.audio, ConformerTower):
+        yield watch_conformer(family.audio, thinker, options, on_audio)
+    elif family.audio is not None:
         tower = thinker.get_submodule(family.audio.path)
         names = ("q_proj", "k_proj") if options.needed else ()
-        finish = functools.partial(_encode_audio, family.audio, tower, options)
-        watches.append(TowerWatch(tower, tower.layers[-1].self_attn, names, finish, on_audio))
-    return watches
+        finish = functools.partial(_encode_audio, family.audio, tower, options, host)
+        yield TowerWatch(tower, tower.layers[-1].self_attn, names, finish, on_audio)
 
 
 def _encode_vision(
-    family: VisionTower, visual: Any, options: SaliencyOptions, captured: Captured, output: Any
+    family: VisionTower, visual: Any, options: SaliencyOptions, host: Host, captured: Captured, output: Any
 ) -> Encoded:
-    grid_thw = captured.arguments["grid_thw"]
+    copies, grid_thw = host(), captured.arguments["grid_thw"]
+    grid_thw = grid_thw.cpu() if copies is None else copies.of(grid_thw)
     num_tokens = output.pooler_output.shape[0]
     if not options.needed:
         return Encoded(num_tokens, None, grid_thw)
@@ -62,18 +72,24 @@ def _encode_vision(
         window_index, _ = get_vision_window_index(
             grid_thw, visual.spatial_merge_size, visual.window_size, visual.patch_size, kwargs={}
         )
-        pooled = pooled[window_index.argsort().to(pooled.device)]
+        pooled = pooled[window_index.argsort().to(pooled.device, non_blocking=True)]
     return Encoded(num_tokens, pooled, grid_thw)
 
 
-def _encode_audio(family: AudioTower, tower: Any, options: SaliencyOptions, captured: Captured, output: Any) -> Encoded:
+def _encode_audio(
+    family: AudioTower, tower: Any, options: SaliencyOptions, host: Host, captured: Captured, output: Any
+) -> Encoded:
     num_tokens = output.last_hidden_state.shape[0]
     if not options.needed:
         return Encoded(num_tokens, None)
     attention = tower.layers[-1].self_attn
     q, k = _query_and_key(captured, attention, ("q_proj", "k_proj"))
     chunk = 2 * tower.n_window
-    positions = [_positions(frames, chunk, family.halvings) for frames in captured.arguments["feature_lens"].tolist()]
+    copies = host()
+    # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
+    known = None if copies is None else copies.audio_lengths
+    frames = captured.arguments["feature_lens"] if known is None else known
+    positions = [_positions(n, chunk, family.halvings) for n in frames.tolist()]
     lengths = [n for total in positions for n in split_blocks(total, family.window)]
     received = options.received(q, k, attention, lengths, captured)
     # Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,21 @@ class DecoderSizes:
         return tokens * (projections + self.mlp_macs[layer]) + pairs * self.attention_width
 
 
+def context_length(text: Any) -> float:
+    """Tokens a decoder was made for, infinity if its config does not say."""
+    return getattr(text, "max_position_embeddings", None) or math.inf
+
+
+def kinds_of_partial_attention(text: Any) -> list[str]:
+    """What the layers of a decoder do, by the names of transformers, besides attending to the whole prompt."""
+    kinds = getattr(text, "layer_types", None)
+    if kinds is None:
+        # Of all layers alike; one that spans the context is no window.
+        window = getattr(text, "sliding_window", None)
+        kinds = ["sliding_attention"] if window is not None and window < context_length(text) else []
+    return sorted(set(kinds) - {"full_attention"})
+
+
 def decoder_sizes(config: Any) -> DecoderSizes:
     """Sizes from the config of a model, its thinker or its language model.
 
@@ -58,7 +74,7 @@ def decoder_sizes(config: Any) -> DecoderSizes:
     missing = [name for name in names if not isinstance(getattr(text, name, None), int)]
     if missing:
         raise TypeError(f"config: expected a model's config, got {type(config).__name__} without {', '.join(missing)}")
-    odd = sorted(set(getattr(text, "layer_types", None) or ()) - {"full_attention"})
+    odd = kinds_of_partial_attention(text)
     if odd:
         raise ValueError(f"config: expected full attention in every layer, got {', '.join(odd)}")
     if getattr(text, "shared_expert_intermediate_size", None):

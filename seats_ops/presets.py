@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from seats_ops.diversity_selector import DiversitySelector
@@ -16,30 +16,39 @@ from seats_ops.window_budget_allocator import WindowBudgetAllocator
 
 @dataclass(frozen=True)
 class Family:
-    """The paper's settings for one model family (SEATS section 4.1); layers are 1-based and scale with depth."""
+    """The paper's settings for one model family (SEATS section 4.1); layers are 1-based and scale with depth.
+
+    Attributes:
+        num_layers: of the model that the layers are given for.
+        drop_layers, late_layer, temperature: see `seats`.
+        sees_video, hears: whether its models take video and audio.
+    """
 
     num_layers: int
     drop_layers: tuple[int, ...]
     late_layer: int
     temperature: float
+    sees_video: bool = True
+    hears: bool = True
 
 
 _QWEN2_5 = Family(num_layers=28, drop_layers=(16, 18, 20), late_layer=24, temperature=0.1)
 _QWEN3 = Family(num_layers=48, drop_layers=(27, 31, 35), late_layer=40, temperature=0.3)
 # The paper covers the two Omni families; a video-only family takes the settings of the one it shares its decoder with.
+# Nobody published settings for Phi-4: it takes those of the other dense decoder, by depth.
 FAMILIES = {
     "qwen2_5_omni": _QWEN2_5,
     "qwen3_omni_moe": _QWEN3,
-    "qwen2_5_vl": _QWEN2_5,
-    "qwen3_vl": _QWEN3,
-    "qwen3_vl_moe": _QWEN3,
+    "qwen2_5_vl": replace(_QWEN2_5, hears=False),
+    "qwen3_vl": replace(_QWEN3, hears=False),
+    "qwen3_vl_moe": replace(_QWEN3, hears=False),
+    "phi4_multimodal": replace(_QWEN2_5, sees_video=False),
 }
-WITHOUT_AUDIO = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 
 
 def seats(
     config: Any,
-    video: float,
+    video: float | None = None,
     audio: float | None = None,
     *,
     drop_layers: Sequence[int] | None = None,
@@ -54,7 +63,8 @@ def seats(
 
     Args:
         config: of a whole model or its thinker, e.g. `model.config`.
-        video: retention ratio, the share of the encoder's video tokens kept, averaged over all decoder layers.
+        video: retention ratio, the share of the encoder's video tokens kept, averaged over all decoder layers; None for
+            families that take no video.
         audio: the same for audio; None for families that hear nothing. The paper's R=10 % is (0.06, 0.35), 15 %
             (0.10, 0.45), 25 % (0.20, 0.55), 35 % (0.30, 0.65) for Qwen2.5-Omni.
         drop_layers: 1-based layers whose output is pruned; default from the family.
@@ -72,16 +82,17 @@ def seats(
         ValueError: ratios outside [0, 1], an encoder ratio above 1, layers out of range, repeated or not before the
             late drop, scaled layers that collide, a target that cannot be reached.
     """
-    family, num_layers, hears = _family(config)
+    family, num_layers = _family(config)
     late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer
     drops = _checked_layers(
         drop_layers, [_scaled(layer, family, num_layers) for layer in family.drop_layers], late, num_layers
     )
-    if not hears and audio is not None:
-        raise ValueError(f"audio: expected None, as the model takes no audio, got {audio!r}")
-    retention = {"video": check_ratio("video", video)}
-    if hears:
-        retention["audio"] = check_ratio("audio", audio)
+    retention = {}
+    for name, target, takes in (("video", video, family.sees_video), ("audio", audio, family.hears)):
+        if takes:
+            retention[name] = check_ratio(name, target)
+        elif target is not None:
+            raise ValueError(f"{name}: expected None, as the model takes no {name}, got {target!r}")
     scale = check_positive("encoder_ratio_scale", encoder_ratio_scale)
     encoder = {}
     keep: dict[str, tuple[float, ...]] = {}
@@ -97,23 +108,25 @@ def seats(
     after_layer: dict[int, Any] = {}
     for i, layer in enumerate(drops):
         ratios = {name: keep[name][i] for name in retention}
-        alike = len(set(ratios.values())) == 1
-        after_layer[layer] = StagePruner(ratios["video"] if alike else ratios, allocator=allocator, windows=windows)
+        first, *others = ratios.values()
+        alike = all(ratio == first for ratio in others)
+        after_layer[layer] = StagePruner(first if alike else ratios, allocator=allocator, windows=windows)
     if late is not None:
         after_layer[late - 1] = ModalityDropper()
     return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
 
 
-def _family(config: Any) -> tuple[Family, int, bool]:
-    """Settings for a config, the number of its decoder layers, and whether the model takes audio."""
+def _family(config: Any) -> tuple[Family, int]:
+    """Settings for a config, and the number of its decoder layers."""
     thinker = getattr(config, "thinker_config", config)
     model_type = str(getattr(thinker, "model_type", "")).removesuffix("_thinker")
-    text = getattr(thinker, "text_config", None)
-    if model_type not in FAMILIES or text is None:
+    # Phi-4's decoder is described by the config of the model itself.
+    text = getattr(thinker, "text_config", thinker)
+    if model_type not in FAMILIES or not hasattr(text, "num_hidden_layers"):
         raise TypeError(
             f"config: expected that of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
         )
-    return FAMILIES[model_type], int(text.num_hidden_layers), model_type not in WITHOUT_AUDIO
+    return FAMILIES[model_type], int(text.num_hidden_layers)
 
 
 def _scaled(layer: int, family: Family, num_layers: int) -> int:

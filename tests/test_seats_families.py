@@ -1,4 +1,4 @@
-"""The preset for the families beside Qwen2.5-Omni: their layers and temperature, and those that hear nothing."""
+"""The preset for the families beside Qwen2.5-Omni: their layers and temperature, and those without sound or video."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from transformers import (
+    Phi4MultimodalConfig,
     Qwen2_5_VLConfig,
     Qwen3OmniMoeConfig,
     Qwen3OmniMoeThinkerConfig,
@@ -97,3 +98,22 @@ def test_options_hold_for_every_family(family: str) -> None:
     pruners = {layer: stage for layer, (stage,) in schedule.after_layer.items()}
     assert list(pruners) == [12, 20]
     assert {(pruner.allocator.temperature, pruner.windows) for pruner in pruners.values()} == {(0.7, "runs")}
+
+
+@pytest.mark.parametrize(("num_layers", "drops", "dropper"), [(32, [18, 21, 23], 26), (28, [16, 18, 20], 23)])
+def test_phi4_hears_and_sees_no_video(num_layers: int, drops: list[int], dropper: int) -> None:
+    """By depth from the 28 layers of Qwen2.5-Omni: nobody published settings for Phi-4."""
+    config = Phi4MultimodalConfig(num_hidden_layers=num_layers)
+    schedule = seats(config, audio=0.35)
+    assert schedule == seats(config, None, 0.35)
+    assert layers_of(schedule) == (drops, [dropper])
+    assert schedule.before_llm == (DiversitySelector({"audio": 1.4 * 0.35}),)
+    with pytest.raises(ValueError, match=r"video: expected None, as the model takes no video, got 0\.1"):
+        seats(config, video=0.1, audio=0.35)
+    with pytest.raises(TypeError, match="audio: expected a number"):
+        seats(config)
+
+
+def test_a_family_with_video_needs_a_ratio_for_it() -> None:
+    with pytest.raises(TypeError, match="video: expected a number"):
+        seats(omni(48), audio=0.4)

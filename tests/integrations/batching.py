@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from seats_ops import Schedule
 from seats_ops.integrations import attach
 from tests.integrations.agreement import TOLERANCE
+from tests.integrations.phi4_media import with_equal_crops
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt
 
 PAD = 297
@@ -55,6 +56,8 @@ def batch_of(rows: list[dict[str, Any]], side: str = "left") -> dict[str, Any]:
         elif name in ("input_features", "feature_attention_mask"):
             longest = max(value.shape[-1] for value in values)
             batch[name] = torch.cat([pad(value, (0, longest - value.shape[-1])) for value in values])
+        elif name in ("image_pixel_values", "image_attention_mask"):
+            batch[name] = with_equal_crops([picture for value in values for picture in value])
         elif isinstance(values[0], Tensor):
             batch[name] = torch.cat(values)
     return batch

@@ -20,7 +20,9 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from tests.integrations.models import VISION as _QWEN2_5_VISION
 from tests.integrations.models import randomise, small_thinker
+from tests.integrations.phi4_model import phi4
 
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _TEXT = {
@@ -37,16 +39,6 @@ _TEXT = {
 _QWEN3_TEXT = _TEXT | {"head_dim": 24, "rope_parameters": _ROPE | {"mrope_section": [6, 3, 3]}}
 # One of the layers has no experts.
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [4]}
-_QWEN2_5_VISION = {
-    "depth": 3,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_heads": 3,
-    "patch_size": 4,
-    "window_size": 16,
-    "out_hidden_size": 64,
-    "fullatt_block_indexes": [0, 2],
-}
 # Three layers of the decoder get features of their own, none of them from the last block.
 _QWEN3_VISION = {
     "depth": 4,
@@ -125,6 +117,7 @@ SMALL: dict[str, Callable[[str], nn.Module]] = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "qwen3_vl_moe": _qwen3_vl_moe,
+    "phi4_multimodal": phi4,
 }
 """Builds a random model of 7 layers; equal calls give equal weights."""
 

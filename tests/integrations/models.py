@@ -31,7 +31,7 @@ _TEXT = {
     "pad_token_id": 297,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
 }
-_VISION = {
+VISION = {
     "depth": 3,
     "hidden_size": 48,
     "intermediate_size": 64,
@@ -68,7 +68,7 @@ def thinker_config(
     """The small thinker's configuration; `text` and `vision` replace single entries."""
     return Qwen2_5OmniThinkerConfig(
         text_config=_TEXT | (text or {}),
-        vision_config=_VISION | (vision or {}),
+        vision_config=VISION | (vision or {}),
         audio_config=_AUDIO,
         pad_token_id=297,
         **_TOKENS,
@@ -78,7 +78,9 @@ def thinker_config(
 def randomise(model: nn.Module, seed: int) -> None:
     """Weights large enough that attention is far from uniform, so that dropping a token changes the logits."""
     generator = torch.Generator().manual_seed(seed)
-    for name, parameter in sorted(model.named_parameters()):
+    for path, parameter in sorted(model.named_parameters()):
+        name = path.removeprefix("model.embed_tokens_extend.").removeprefix("audio_embed.encoder.embed.")
+        name = name.removeprefix("audio_embed.").removeprefix("image_embed.")
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
             parameter.data.copy_(0.1 * noise + (1.0 if "norm" in name or "ln_" in name else 0.0))

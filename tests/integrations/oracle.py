@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.integrations.oracle_decoder import decoder_layer, linear, norm, relevance, rotary
+from tests.integrations.oracle_decoder import decoder_layer, decoder_of, linear, norm, relevance, rotary
 from tests.integrations.oracle_inputs import later_embeddings, merge, prompt_positions
 
 KeptSets = Sequence[tuple[int, Tensor]]
@@ -86,7 +86,7 @@ def differentiable_logits(
     family has two conventions for them; `positions` `[3, S]` replaces those of the prompt, `deepstack` the `[S, D]`
     that the towers have for the first layers.
     """
-    text, config = thinker.model.language_model, thinker.config.text_config
+    text, config = decoder_of(thinker)
     embeddings, additions = merge(thinker, inputs)
     additions = additions if deepstack is None else list(deepstack)
     x = torch.cat([embeddings, later_embeddings(thinker, later_ids)])
@@ -103,7 +103,7 @@ oracle_logits = torch.no_grad()(differentiable_logits)
 @torch.no_grad()
 def oracle_scores(thinker: nn.Module, inputs: dict[str, Any], kept: KeptSets, layer: int) -> Tensor:
     """Relevance to the last token after `layer`, of the tokens that earlier stages `kept`."""
-    text, config = thinker.model.language_model, thinker.config.text_config
+    text, config = decoder_of(thinker)
     embeddings, additions = merge(thinker, inputs)
     cos, sin = rotary(config, prompt_positions(thinker, inputs))
     x = run_layers(text.layers[:layer], config, embeddings, additions, (cos, sin), kept)

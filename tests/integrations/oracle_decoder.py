@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def decoder_of(thinker: nn.Module) -> tuple[nn.Module, Any]:
+    """The text model and its config; a model that has no other is all three."""
+    return getattr(thinker.model, "language_model", thinker.model), getattr(
+        thinker.config, "text_config", thinker.config
+    )
 
 
 def head_dim_of(config: Any) -> int:
@@ -15,6 +23,8 @@ def head_dim_of(config: Any) -> int:
 def rotary(config: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin `[N, head_dim]` of M-RoPE: each frequency turns with one of the three position axes `[3, N]`."""
     head_dim, rope = head_dim_of(config), config.rope_parameters
+    if rope["rope_type"] == "longrope":
+        return _long_rotary(config, positions[0])
     frequency = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2).double() / head_dim)
     sections = rope["mrope_section"]
     if config.model_type.startswith("qwen3"):
@@ -27,6 +37,20 @@ def rotary(config: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
+def _long_rotary(config: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """LongRoPE (arXiv 2402.13753): rescaled frequencies for a part of the head, other ones beyond the first context."""
+    rope = config.rope_parameters
+    original, turning = (
+        rope["original_max_position_embeddings"],
+        int(head_dim_of(config) * rope["partial_rotary_factor"]),
+    )
+    factors = rope["long_factor" if positions.max() >= original else "short_factor"]
+    frequency = rope["rope_theta"] ** -(torch.arange(0, turning, 2).double() / turning) / torch.tensor(factors).double()
+    scale = math.sqrt(1 + math.log(config.max_position_embeddings / original) / math.log(original))
+    angle = torch.cat([positions[:, None] * frequency] * 2, dim=-1)
+    return angle.cos() * scale, angle.sin() * scale
+
+
 def norm(module: nn.Module, x: Tensor, eps: float) -> Tensor:
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * module.weight.double()
 
@@ -36,13 +60,25 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+    turning, rest = x.split([cos.shape[-1], x.shape[-1] - cos.shape[-1]], dim=-1)
+    first, second = turning.chunk(2, dim=-1)
+    return torch.cat([turning * cos + torch.cat([-second, first], dim=-1) * sin, rest], dim=-1)
+
+
+def _project(attention: nn.Module, config: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values `[heads, N, head_dim]`."""
+    if hasattr(attention, "qkv_proj"):
+        width, few = head_dim_of(config) * config.num_attention_heads, head_dim_of(config) * config.num_key_value_heads
+        parts = linear(attention.qkv_proj, x).split([width, few, few], dim=-1)
+    else:
+        parts = tuple(linear(part, x) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
+    query, key, value = (_heads(part, config) for part in parts)
+    return query, key, value
 
 
 def _query_and_key(attention: nn.Module, config: Any, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Both `[query heads, N, head_dim]`, turned."""
-    query, key = (_heads(linear(projection, x), config) for projection in (attention.q_proj, attention.k_proj))
+    query, key, _ = _project(attention, config, x)
     if config.model_type.startswith("qwen3"):
         query = norm(attention.q_norm, query, config.rms_norm_eps)
         key = norm(attention.k_norm, key, config.rms_norm_eps)
@@ -55,7 +91,7 @@ def _heads(x: Tensor, config: Any) -> Tensor:
 
 def _attention(attention: nn.Module, config: Any, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor) -> Tensor:
     query, key = _query_and_key(attention, config, x, cos, sin)
-    value = _heads(linear(attention.v_proj, x), config)
+    _, _, value = _project(attention, config, x)
     scores = query @ key.transpose(1, 2) * head_dim_of(config) ** -0.5
     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
     mixed = (weights @ value.repeat_interleave(len(query) // len(value), dim=0)).transpose(0, 1).flatten(1)
@@ -83,6 +119,9 @@ def _experts(block: nn.Module, config: Any, x: Tensor) -> Tensor:
 def _feed_forward(block: nn.Module, config: Any, x: Tensor) -> Tensor:
     if hasattr(block, "experts"):
         return _experts(block, config, x)
+    if hasattr(block, "gate_up_proj"):
+        gate, up = linear(block.gate_up_proj, x).chunk(2, dim=-1)
+        return linear(block.down_proj, nn.functional.silu(gate) * up)
     return linear(block.down_proj, nn.functional.silu(linear(block.gate_proj, x)) * linear(block.up_proj, x))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.integrations.oracle_decoder import decoder_of
+
 
 def encoded_audio(tower: nn.Module, features: Tensor, mask: Tensor) -> Any:
     """Runs an audio tower on padded mel frames `[sounds, bins, frames]`."""
@@ -23,7 +25,10 @@ def merge(thinker: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, list[Tens
     One addition `[S, D]` per layer from the first on, zero where there is no picture; none in families without it.
     """
     prompt, model, config = inputs["input_ids"][0], thinker.model, thinker.config
-    embeddings = model.language_model.embed_tokens.weight[prompt].clone()
+    embeddings = decoder_of(thinker)[0].embed_tokens.weight[prompt].clone()
+    if hasattr(model, "embed_tokens_extend"):
+        media = {name: value for name, value in inputs.items() if name.startswith(("audio_", "image_"))}
+        return model.embed_tokens_extend(inputs["input_ids"], embeddings[None], **media)[0], []
     additions: list[Tensor] = []
     if inputs.get("input_features") is not None:
         output = encoded_audio(model.audio_tower, inputs["input_features"], inputs["feature_attention_mask"])
@@ -45,11 +50,13 @@ def merge(thinker: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, list[Tens
 
 def later_embeddings(thinker: nn.Module, ids: Sequence[int]) -> Tensor:
     """A random model may well generate the id of a placeholder: without features it is a token like any other."""
-    return thinker.model.language_model.embed_tokens.weight[torch.tensor(list(ids), dtype=torch.long)]
+    return decoder_of(thinker)[0].embed_tokens.weight[torch.tensor(list(ids), dtype=torch.long)]
 
 
 def prompt_positions(thinker: nn.Module, inputs: dict[str, Any]) -> Tensor:
-    """M-RoPE ids `[3, S]` of the whole prompt, from the model's own numbering."""
+    """M-RoPE ids `[3, S]` of the whole prompt, from the model's own numbering, or the columns where that is all."""
+    if not hasattr(thinker.config, "text_config"):
+        return torch.arange(inputs["input_ids"].shape[1]).expand(3, -1)
     ids, ones = inputs["input_ids"], torch.ones_like(inputs["input_ids"])
     if "mm_token_type_ids" in inputs:
         names = ("mm_token_type_ids", "image_grid_thw", "video_grid_thw", "second_per_grid_ts")

@@ -9,8 +9,22 @@ import torch
 from tests.integrations.parts import Audio, Image, Part, Text, Video
 
 
+def token_id(config: Any, kind: str) -> int | None:
+    """The placeholder of "video", "audio" or "image"; None in a family that has no such thing."""
+    name = f"{kind}_token_id"
+    holders = (config, getattr(config, "audio_config", None), config.vision_config)
+    return next((getattr(holder, name) for holder in holders if hasattr(holder, name)), None)
+
+
+def moving(config: Any) -> str:
+    """What goes on in time: "video", or "audio" in a family that sees only pictures."""
+    return "audio" if token_id(config, "video") is None else "video"
+
+
 def audio_tokens(config: Any, mel_frames: int) -> int:
     """Tokens of a sound of `mel_frames` frames of 10 ms."""
+    if config.model_type == "phi4_multimodal":
+        return -(-mel_frames // 8)
     if config.model_type.startswith("qwen2_5"):
         # Two convolutions' worth of halving: the second pairs positions and drops an odd last one.
         return (mel_frames + 1) // 2 // 2
@@ -24,6 +38,11 @@ def audio_tokens(config: Any, mel_frames: int) -> int:
 def visual_tokens(config: Any, grid: tuple[int, int, int]) -> int:
     """Tokens of a picture or clip of so many patches before merging."""
     time, height, width = grid
+    if config.model_type == "phi4_multimodal":
+        # Every row ends in a line break; a separator, and the same of the picture as a single crop.
+        side = config.vision_config.crop_size // config.vision_config.patch_size
+        height, width, side = (-(-patches // 2) for patches in (height, width, side))
+        return height * (width + 1) + 1 + side * (side + 1)
     return time * height * width // config.vision_config.spatial_merge_size**2
 
 
@@ -32,6 +51,10 @@ def part_tokens(config: Any, part: Part, generator: torch.Generator) -> list[int
     match part:
         case Text(count):
             return _words(count, generator)
+        case Audio(mel_frames) if config.model_type == "phi4_multimodal":
+            return [config.audio_config.audio_token_id] * audio_tokens(config, mel_frames)
+        case Image(grid) if config.model_type == "phi4_multimodal":
+            return [config.vision_config.image_token_id] * visual_tokens(config, grid)
         case Audio(mel_frames):
             return _sound(config, [config.audio_token_id] * audio_tokens(config, mel_frames))
         case Image(grid):

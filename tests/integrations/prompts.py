@@ -9,9 +9,22 @@ import torch
 from torch import Tensor
 
 from tests.integrations.parts import Audio, Image, Part, Text, Video
-from tests.integrations.prompt_tokens import part_tokens
+from tests.integrations.phi4_media import phi4_media
+from tests.integrations.prompt_tokens import moving, part_tokens, token_id
 
-__all__ = ["Audio", "Image", "Part", "Text", "Video", "build_prompt", "columns_of", "columns_without", "runs_of"]
+__all__ = [
+    "Audio",
+    "Image",
+    "Part",
+    "Text",
+    "Video",
+    "build_prompt",
+    "columns_of",
+    "columns_without",
+    "moving",
+    "runs_of",
+    "stills",
+]
 
 
 def _pixels(config: Any, grids: list[tuple[int, int, int]], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -19,6 +32,21 @@ def _pixels(config: Any, grids: list[tuple[int, int, int]], generator: torch.Gen
     patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     count = sum(time * height * width for time, height, width in grids)
     return torch.randn(count, patch, generator=generator), torch.tensor(grids)
+
+
+def stills(config: Any, *parts: Part) -> tuple[Part, ...]:
+    """The same for a family that sees only pictures: one of every clip, and 4.3 s of sound.
+
+    Sounds are equally long, and none comes without a picture: transformers encodes those of a batch in one go, padded,
+    and in another way where any prompt has a picture.
+    """
+    if moving(config) == "video":
+        return parts
+    return tuple(
+        piece
+        for part in parts
+        for piece in ((Image((1, *part.grid[1:])), Text(2), Audio(430)) if isinstance(part, Video) else (part,))
+    )
 
 
 def build_prompt(config: Any, *parts: Part, seed: int = 0) -> dict[str, Any]:
@@ -29,6 +57,8 @@ def build_prompt(config: Any, *parts: Part, seed: int = 0) -> dict[str, Any]:
         "input_ids": torch.tensor([ids]),
         "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
     }
+    if config.model_type == "phi4_multimodal":
+        return inputs | phi4_media(config, parts, generator)
     images = [part.grid for part in parts if isinstance(part, Image)]
     videos = [part for part in parts if isinstance(part, Video)]
     sounds = [part.mel_frames for part in parts if isinstance(part, (Audio, Video)) and part.mel_frames is not None]
@@ -56,7 +86,7 @@ def build_prompt(config: Any, *parts: Part, seed: int = 0) -> dict[str, Any]:
 
 def placeholders(config: Any, *kinds: str) -> Tensor:
     """Ids of the placeholders of these kinds, those the family has."""
-    return torch.tensor([getattr(config, f"{kind}_token_id") for kind in kinds if hasattr(config, f"{kind}_token_id")])
+    return torch.tensor([token for kind in kinds if (token := token_id(config, kind)) is not None])
 
 
 def columns_of(config: Any, inputs: dict[str, Any], *kinds: str) -> Tensor:
@@ -71,7 +101,7 @@ def columns_without(config: Any, inputs: dict[str, Any], *kinds: str) -> Tensor:
 
 def runs_of(config: Any, inputs: dict[str, Any]) -> Tensor:
     """Stage II window of every column: the n-th runs of video and of audio tokens share id n; -1 elsewhere."""
-    kinds = {config.video_token_id: "video", getattr(config, "audio_token_id", None): "audio"}
+    kinds = {token_id(config, kind): kind for kind in ("video", "audio")}
     seen = {"video": 0, "audio": 0}
     windows: list[int] = []
     for kind, run in groupby(inputs["input_ids"][0].tolist(), key=kinds.get):

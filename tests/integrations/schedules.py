@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner, seats
+from tests.integrations.prompt_tokens import moving, token_id
 
 SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
     "preset": lambda config: seats(config, video=0.3, audio=0.6, drop_layers=(2, 3, 4), late_layer=7),
@@ -38,16 +39,16 @@ DEEP_SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
         config, drop_layers=(3, 4), late_layer=6, encoder_ratio_scale=1.7
     ),
     "pruners_in_a_row": lambda config: Schedule(after_layer={layer: StagePruner(0.7) for layer in (1, 2, 3, 4)}),
-    "video_gone_between": lambda config: Schedule(after_layer={2: ModalityDropper(("video",))}),
+    "what_moves_is_gone_between": lambda config: Schedule(after_layer={2: ModalityDropper((moving(config),))}),
     "images_gone_between": lambda config: Schedule(
-        before_llm=DiversitySelector({"image": 0.5, "video": 0.6}),
-        after_layer={1: ModalityDropper(("image",)), 2: StagePruner(0.5), 3: DiversitySelector({"video": 0.5})},
+        before_llm=DiversitySelector({"image": 0.5, moving(config): 0.6}),
+        after_layer={1: ModalityDropper(("image",)), 2: StagePruner(0.5), 3: DiversitySelector({moving(config): 0.5})},
     ),
 }
 """For every family: drops after layers 1 to 3, whose outputs DeepStack adds to, and right behind them."""
 
 
 def small_preset(config: Any, **options: Any) -> Schedule:
-    """The preset of a family, with or without a ratio for sound."""
-    hears = hasattr(config, "audio_config")
-    return seats(config, video=0.3, audio=0.45 if hears else None, **options)
+    """The preset of a family, with ratios for what it takes."""
+    ratios = {"video": 0.3, "audio": 0.45}
+    return seats(config, **{kind: x for kind, x in ratios.items() if token_id(config, kind) is not None}, **options)

@@ -13,6 +13,7 @@ from seats_ops import DiversitySelector, Schedule
 from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.oracle import merged_embeddings
+from tests.integrations.phi4_saliency import phi4_audio_saliency, phi4_image_saliency
 from tests.integrations.prompt_tokens import audio_tokens, visual_tokens
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, columns_of, columns_without
 from tests.integrations.saliency_oracle import audio_saliency, cut, select, visual_saliency
@@ -29,6 +30,8 @@ PROMPTS: dict[str, list[Part]] = {
     "clip_then_image": [Text(4), Video((2, 4, 6)), Text(2), Image((1, 4, 4)), Text(3)],
     # 24 merged tokens each: the two calls of the vision tower cannot be told apart by their length
     "image_as_large_as_the_clip": [Text(4), Image((1, 8, 12)), Text(2), Video((4, 4, 6)), Text(3)],
+    # Of one crop and of two by three, side by side.
+    "pictures_and_sounds": [Text(4), Image((1, 6, 4)), Image((1, 14, 20)), Audio(210), Audio(330), Audio(90), Text(3)],
     "two_images": [Text(4), Image((1, 4, 6)), Image((1, 8, 4)), Text(2), Video((3, 4, 6)), Text(3)],
 }
 
@@ -36,6 +39,10 @@ PROMPTS: dict[str, list[Part]] = {
 def expected_saliency(pristine: nn.Module, inputs: dict[str, Any], windows: str) -> dict[str, Tensor]:
     """By modality, in the order of the prompt."""
     found = {}
+    if "image_pixel_values" in inputs:
+        found["image"] = phi4_image_saliency(pristine, inputs)
+    if "audio_input_features" in inputs:
+        found["audio"] = phi4_audio_saliency(pristine, inputs, windows)
     if "image_grid_thw" in inputs:
         found["image"] = visual_saliency(pristine, inputs["pixel_values"], inputs["image_grid_thw"], windows)
     if "video_grid_thw" in inputs:
@@ -47,7 +54,8 @@ def expected_saliency(pristine: nn.Module, inputs: dict[str, Any], windows: str)
 
 
 def blocks_of(config: Any, parts: list[Part]) -> dict[str, list[int]]:
-    """Lengths of the Stage I blocks: 2 temporal grids, 50 audio tokens or one image, never across two items."""
+    """Lengths of the Stage I blocks: 2 temporal grids, 50 audio tokens (25 for Phi-4), one image; never across two."""
+    sound = 25 if config.model_type == "phi4_multimodal" else 50
     blocks: dict[str, list[int]] = {"video": [], "audio": [], "image": []}
     for part in parts:
         if isinstance(part, Video):
@@ -56,7 +64,7 @@ def blocks_of(config: Any, parts: list[Part]) -> dict[str, list[int]]:
         if isinstance(part, Image):
             blocks["image"].append(visual_tokens(config, part.grid))
         if isinstance(part, (Audio, Video)) and part.mel_frames is not None:
-            blocks["audio"] += cut(audio_tokens(config, part.mel_frames), 50)
+            blocks["audio"] += cut(audio_tokens(config, part.mel_frames), sound)
     return blocks
 
 

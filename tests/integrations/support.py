@@ -9,8 +9,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from seats_ops import UnsupportedModelState
 from tests.integrations.families import SMALL
+from tests.integrations.refusals import REFUSED
 from tests.integrations.support_checks import (
     Case,
     NotApplicable,
@@ -38,7 +38,6 @@ from tests.integrations.support_checks import (
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"
-REFUSALS = (UnsupportedModelState, ValueError, TypeError)
 
 FEATURES: dict[str, Callable[[Case], None]] = {
     "`generate`, greedy": agrees,
@@ -79,7 +78,7 @@ def outcome(family: str, feature: str) -> str:
         FEATURES[feature](case)
     except NotApplicable:
         return "n/a"
-    except REFUSALS:
+    except REFUSED:
         return "refused"
     return "works"
 

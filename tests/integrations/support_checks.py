@@ -20,7 +20,9 @@ from tests.integrations import flash_stand_in, probes
 from tests.integrations.agreement import TOLERANCE, assert_agrees, next_in_forward, next_in_generate
 from tests.integrations.batching import alone, answers, assert_kept_alike, assert_rows_alike, batch_of
 from tests.integrations.families import SMALL, pristine_of
-from tests.integrations.prompts import Image, Part, Text, Video, build_prompt
+from tests.integrations.oracle_decoder import decoder_of
+from tests.integrations.prompt_tokens import visual_tokens
+from tests.integrations.prompts import Image, Part, Text, Video, build_prompt, columns_of, moving, stills
 from tests.integrations.schedules import DEEP_SCHEDULES
 from tests.integrations.speech_models import SPEAKERS
 
@@ -47,9 +49,12 @@ class Case:
         return hasattr(self.config, "audio_config")
 
     def prompt(self, *parts: Part, seed: int = 3) -> dict[str, Any]:
-        """A clip between pieces of text, with sound where the family hears, unless told otherwise."""
+        """A clip between pieces of text, with sound where the family hears, unless told otherwise.
+
+        In place of a clip, a family without video gets a picture and a sound.
+        """
         clip = Video((5, 4, 6), 1.0, mel_frames=430 if self.hears else None)
-        return build_prompt(self.config, *(parts or (Text(6), clip, Text(7))), seed=seed)
+        return build_prompt(self.config, *stills(self.config, *(parts or (Text(6), clip, Text(7)))), seed=seed)
 
     def schedule(self) -> Schedule:
         return DEEP_SCHEDULES["preset"](self.config)
@@ -79,25 +84,29 @@ def loop(case: Case) -> None:
 
 
 def several_videos(case: Case) -> None:
+    if moving(case.config) != "video":
+        raise NotApplicable
     agrees(case, inputs=case.prompt(Text(5), Video((4, 4, 6)), Text(3), Video((3, 6, 8), 0.5), Text(6)))
 
 
 def images(case: Case) -> None:
     """Kept by default; thinned and dropped where a schedule says so."""
     model, inputs = case.model(), case.prompt(Text(5), Image((1, 4, 6)), Text(3), Video((4, 4, 6)), Text(6))
+    each = visual_tokens(case.config, (1, 4, 6))
+    pictures = len(columns_of(case.config, inputs, "image")) // each
     schedule = Schedule(DiversitySelector({"image": 0.5}), {3: ModalityDropper(("image",))})
     with attach(model, case.schedule()) as trace:
         probes.generate(model, inputs, 2)
-        assert trace.stages[-1].counts["image"] == 6
+        assert trace.stages[-1].counts["image"] == pictures * each > 0
     with attach(model, schedule) as trace:
         probes.generate(model, inputs, 2)
-    assert [stage.counts["image"] for stage in trace.stages] == [3, 0]
+    assert [stage.counts["image"] for stage in trace.stages] == [pictures * round(0.5 * each), 0]
 
 
 def batches(case: Case) -> None:
     model = case.model()
     rows = [case.prompt(), case.prompt(Text(3), Video((3, 6, 4)), Text(9), seed=4), case.prompt(Text(4), seed=5)]
-    if case.hears:
+    if case.hears and moving(case.config) == "video":
         rows = [row | {"use_audio_in_video": True} for row in rows]
     expected = alone(model, rows, case.schedule())
     batch = batch_of(rows)
@@ -182,8 +191,10 @@ def flash(case: Case) -> None:
 
 def flex(case: Case) -> None:
     other = case.model()
-    other.set_attn_implementation({"text_config": "flex_attention"})
-    if other.model.language_model.config._attn_implementation != "flex_attention":
+    encoders = {"audio_config": "sdpa", "vision_config": "sdpa"}
+    whole = {"": "flex_attention"} | encoders
+    other.set_attn_implementation({"text_config": "flex_attention"} if hasattr(case.config, "text_config") else whole)
+    if decoder_of(other)[1]._attn_implementation != "flex_attention":
         raise ValueError("transformers does not offer it")
     with torch.compiler.set_stance("force_eager"):
         same_as_fused(case, other)
@@ -220,7 +231,7 @@ def hidden_states(case: Case) -> None:
         output = model(**case.prompt(), output_hidden_states=True, use_cache=False)
     lengths = [states.shape[1] for states in output.hidden_states]
     left = {stage.layer: stage.num_tokens for stage in trace.stages}
-    assert len(lengths) == len(model.model.language_model.layers) + 1
+    assert len(lengths) == len(decoder_of(model)[0].layers) + 1
     assert lengths[0] == left[0] and lengths[-1] == trace.stages[-1].num_tokens
 
 

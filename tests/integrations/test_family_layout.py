@@ -20,14 +20,18 @@ from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_pr
 SEEN: list[Part] = [Text(5), Image((1, 4, 6)), Text(2), Video((4, 6, 4)), Text(3), Video((2, 4, 8), 0.5), Text(4)]
 HEARD: list[Part] = [Text(3), Image((1, 4, 6)), Text(2), Video((4, 4, 6), 1.0, mel_frames=610), Text(5)]
 ASUNDER: list[Part] = [Text(5), Video((4, 4, 6)), Text(2), Audio(333), Text(1), Audio(410), Text(4)]
+STILL: list[Part] = [Text(5), Image((1, 8, 12)), Image((1, 6, 4)), Audio(333), Text(1), Audio(410), Audio(90), Text(4)]
 PROMPTS = [
     ("qwen3_omni", HEARD),
     ("qwen3_omni", ASUNDER),
     ("qwen2_5_vl", SEEN),
     ("qwen3_vl", SEEN),
     ("qwen3_vl_moe", SEEN),
+    ("phi4_multimodal", STILL),
 ]
-each_prompt = pytest.mark.parametrize(("family", "parts"), PROMPTS, ids=["heard", "asunder", "2.5vl", "3vl", "3vl_moe"])
+each_prompt = pytest.mark.parametrize(
+    ("family", "parts"), PROMPTS, ids=["heard", "asunder", "2.5vl", "3vl", "3vl_moe", "phi4"]
+)
 
 
 def special_runs(config: Any, ids: list[int]) -> list[tuple[int, int]]:

@@ -13,17 +13,19 @@ from tests.integrations import probes
 from tests.integrations.agreement import assert_agrees, next_in_forward, next_in_generate
 from tests.integrations.families import SMALL, pristine_of, small_qwen3_omni_full
 from tests.integrations.oracle import merge, oracle_logits, oracle_scores
-from tests.integrations.prompts import Image, Part, Text, Video, build_prompt, columns_of
+from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_of, moving
 from tests.integrations.schedules import DEEP_SCHEDULES
 
-FAMILIES = ["qwen3_omni", "qwen2_5_vl", "qwen3_vl"]
+FAMILIES = ["qwen3_omni", "qwen2_5_vl", "qwen3_vl", "phi4_multimodal"]
 
 
 def prompt_for(config: Any, seed: int = 3) -> dict[str, Any]:
-    """An image, and a clip with sound or two clips without, between pieces of text."""
+    """An image, and a clip with sound, two clips without, or two sounds, between pieces of text."""
     clips: list[Part] = [Video((5, 4, 6), 1.0, mel_frames=630)]
     if not hasattr(config, "audio_config"):
         clips = [Video((5, 4, 6)), Text(3), Video((3, 6, 4), 0.5)]
+    if moving(config) == "audio":
+        clips = [Audio(630), Text(3), Audio(190)]
     return build_prompt(config, Text(6), Image((1, 6, 4)), Text(3), *clips, Text(7), seed=seed)
 
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from tests.integrations.families import SMALL, pristine_of
-from tests.integrations.prompts import build_prompt, columns_of
+from tests.integrations.prompts import build_prompt, columns_of, moving
 from tests.integrations.saliency_oracle import audio_saliency, window_order
 from tests.integrations.stage_one import PROMPTS, expected_columns, expected_saliency, select_in
 
 TOLERANCE = 1e-5  # the mean over a window is 1
 HEARD = ["clip_with_sound", "first_audio_odd", "image_then_clip"]
 SEEN = ["video", "two_grids", "image_as_large_as_the_clip", "two_images"]
-CASES = [("qwen3_omni", name) for name in HEARD + SEEN] + [
-    (family, name) for family in ("qwen2_5_vl", "qwen3_vl") for name in SEEN
-]
+CASES = [("qwen3_omni", name) for name in HEARD + SEEN]
+CASES += [(family, name) for family in ("qwen2_5_vl", "qwen3_vl") for name in SEEN]
+CASES += [("phi4_multimodal", name) for name in ("audio", "first_audio_odd", "pictures_and_sounds")]
 
 
 @pytest.mark.parametrize("segments", ["paper", "encoder"])
@@ -26,9 +26,10 @@ def test_saliency_and_selected_tokens(
     model, pristine = SMALL[family](attention), pristine_of(family)
     inputs = build_prompt(model.config, *PROMPTS[name], seed=5)
     expected = expected_saliency(pristine, inputs, segments)
-    columns = expected_columns(pristine, PROMPTS[name], inputs, expected, {"video": 0.4, "audio": 0.4})
+    ratios = {"video": 0.4, "audio": 0.4} | ({"image": 0.3} if moving(model.config) == "audio" else {})
+    columns = expected_columns(pristine, PROMPTS[name], inputs, expected, ratios)
     for entry in ("generate", "forward"):
-        selection = select_in(model, inputs, monkeypatch, entry=entry, saliency_segments=segments)
+        selection = select_in(model, inputs, monkeypatch, keep_ratio=ratios, entry=entry, saliency_segments=segments)
         for kind, saliency in expected.items():
             got = selection.saliency[columns_of(model.config, inputs, kind)].double()
             assert got.shape == saliency.shape

@@ -39,7 +39,8 @@ class Decoder:
 
     def project(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         normed = torch.nn.functional.layer_norm(hidden, (WIDTH,))
-        return tuple((normed @ self.weights[layer - 1][name]).unflatten(-1, (-1, 8)) for name in "qkv")  # type: ignore
+        q, k, v = ((normed @ self.weights[layer - 1][name]).unflatten(-1, (-1, 8)) for name in "qkv")
+        return q, k, v
 
     def attend(self, layer: int, hidden: Tensor, allowed: Tensor) -> Tensor:
         q, k, v = self.project(layer, hidden)

@@ -12,12 +12,23 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.agreement import assert_agrees, next_in_generate
 from tests.integrations.families import SMALL, pristine_of
-from tests.integrations.prompts import Image, Part, Text, Video, build_prompt, columns_of, columns_without
+from tests.integrations.prompt_tokens import visual_tokens
+from tests.integrations.prompts import (
+    Audio,
+    Image,
+    Part,
+    Text,
+    Video,
+    build_prompt,
+    columns_of,
+    columns_without,
+    moving,
+)
 from tests.integrations.schedules import DEEP_SCHEDULES
 from tests.integrations.stage_one import expected_columns, expected_saliency
 
 
-@pytest.fixture(params=["qwen3_omni", "qwen3_vl"])
+@pytest.fixture(params=["qwen3_omni", "qwen3_vl", "phi4_multimodal"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -29,8 +40,10 @@ def model(family: str) -> nn.Module:
 
 @pytest.fixture
 def parts(family: str) -> list[Part]:
-    """Images before and behind a clip, which has sound where the family hears."""
-    clip = Video((5, 4, 6), 1.0, mel_frames=530 if family == "qwen3_omni" else None)
+    """Images before and behind a clip, which has sound where the family hears, or nothing else where it sees none."""
+    clip: Part = Video((5, 4, 6), 1.0, mel_frames=530 if family == "qwen3_omni" else None)
+    if family == "phi4_multimodal":
+        clip = Audio(530)
     return [Text(5), Image((1, 6, 8)), Text(3), clip, Text(2), Image((1, 4, 6)), Text(6)]
 
 
@@ -52,7 +65,7 @@ def run(model: nn.Module, family: str, inputs: dict[str, Any], schedule: Schedul
 def test_kept_by_the_preset(model: nn.Module, family: str, inputs: dict[str, Any], kv_policy: str) -> None:
     trace = run(model, family, inputs, DEEP_SCHEDULES["preset"](model.config), kv_policy)
     images = set(columns_of(model.config, inputs, "image").tolist())
-    assert len(images) == 18
+    assert len(images) == visual_tokens(model.config, (1, 6, 8)) + visual_tokens(model.config, (1, 4, 6))
     for _, columns in probes.kept_sets(trace):
         assert images <= set(columns.tolist())
     assert trace.stages[-1].kept_indices[0].tolist() == columns_without(model.config, inputs, "video", "audio").tolist()
@@ -66,11 +79,12 @@ def test_dropped(model: nn.Module, family: str, inputs: dict[str, Any], kv_polic
     assert stage.kept_indices[0].tolist() == columns_without(model.config, inputs, "image").tolist()
 
 
-@pytest.mark.parametrize("ratios", [{"image": 0.4}, {"image": 0.3, "video": 0.6}], ids=str)
+@pytest.mark.parametrize("also", [False, True], ids=["images", "images_and_more"])
 def test_thinned(
-    model: nn.Module, family: str, parts: list[Part], inputs: dict[str, Any], kv_policy: str, ratios: dict[str, float]
+    model: nn.Module, family: str, parts: list[Part], inputs: dict[str, Any], kv_policy: str, also: bool
 ) -> None:
     """Each image is a block of its own; what is left of it goes on through pruning and the late drop."""
+    ratios = {"image": 0.3, moving(model.config): 0.6} if also else {"image": 0.4}
     after = {2: StagePruner(0.5), 4: ModalityDropper()}
     trace = run(model, family, inputs, Schedule(DiversitySelector(ratios), after), kv_policy)
     pristine = pristine_of(family)

@@ -115,6 +115,19 @@ def test_what_upstream_cannot_speak_is_refused(speaker: Speaker, options: dict[s
         speaker.speak()
 
 
+@pytest.mark.parametrize("name", ["num_beams", "use_cache"])
+def test_the_same_in_the_thinkers_own_config(speaker: Speaker, name: str) -> None:
+    config: Any = speaker.model.thinker.generation_config
+    setattr(config, name, {"num_beams": 2, "use_cache": False}[name])
+    with (
+        attach(speaker.model, preset(speaker), kv_policy="per-layer"),
+        probes.produced_logits(speaker.model.thinker) as produced,
+        pytest.raises(UnsupportedModelState, match=f"thinker_{name}"),
+    ):
+        speaker.speak()
+    assert produced == []
+
+
 def test_pixels_without_the_prefix() -> None:
     speaker = SPEAKERS["qwen2_5_omni"]()
     with (

@@ -1,0 +1,62 @@
+"""The kinds of encoder towers whose saliency can be watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VisionTower:
+    """A vision encoder whose blocks end in `.attn`.
+
+    Attributes:
+        path: from the model to the tower.
+        projections: linear layers of the attention that give q and k, or one that gives q, k and v in a row.
+        window_order: the tower works window by window and hands its tokens back in reading order (Qwen2.5).
+    """
+
+    projections: tuple[str, ...]
+    window_order: bool
+    path: str = "model.visual"
+
+
+@dataclass(frozen=True)
+class AudioTower:
+    """An audio encoder whose layers end in `.self_attn`, with `q_proj` and `k_proj`.
+
+    Attributes:
+        halvings: convolutions of stride 2 between mel frames and encoder positions, in chunks of 2 * n_window frames.
+        window: encoder positions in one saliency window, as the authors count the two seconds of SEATS section 3.1:
+            Qwen3-Omni's 52 positions last four.
+        pooled: encoder positions averaged into one token.
+        path: from the model to the tower.
+    """
+
+    halvings: int
+    window: int
+    pooled: int
+    path: str = "model.audio_tower"
+
+
+@dataclass(frozen=True)
+class CropTower:
+    """A vision encoder that sees every picture as a whole and in crops, its token rows ended by a line break (Phi-4).
+
+    Attributes:
+        path: from the model to the module that holds the encoder as `.img_processor`.
+    """
+
+    path: str = "model.embed_tokens_extend.image_embed"
+
+
+@dataclass(frozen=True)
+class ConformerTower:
+    """An audio encoder with a token per position, whose attention adds a bias to every pair of them (Phi-4).
+
+    Attributes:
+        window: positions in one saliency window.
+        path: from the model to the module that holds the encoder as `.encoder`.
+    """
+
+    window: int
+    path: str = "model.embed_tokens_extend.audio_embed"
