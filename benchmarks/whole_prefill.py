@@ -24,8 +24,8 @@ from seats_ops.schedule import Schedule
 def compare(width: int, seconds: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
     """One row per retention, from one process: all sides run once to warm up, then take turns `repeats` times.
 
-    The towers do the same work on both sides; their time without pruning is taken off both, so that what saliency adds
-    to them counts as ours.
+    The towers do the same work on both sides, and vary by more than a pruned decoder takes: each run has the time inside
+    its own towers taken off. Saliency is computed after a tower and stays in.
     """
     model = model_of_width(width, device)
     inputs, lengths = clip_prompt(model.config, seconds, device)
@@ -34,7 +34,7 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
     clock = functools.partial(now, device)
     towers = [model.model.visual, model.model.audio_tower]
     whole: dict[int | None, list[float]] = {r: [] for r in schedules}
-    inside: list[float] = []
+    inside: dict[int | None, list[float]] = {r: [] for r in schedules}
     own: dict[int | None, list[dict[str, float]]] = {r: [] for r in schedules}
     # Of the decoder layers that a drop follows, by their number.
     before: dict[int | None, list[dict[int, float]]] = {r: [] for r in schedules}
@@ -56,10 +56,8 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                 whole[retention].append(watch.seconds)
                 own[retention].append(dict(ours))
                 before[retention].append({index: layer.inside for index, layer in layers.items()})
-                if schedule is None:
-                    inside.append(watch.inside)
-    tower_seconds = statistics.median(inside)
-    decoder = {r: [t - tower_seconds for t in times] for r, times in whole.items()}
+                inside[retention].append(watch.inside)
+    decoder = {r: [t - tower for t, tower in zip(times, inside[r], strict=True)] for r, times in whole.items()}
     full = statistics.median(decoder[None])
     rows = []
     for retention, schedule in schedules.items():
@@ -75,7 +73,8 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                 "prompt_tokens": lengths.total,
                 "seconds": spread(decoder[retention]),
                 "seconds_unpruned": spread(decoder[None]),
-                "seconds_towers": tower_seconds,
+                "seconds_towers": spread(inside[retention]),
+                "seconds_towers_unpruned": spread(inside[None]),
                 "seconds_with_towers": spread(whole[retention]),
                 "seconds_with_towers_unpruned": spread(whole[None]),
                 "speedup": full / pruned,
