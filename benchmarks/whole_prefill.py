@@ -24,8 +24,8 @@ from seats_ops.schedule import Schedule
 def compare(width: int, seconds: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
     """One row per retention, from one process: all sides run once to warm up, then take turns `repeats` times.
 
-    The towers do the same work on both sides, and vary by more than a pruned decoder takes: each run has the time inside
-    its own towers taken off. Saliency is computed after a tower and stays in.
+    The towers do the same work on both sides, and vary by more than a pruned decoder takes: each run has the time
+    inside its own towers taken off. Saliency is computed after a tower and stays in.
     """
     model = model_of_width(width, device)
     inputs, lengths = clip_prompt(model.config, seconds, device)

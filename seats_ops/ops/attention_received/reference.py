@@ -1,7 +1,7 @@
 """attention_received in PyTorch: one head, some query rows and whole segments of keys at a time.
 
-At no time does more of the attention matrix exist than max(TILE, longest segment) entries, twice over (logits and
-probabilities). TILE is sized for a core's L2 cache: on a CPU that is what makes it fast.
+At no time does more of the attention matrix exist than max(TILE, longest segment) entries, three times over (logits and
+probabilities in two forms). TILE is sized for a core's L2 cache: on a CPU that is what makes it fast.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from seats_ops.ops.products import packed, packs, products
 from seats_ops.ops.segments import padded_groups, scatter_padded
 
 # float32 entries of one tile (1 MiB).
@@ -23,13 +24,26 @@ def attention_received(
     received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
     for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
         q = rearrange(query[group.index], "g n h d -> h g n d").float() * scale
-        k = rearrange(key[group.index], "g n h d -> h g d n").float()
+        k = rearrange(key[group.index], "g n h d -> h g n d").float()
         block = torch.zeros_like(group.index, dtype=torch.float32)
-        for head in range(q.shape[0]):
-            norm = None if logsumexp is None else logsumexp[head][group.index]
-            block += _columns(q[head], k[head], group.valid, norm)
-        received = scatter_padded(received, group, block / q.shape[0])
+        heads, segments, length, head_dim = q.shape
+        one = logsumexp is None and group.valid is None and segments == 1 and packs(length, length, head_dim, q)
+        for head in range(heads):
+            if one:
+                block[0] += _columns_of_one(q[head, 0], k[head, 0])
+            else:
+                norm = None if logsumexp is None else logsumexp[head][group.index]
+                block += _columns(q[head], k[head].mT, group.valid, norm)
+        received = scatter_padded(received, group, block / heads)
     return received
+
+
+def _columns_of_one(query: Tensor, key: Tensor) -> Tensor:
+    """One head of one segment: [n, d] scaled queries, [n, d] keys -> [n] column sums of the softmax."""
+    keys, columns = packed(key), torch.zeros(key.shape[0])
+    for rows in query.split(max(1, TILE // key.shape[0])):
+        columns += products(packed(rows), keys).softmax(-1).to_dense().sum(0)
+    return columns
 
 
 def _columns(query: Tensor, key: Tensor, valid: Tensor | None, norm: Tensor | None) -> Tensor:

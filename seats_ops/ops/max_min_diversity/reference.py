@@ -7,11 +7,13 @@ is longer than that allows is served by one row of distances per step, and by ti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from seats_ops.ops.products import packed, packs, products
 from seats_ops.ops.segments import PaddedGroup, padded_groups, scatter_padded
 from seats_ops.validation import longest_segment, reads_are_free
 
@@ -21,7 +23,7 @@ MATRIX_CELLS = 2**24
 FEATURE_CELLS = 2**20
 TILE_CELLS = 2**18
 # Rows multiplied at once: short enough to leave out most of the lower half, long enough for the product to be fast.
-PRODUCT_ROWS = 112
+PRODUCT_ROWS = 176
 EPS = 1e-8
 FARTHEST = 2.0
 LOWEST = torch.finfo(torch.float32).min
@@ -155,7 +157,17 @@ class _Distances:
 
 def _fill(matrix: Tensor, x: Tensor) -> None:
     """[G, n, n] = 1 - products of [G, n, D]: some rows at a time, from the diagonal on, and mirrored."""
-    for start in range(0, x.shape[1], PRODUCT_ROWS):
+    _, width, channels = x.shape
+    if packs(min(width, PRODUCT_ROWS), min(width, PRODUCT_ROWS), channels, x):
+        for one, rows in zip(matrix, x, strict=True):
+            parts = [packed(part) for part in rows.split(PRODUCT_ROWS)]
+            tiles = [line.split(PRODUCT_ROWS, 1) for line in one.split(PRODUCT_ROWS)]
+            for i, j in itertools.combinations_with_replacement(range(len(parts)), 2):
+                torch.sub(1.0, products(parts[i], parts[j]).to_dense(), out=tiles[i][j])
+                if i < j:
+                    tiles[j][i].copy_(tiles[i][j].T)
+        return
+    for start in range(0, width, PRODUCT_ROWS):
         rows, rest = slice(start, start + PRODUCT_ROWS), slice(start + PRODUCT_ROWS, None)
         torch.sub(1.0, x[:, rows] @ x[:, start:].mT, out=matrix[:, rows, start:])
         matrix[:, rest, rows] = matrix[:, rows, rest].mT
