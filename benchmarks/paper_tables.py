@@ -38,15 +38,15 @@ def tables() -> str:
             rows.setdefault(name, [name]).append(_number(1e3 * seconds))
         for name, share in shares.items():
             rows.setdefault(name, [name]).append(f"{share:.2%}")
-    first = _table(["Primitive", "MFLOP", "MB", *(f"{name}, µs" for name in names)], floors)
-    return first + "\n\n" + _table(["Prefill", *names], list(rows.values()))
+    first = table(["Primitive", "MFLOP", "MB", *(f"{name}, µs" for name in names)], floors)
+    return first + "\n\n" + table(["Prefill", *names], list(rows.values()))
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 

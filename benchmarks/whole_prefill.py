@@ -71,6 +71,7 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                 "name": f"prefill/{retention}",
                 "width": width,
                 "prompt_tokens": lengths.total,
+                "repeats": repeats,
                 "seconds": spread(decoder[retention]),
                 "seconds_unpruned": spread(decoder[None]),
                 "seconds_towers": spread(inside[retention]),

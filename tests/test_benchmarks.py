@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import decode, gate
+from benchmarks import decode, gate, measured_tables
 from benchmarks.__main__ import app
 from benchmarks.bench_max_min_diversity import torch_fps
 from benchmarks.entry import OURS, SMALL, builders
@@ -130,6 +130,12 @@ def test_the_page_shows_what_the_paper_model_says() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     shown = page.partition("<!-- paper tables -->")[2].partition("<!-- end of paper tables -->")[0]
     assert shown.strip() == tables()
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for heading, table in measured_tables.tables().items():
+        assert f"\n{table}\n" in page.partition(f"### {heading}\n")[2].partition("\n### ")[0]
 
 
 def test_torch_fps_picks_what_we_pick() -> None:

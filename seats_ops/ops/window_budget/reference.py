@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seats_ops.ops.segment_topk.reference import rank_in_segment
 from seats_ops.ops.segments import counts_to_offsets, rows_of, segment_sums
+from seats_ops.validation import reads_are_free
 
 VIDEO, AUDIO = 1, 2
 LIMIT = 1e30
@@ -40,8 +41,11 @@ def window_budget(
     weights = _softmax_over_windows(means / temperature, sizes.sum(1) > 0, row, window_offsets)
     budget = _inter_window(weights, sizes.sum(1), totals.sum(1), row, window_offsets)
     shared = _intra_window(budget, weights, sizes, totals[row])
+    one_part = _has_one_part(sizes, row, window_offsets)
+    if reads_are_free(one_part) and not bool(one_part.any()):
+        return shared
     plain = _global_topk_counts(scores, slot, row, totals, num_windows)
-    return torch.where(_has_one_part(sizes, row, window_offsets)[row, None], plain, shared)
+    return torch.where(one_part[row, None], plain, shared)
 
 
 def _sizes_and_means(scores: Tensor, slot: Tensor, num_windows: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,99 @@
+"""The tables of docs/performance.md that come from measurements: `python -m benchmarks.measured_tables` prints them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.entry import OURS
+from benchmarks.paper_tables import table
+from benchmarks.results import RESULTS
+
+MIB = 2**20
+
+
+def tables() -> dict[str, str]:
+    """Markdown by heading, from the latest row of every name, and of every width of a model."""
+    return {
+        "Stages": _stages(_rows("primitives.jsonl")),
+        "Whole prefill": _prefills(_rows("prefill.jsonl")),
+        "Growth": _growth(_rows("growth.jsonl")),
+        "Decode": _decode(_rows("decode.jsonl")),
+    }
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
+    found = {(row["name"], row.get("width")): row for row in map(json.loads, lines)}
+    return [row for _, row in sorted(found.items(), key=lambda item: (item[0][1] or 0, item[0][0]))]
+
+
+def _stages(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for row in rows:
+        ours = row["sides"][OURS]
+        for name, side in row["sides"].items():
+            if name != OURS:
+                times = f"{side['median'] / ours['median']:.2f}"
+                memory = f"{ours['peak_bytes'] / MIB:.1f} of {side['peak_bytes'] / MIB:.1f}"
+                body.append([f"`{row['name']}`", f"{1e3 * ours['median']:.2f}", name, times, memory])
+    return table(["Entry", "ours, ms", "beside", "takes times as long", "peak memory, MiB"], body)
+
+
+def _prefills(rows: list[dict[str, Any]]) -> str:
+    head = [
+        *("Width", "R", "seconds", "speed-up", "of executed FLOPs", "of the paper's"),
+        *("ours, of all", "of it saliency", "largest drop, of its layer", "KV"),
+    ]
+    body = []
+    for row in sorted(rows, key=lambda row: (row["width"], -int(row["name"].split("/")[1]))):
+        own = row["own_seconds"]
+        body.append(
+            [
+                str(row["width"]),
+                f"{row['name'].split('/')[1]} %",
+                f"{row['seconds_unpruned']['median']:.2f} -> {row['seconds']['median']:.2f}",
+                f"{row['speedup']:.2f}",
+                f"{row['realised_of_executed']:.0%}",
+                f"{row['realised_of_paper']:.0%}",
+                f"{row['own_share_of_prefill']:.2%}",
+                f"{own['saliency'] / sum(own.values()):.0%}",
+                f"{max(row['drop_share_of_layer_before'].values()):.1%}",
+                f"{row['kv_bytes'] / row['kv_bytes_unpruned']:.1%}",
+            ]
+        )
+    return table(head, body)
+
+
+def _growth(rows: list[dict[str, Any]]) -> str:
+    parts = []
+    for axis in ("tokens", "windows", "batch"):
+        along = [row for row in rows if row["axis"] == axis]
+        places = sorted({row["place"] for row in along})
+        cells = {
+            (row["entry"], row["place"]): f"{1e3 * row['seconds']['median']:,.1f} ({row['peak_bytes'] / MIB:,.0f})"
+            for row in along
+        }
+        body = [[f"`{entry}`", *(cells[entry, p] for p in places)] for entry in sorted({row["entry"] for row in along})]
+        parts.append(table([axis, *(f"{place:,}" for place in places)], body))
+    return "\n\n".join(parts)
+
+
+def _decode(rows: list[dict[str, Any]]) -> str:
+    body = [
+        [
+            row["name"].removeprefix("decode/"),
+            f"{row['seconds_to_first_token']['median']:.2f}",
+            f"{1e3 * row['seconds_per_token']['median']:.1f}",
+            f"{row['kv_bytes'] / MIB:.1f}",
+            f"{(row['rss_peak'] - row['rss_loaded']) / MIB:.0f}",
+            f"{(row['rss_with_cache'] - row['rss_loaded']) / MIB:.0f}",
+        ]
+        for row in rows
+    ]
+    heads = ("first token, s", "further token, ms", "KV, MiB", "peak RSS over the model, MiB", "RSS left, MiB")
+    return table(["Side", *heads], body)
+
+
+if __name__ == "__main__":
+    print("\n\n".join(f"### {heading}\n{text}" for heading, text in tables().items()))
