@@ -125,7 +125,7 @@ class CountOnHost(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name == "_local_scalar_dense":
+        if name in ("_local_scalar_dense", "item"):
             self.reads += 1
         elif func.namespace == "aten" and not func.is_view and name not in _ALLOCATIONS:
             self.operators.append(name)

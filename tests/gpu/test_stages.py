@@ -40,7 +40,7 @@ def stage_one() -> Callable[[], Tensor]:
 
 def long_window() -> Callable[[], Tensor]:
     """More tokens than a matrix of distances takes."""
-    layout = layout_of_runs([[(Modality.VIDEO, 5000)]]).to(torch.device(DEVICE))
+    layout = layout_of_runs([[(Modality.VIDEO, 5000)]], block_length=5000).to(torch.device(DEVICE))
     features = clustered_features(5000, 256, seed=0, clusters=60, dtype=torch.bfloat16).to(DEVICE)
     return lambda: DiversitySelector(0.02, weighted=False)(features, layout, backend="triton")
 

@@ -40,14 +40,14 @@ def test_stage_one_takes_at_most_eight_launches_per_modality() -> None:
             F.attention_received(heads, heads, offsets, max_seqlen=window, backend="triton")
             DiversitySelector({name: 0.2})(features, layout, saliency=saliency, backend="triton")
         print(f"Stage I, {name} alone: {count.work}")
-        assert count.work.launches <= AT_MOST
+        assert count.work.launches <= AT_MOST and count.work.reads == 0
     with CountDeviceWork() as count:
         for heads, window in towers.values():
             offsets = device(len(heads) // window + 2, dtype=torch.int32)
             F.attention_received(heads, heads, offsets, max_seqlen=window, backend="triton")
         DiversitySelector(0.2)(features, layout, saliency=saliency, backend="triton")
     print(f"Stage I, both: {count.work}")
-    assert count.work.launches <= AT_MOST * len(towers)
+    assert count.work.launches <= AT_MOST * len(towers) and count.work.reads == 0
 
 
 def test_the_launches_of_stage_one_do_not_grow_with_the_clip() -> None:
@@ -59,14 +59,22 @@ def test_the_launches_of_stage_one_do_not_grow_with_the_clip() -> None:
             *[device(4 * len(layout), 2, 80)] * 2, device(301, dtype=torch.int32), max_seqlen=1320, backend="triton"
         )
         DiversitySelector(0.1)(features, layout, saliency=saliency, backend="triton")
-    assert count.work.launches <= AT_MOST
+    assert count.work.launches <= AT_MOST and count.work.reads == 0
 
 
 def test_a_long_window_takes_a_launch_per_pick_and_no_read() -> None:
-    layout = layout_of_runs([[(Modality.VIDEO, 5000)]]).to(torch.device("meta"))
+    layout = layout_of_runs([[(Modality.VIDEO, 5000)]], block_length=5000).to(torch.device("meta"))
     with CountDeviceWork() as count:
         DiversitySelector(0.01, weighted=False)(device(5000, 64), layout, backend="triton")
-    assert count.work.launches <= 50 + AT_MOST
+    assert 50 < count.work.launches <= 50 + AT_MOST
+    assert count.work.reads == 0
+
+
+def test_a_read_inside_an_operator_is_seen() -> None:
+    features, offsets, counts = device(5000, 64), device(2, dtype=torch.int32), device(1, dtype=torch.int64)
+    with CountDeviceWork() as count:
+        F.max_min_diversity(features, offsets, counts, max_seqlen=5000, backend="triton")
+    assert count.work.reads == 1
 
 
 def test_a_drop_takes_at_most_eight_launches() -> None:
@@ -81,7 +89,7 @@ def test_a_drop_takes_at_most_eight_launches() -> None:
         keep = StagePruner(0.5)(scores, layout, backend="triton")
         F.compact(keep, hidden, *rotary, positions, *cache, num_kept=TOTAL // 2, backend="triton")
     print(f"Stage II, one drop: {count.work}")
-    assert count.work.launches <= AT_MOST
+    assert count.work.launches <= AT_MOST and count.work.reads == 0
 
 
 def test_the_late_drop_takes_at_most_eight_launches() -> None:
@@ -89,7 +97,7 @@ def test_the_late_drop_takes_at_most_eight_launches() -> None:
     with CountDeviceWork() as count:
         ModalityDropper()(layout, backend="triton")
     print(f"Stage III: {count.work}")
-    assert count.work.launches <= AT_MOST
+    assert count.work.launches <= AT_MOST and count.work.reads == 0
 
 
 def test_reading_the_device_is_seen() -> None:

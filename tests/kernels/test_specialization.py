@@ -75,7 +75,7 @@ def assert_shipped(launches: list[Launch]) -> None:
 
 @pytest.mark.parametrize("primitive", CALLS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("total", [130, 337, 1001])
+@pytest.mark.parametrize("total", [30, 130, 337, 1001])
 def test_what_is_launched_is_what_is_shipped(primitive: str, dtype: torch.dtype, total: int) -> None:
     assert_shipped(launches_of(primitive, total, dtype=dtype))
 

@@ -233,7 +233,7 @@ def max_min_diversity(
     matrix = float32(min(chunk, num_windows), ld, ld)
     inverse_norms = float32(total)
     second_smallest = torch.empty_like(inverse_norms)
-    block = max(16, next_power_of_2(ld))
+    block = max(64, next_power_of_2(ld))
     for start in range(0, num_windows, chunk):
         here = min(chunk, num_windows - start)
         tiles = triton.cdiv(max_seqlen, BLOCK_ROWS)
