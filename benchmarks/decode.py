@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT
 from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import now, spread
 from seats_ops import seats
-from seats_ops.cli.run import PAPER_RATIOS
+from seats_ops.cli.run import PAPER_RATIOS, kv_bytes
 from seats_ops.integrations import attach
 
 SIDES = ("unpruned", "uniform", "per-layer")
@@ -114,7 +114,7 @@ def memory(width: int, seconds: int, retention: int, side: str) -> dict[str, int
         "rss_loaded": loaded,
         "rss_peak": _status("VmHWM"),
         "rss_with_cache": _status("VmRSS"),
-        "kv_bytes": sum(layer.keys.nbytes + layer.values.nbytes for layer in layers),
+        "kv_bytes": kv_bytes(output.past_key_values),
         "kv_storage_bytes": sum(x.untyped_storage().nbytes() for layer in layers for x in (layer.keys, layer.values)),
     }
 

@@ -13,7 +13,7 @@ from benchmarks.own_cost import own_seconds
 from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import now, spread
 from seats_ops import seats
-from seats_ops.cli.run import PAPER_RATIOS, last_logits_only
+from seats_ops.cli.run import PAPER_RATIOS, kv_bytes, last_logits_only
 from seats_ops.cli.stopwatch import Stopwatch
 from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
@@ -38,7 +38,7 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
     own: dict[int | None, list[dict[str, float]]] = {r: [] for r in schedules}
     # Of the decoder layers that a drop follows, by their number.
     before: dict[int | None, list[dict[int, float]]] = {r: [] for r in schedules}
-    kv_bytes = {}
+    held = {}
     for turn in range(1 + repeats):
         for retention, schedule in schedules.items():
             with ExitStack() as stack:
@@ -51,7 +51,7 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                 }
                 watch = stack.enter_context(Stopwatch(towers, clock))
                 cache = model(**inputs, use_cache=True).past_key_values
-            kv_bytes[retention] = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+            held[retention] = kv_bytes(cache)
             if turn:
                 whole[retention].append(watch.seconds)
                 own[retention].append(dict(ours))
@@ -91,8 +91,8 @@ def compare(width: int, seconds: int, device: torch.device, repeats: int) -> lis
                     / statistics.median(run[index] for run in before[retention])
                     for index in schedule.after_layer
                 },
-                "kv_bytes": kv_bytes[retention],
-                "kv_bytes_unpruned": kv_bytes[None],
+                "kv_bytes": held[retention],
+                "kv_bytes_unpruned": held[None],
             }
         )
     return rows

@@ -93,8 +93,9 @@ class Adapter:
         self.handles.clear()
         self._take_call()
 
-    def _host(self) -> HostCopies | None:
-        return None if self.call is None else self.call.host
+    def _host(self) -> HostCopies:
+        known = None if self.call is None else self.call.host
+        return HostCopies({}) if known is None else known
 
     def _note(self, tower: str, encoded: Encoded) -> None:
         # `generate` encodes images and videos before the first forward; those arrive in `mm_encoder_outputs`.

@@ -20,7 +20,7 @@ from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, 
 from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.prompt_lengths import split_blocks
 
-Host = Callable[[], HostCopies | None]
+Host = Callable[[], HostCopies]
 
 
 def watch_towers(
@@ -51,8 +51,7 @@ def watch_towers(
 def _encode_vision(
     family: VisionTower, visual: Any, options: SaliencyOptions, host: Host, captured: Captured, output: Any
 ) -> Encoded:
-    copies, grid_thw = host(), captured.arguments["grid_thw"]
-    grid_thw = grid_thw.cpu() if copies is None else copies.of(grid_thw)
+    grid_thw = host().of(captured.arguments["grid_thw"])
     num_tokens = output.pooler_output.shape[0]
     if not options.needed:
         return Encoded(num_tokens, None, grid_thw)
@@ -85,9 +84,8 @@ def _encode_audio(
     attention = tower.layers[-1].self_attn
     q, k = _query_and_key(captured, attention, ("q_proj", "k_proj"))
     chunk = 2 * tower.n_window
-    copies = host()
     # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
-    known = None if copies is None else copies.audio_lengths
+    known = host().audio_lengths
     frames = captured.arguments["feature_lens"] if known is None else known
     positions = [_positions(n, chunk, family.halvings) for n in frames.tolist()]
     lengths = [n for total in positions for n in split_blocks(total, family.window)]

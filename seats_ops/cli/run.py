@@ -103,7 +103,7 @@ def measure(
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
-                run.kv_bytes = _kv_bytes(output.past_key_values)
+                run.kv_bytes = kv_bytes(output.past_key_values)
 
 
 @contextlib.contextmanager
@@ -129,5 +129,6 @@ def last_logits_only(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def _kv_bytes(cache: Any) -> int:
+def kv_bytes(cache: Any) -> int:
+    """Bytes of the keys and values of all layers."""
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
