@@ -17,9 +17,9 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     tokens = len(pruned_layout(size, device))
     keep = (torch.arange(tokens) % 3 > 0).to(device)
     tensors = [
-        randn(tokens, size.hidden_size, device=device),
-        *(randn(tokens, HEAD_DIM, device=device) for _ in range(2)),
-        *(randn(tokens, KEY_HEADS, HEAD_DIM, device=device) for _ in range(2 * LAYERS)),
+        randn(tokens, size.hidden_size, device=device, seed=size.seed),
+        *(randn(tokens, HEAD_DIM, device=device, seed=size.seed) for _ in range(2)),
+        *(randn(tokens, KEY_HEADS, HEAD_DIM, device=device, seed=size.seed) for _ in range(2 * LAYERS)),
     ]
     kept = int(keep.sum())
     yield Entry(

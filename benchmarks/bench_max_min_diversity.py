@@ -23,7 +23,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     }
     for name, (length, count, ratio) in blocks.items():
         lengths, keep = [length] * count, num_kept(length, ratio)
-        features = randn(sum(lengths), size.hidden_size, device=device)
+        features = randn(sum(lengths), size.hidden_size, device=device, seed=size.seed)
         weights = near_constant_saliency(sum(lengths), seed=0).to(device)
         offsets, wanted = packed_offsets(lengths).to(device), torch.tensor([keep] * count).to(device)
         ours = functools.partial(F.max_min_diversity, features, offsets, wanted, max_seqlen=length)

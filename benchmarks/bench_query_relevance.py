@@ -14,7 +14,10 @@ from seats_ops import functional as F
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = pruned_layout(size, device)
     tokens = len(layout)
-    query, key = randn(size.batch, HEADS, HEAD_DIM, device=device), randn(tokens, KEY_HEADS, HEAD_DIM, device=device)
+    query, key = (
+        randn(size.batch, HEADS, HEAD_DIM, device=device, seed=size.seed),
+        randn(tokens, KEY_HEADS, HEAD_DIM, device=device, seed=size.seed),
+    )
 
     def composed() -> object:
         keys = key.repeat_interleave(HEADS // KEY_HEADS, 1).float()

@@ -17,7 +17,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = pruned_layout(size, device)
     window, num_windows = layout.windows()
     segment = torch.where(window >= 0, 2 * window + (layout.modality == Modality.AUDIO), -1)
-    scores = randn(len(layout), device=device, dtype=torch.float32)
+    scores = randn(len(layout), device=device, seed=size.seed, dtype=torch.float32)
     counts = torch.bincount(segment[segment >= 0], minlength=2 * num_windows)
     budget = counts // 2
 

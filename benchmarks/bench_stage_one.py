@@ -17,33 +17,40 @@ from seats_ops.testing import layout_of_runs, packed_offsets
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     blocks, per_block = size.seconds // 2, size.side**2 // 2 * size.grids_per_second
     clip = [(Modality.VIDEO, per_block), (Modality.AUDIO, 50)] * blocks
-    layout = layout_of_runs([clip], block_length={Modality.VIDEO: per_block, Modality.AUDIO: 50}).to(device)
-    features = randn(len(layout), size.hidden_size, device=device)
+    layout = layout_of_runs([clip], block_length={Modality.VIDEO: per_block, Modality.AUDIO: 50})
+    # Found on the host: a mask on a device would make it wait.
+    where_video, where_audio = (
+        layout.is_modality(m).nonzero().squeeze(1).to(device) for m in (Modality.VIDEO, Modality.AUDIO)
+    )
+    layout = layout.to(device)
+    features = randn(len(layout), size.hidden_size, device=device, seed=size.seed)
     patches, sounds = [4 * per_block] * blocks, [100] * blocks
-    video, audio = randn(sum(patches), 16, 80, device=device), randn(sum(sounds), 20, 64, device=device)
+    video, audio = (
+        randn(sum(patches), 16, 80, device=device, seed=size.seed),
+        randn(sum(sounds), 20, 64, device=device, seed=size.seed),
+    )
     offsets = [packed_offsets(lengths).to(device) for lengths in (patches, sounds)]
-    is_video, is_audio = (layout.is_modality(m) for m in (Modality.VIDEO, Modality.AUDIO))
     selector = DiversitySelector(dict(zip(("video", "audio"), size.kept, strict=True)))
 
     def ours() -> object:
         saliency = torch.zeros(len(layout), device=device)
-        for mask, heads, ends, lengths, pooled in (
-            (is_video, video, offsets[0], patches, 4),
-            (is_audio, audio, offsets[1], sounds, 2),
+        for where, heads, ends, lengths, pooled in (
+            (where_video, video, offsets[0], patches, 4),
+            (where_audio, audio, offsets[1], sounds, 2),
         ):
             received = F.attention_received(heads, heads, ends, max_seqlen=lengths[0])
-            saliency[mask] = received.view(-1, pooled).mean(1)
+            saliency[where] = received.view(-1, pooled).mean(1)
         return selector(features, layout, saliency=saliency)
 
     def loop() -> object:
         kept = []
-        for mask, heads, lengths, pooled, ratio in (
-            (is_video, video, patches, 4, size.kept[0]),
-            (is_audio, audio, sounds, 2, size.kept[1]),
+        for where, heads, lengths, pooled, ratio in (
+            (where_video, video, patches, 4, size.kept[0]),
+            (where_audio, audio, sounds, 2, size.kept[1]),
         ):
             weights = saliency_of_windows(heads, heads, lengths).view(-1, pooled).mean(1)
             tokens = [n // pooled for n in lengths]
-            kept.append(select_in_windows(features[mask], weights, tokens, num_kept(tokens[0], ratio)))
+            kept.append(select_in_windows(features[where], weights, tokens, num_kept(tokens[0], ratio)))
         return kept
 
     yield Entry(

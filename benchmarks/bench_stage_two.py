@@ -16,15 +16,19 @@ from seats_ops import functional as F
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = pruned_layout(size, device)
     tokens = len(layout)
-    query, key = randn(1, HEADS, HEAD_DIM, device=device), randn(tokens, KEY_HEADS, HEAD_DIM, device=device)
-    tensors = [randn(tokens, width, device=device) for width in (size.hidden_size, HEAD_DIM, HEAD_DIM)]
+    query, key = (
+        randn(1, HEADS, HEAD_DIM, device=device, seed=size.seed),
+        randn(tokens, KEY_HEADS, HEAD_DIM, device=device, seed=size.seed),
+    )
+    tensors = [randn(tokens, width, device=device, seed=size.seed) for width in (size.hidden_size, HEAD_DIM, HEAD_DIM)]
     window, _ = layout.windows()
     pruner = StagePruner(0.5)
     total = int((window >= 0).sum()) // 2
 
     def ours() -> object:
         scores = F.query_relevance(query, key, layout.cu_seqlens, max_seqlen=tokens)
-        return F.compact(pruner(scores, layout), *tensors)
+        keep = pruner(scores, layout)
+        return F.compact(keep, *tensors, num_kept=int(keep.sum()))
 
     yield Entry(
         "stage_two/drop",

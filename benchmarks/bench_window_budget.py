@@ -16,7 +16,7 @@ from seats_ops import functional as F
 def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = pruned_layout(size, device)
     window, num_windows = layout.windows()
-    scores = randn(len(layout), device=device, dtype=torch.float32).softmax(0)
+    scores = randn(len(layout), device=device, seed=size.seed, dtype=torch.float32).softmax(0)
     total = int((window >= 0).sum()) // 2
     each = total // size.batch
     totals = torch.tensor([[each // 2, each - each // 2]] * size.batch).to(device)

@@ -22,6 +22,6 @@ def ceilings(device: torch.device) -> dict[str, float]:
     if packs(n, n, n, a):
         ready = packed(a)
         multiply["packed product"] = lambda: products(ready, ready)
-    seconds = measure({"copy": lambda: target.copy_(source), **multiply}, device, repeats=7)
+    seconds = measure([{"copy": lambda: target.copy_(source), **multiply}], device, repeats=7)
     fastest = min(min(seconds[name]) for name in multiply)
     return {"bytes_per_s": 2 * COPY_BYTES / min(seconds["copy"]), "flops_per_s": 2 * n**3 / fastest}

@@ -26,6 +26,7 @@ class Size:
         side: patches along the side of a grid.
         hidden_size: channels of the decoder.
         kept: share of the tokens that Stage I leaves, as (video, audio): 1.4 times the retention at R = 10 %.
+        seed: of the numbers; another one makes another input of the same shapes.
         batch: prompts, each with such a clip. The primitives of this package take several, the other sides only one.
     """
 
@@ -36,6 +37,7 @@ class Size:
     hidden_size: int = 3584
     kept: tuple[float, float] = (0.084, 0.49)
     batch: int = 1
+    seed: int = 0
 
     @property
     def grids(self) -> int:
@@ -85,7 +87,7 @@ def builders() -> dict[str, Builder]:
     return {n.removeprefix("bench_"): importlib.import_module(f"benchmarks.{n}").entries for n in found}
 
 
-def randn(*shape: int, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def randn(*shape: int, device: torch.device, dtype: torch.dtype | None = None, seed: int = 0) -> Tensor:
     """The same numbers on every device; float32 on a CPU, bfloat16 on an accelerator unless told otherwise."""
-    values = torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape) + seed))
     return values.to(device, dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16))

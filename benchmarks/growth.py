@@ -45,7 +45,7 @@ def grow(names: list[str] | None, longest: int, device: torch.device, repeats: i
                     continue
                 require_green(entry.tests)
                 ours = entry.sides[OURS]
-                seconds = measure({OURS: ours}, device, repeats)[OURS]
+                seconds = measure([{OURS: ours}], device, repeats)[OURS]
                 yield {
                     "name": f"growth/{axis}/{place}/{entry.name}",
                     "axis": axis,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,18 +13,22 @@ import torch
 FLUSH_BYTES = 256 * 2**20
 
 
-def measure(sides: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, list[float]]:
-    """One warm-up each, then `repeats` rounds in which every side has its turn.
+Sides = dict[str, Callable[[], Any]]
+
+
+def measure(inputs: Sequence[Sides], device: torch.device, repeats: int) -> dict[str, list[float]]:
+    """One warm-up each, then `repeats` rounds in which every side has its turn, each round with the next of `inputs`.
 
     On a CPU the seconds are those the process spent computing, with however many threads torch was given, so that
     neighbours on a shared machine count less. On a GPU they are measured by events, with a cold L2 cache.
     """
-    for run in sides.values():
-        run()
+    for sides in inputs:
+        for run in sides.values():
+            run()
     clock = _on_cpu if device.type == "cpu" else _Events(device)
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, run in sides.items():
+    seconds: dict[str, list[float]] = {name: [] for name in inputs[0]}
+    for turn in range(repeats):
+        for name, run in inputs[turn % len(inputs)].items():
             seconds[name].append(clock(run))
     return seconds
 

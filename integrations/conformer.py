@@ -11,7 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seats_ops.errors import UnsupportedModelState
+from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
 from seats_ops.integrations.tower_kinds import ConformerTower
 
@@ -38,6 +38,10 @@ def _encode(
     lengths = tuple(torch.as_tensor(captured.arguments["audio_embed_sizes"]).tolist())
     if not options.needed:
         return Encoded(sum(lengths), None, lengths=lengths)
+    if options.backend == "triton":
+        raise BackendUnavailable(
+            "backend='triton' for saliency of sound: no kernel adds a bias to attention, 'auto' may"
+        )
     q, k = (captured.projected[name].unflatten(-1, (-1, attention.head_dim)) for name in ("q_proj", "k_proj"))
     # Sounds of more than 500 positions are encoded in chunks, which whole windows fit into.
     chunks, positions = q.shape[0] // len(lengths), q.shape[1]

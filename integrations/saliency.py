@@ -102,7 +102,7 @@ class SaliencyOptions:
         return attention_received(
             query,
             key,
-            offsets.to(query.device, torch.int32),
+            offsets.to(query.device, torch.int32, non_blocking=True),
             scale=attention.scaling,
             max_seqlen=longest,
             backend=self.backend,

@@ -12,6 +12,8 @@ from torch import Tensor
 from seats_ops.errors import BackendUnavailable
 
 BACKENDS = ("auto", "triton", "reference")
+# Programs along the second and third axis of a grid, on CUDA and HIP alike; the first may have 2^31 - 1.
+MAX_GRID = 65535
 
 
 def check_backend(backend: object) -> str:
@@ -63,6 +65,11 @@ def resolve_backend(backend: str, primitive: str, tensor: Tensor, unfit: str | N
     if backend == "triton":
         raise BackendUnavailable(f"backend='triton' for {primitive}: {reason}")
     return "reference"
+
+
+def too_many(what: str, number: int, most: int = MAX_GRID) -> str | None:
+    """A reason for `resolve_backend` if a launch would have more than `most` of something, else None."""
+    return f"{number} {what} in a call, above {most}" if number > most else None
 
 
 def implementation(primitive: str, backend: str, tensor: Tensor, unfit: str | None = None) -> Any:

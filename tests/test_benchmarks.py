@@ -43,7 +43,7 @@ def test_every_entry_says_what_it_compares(name: str) -> None:
 
 def test_sides_take_turns() -> None:
     calls: list[str] = []
-    seconds = measure({name: functools.partial(calls.append, name) for name in "ab"}, CPU, repeats=2)
+    seconds = measure([{name: functools.partial(calls.append, name) for name in x} for x in ("ab",)], CPU, repeats=2)
     assert calls == list("ababab") and {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
 
 

@@ -19,9 +19,9 @@ from benchmarks.paper_model import LAUNCHES
 from seats_ops import DiversitySelector, ModalityDropper, PruneTrace, Schedule, StagePruner, TokenLayout
 from seats_ops.integrations import attach
 from seats_ops.testing.device_work import CountDeviceWork
+from seats_ops.testing.stand_in_device import Device, OnDevice, our_frames
 from tests.integrations.models import small_thinker
 from tests.integrations.prompts import Text, Video, build_prompt
-from tests.stand_in_device import Device, OnDevice, our_frames
 
 CHUNKS = (4, 8)
 SCHEDULE = Schedule(

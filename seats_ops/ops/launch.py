@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seats_ops.backend import MAX_GRID
+
 _counters: list[list[str]] = []
 
 
@@ -45,7 +47,7 @@ def launch(
     max_registers: int | None = None,
     **constants: Any,
 ) -> None:
-    """Run `kernel` on `grid`; an empty grid launches nothing.
+    """Run `kernel` on `grid`; an empty grid launches nothing, one that no GPU takes is a ValueError.
 
     `max_registers` bounds the registers of a thread. Left without a bound, NVIDIA's assembler would rather spill than
     lower the number of programs that fit on a multiprocessor; AMD's compiler has no such option.
@@ -53,6 +55,10 @@ def launch(
     """
     if 0 in grid:
         return
+    if max(grid[1:], default=0) > MAX_GRID:
+        raise ValueError(
+            f"grid: expected at most {MAX_GRID} programs on axes 1 and 2 of {kernel.fn.__name__}, got {grid}"
+        )
     for counter in _counters:
         counter.append(kernel.fn.__name__)
     device = next(arg.device for arg in args if isinstance(arg, Tensor))

@@ -25,6 +25,12 @@ class PaddedGroup:
     index: Tensor
     valid: Tensor | None
 
+    def of(self, packed: Tensor) -> Tensor:
+        """[G, n, ...] of a packed tensor [T, ...]; a view of a single segment on the CPU."""
+        if self.valid is None and self.index.shape[0] == 1 and reads_are_free(self.index):
+            return packed.narrow(0, int(self.index[0, 0]), self.index.shape[1])[None]
+        return packed[self.index]
+
 
 def padded_groups(cu_seqlens: Tensor, max_seqlen: int, cells_per_token: int, cells: int) -> Iterator[PaddedGroup]:
     """All non-empty segments, grouped so that one group of G segments of n tokens has about G * n * max(n,
@@ -66,11 +72,9 @@ def _bucket_by_length(lengths: Tensor) -> dict[int, Tensor]:
 
 def segment_sums(values: Tensor, cu_seqlens: Tensor) -> Tensor:
     """Sums over consecutive segments of a 1-D tensor, in a fixed order (no atomics); empty segments give 0."""
-    lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).to(torch.int64)
     if values.is_floating_point():
-        return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True, initial=0)
-    running = torch.nn.functional.pad(values.cumsum(0), (1, 0))
-    return running[cu_seqlens[1:].long()] - running[cu_seqlens[:-1].long()]
+        return torch.segment_reduce(values, "sum", lengths=cu_seqlens.long().diff(), unsafe=True, initial=0)
+    return torch.nn.functional.pad(values.cumsum(0), (1, 0))[cu_seqlens.long()].diff()
 
 
 def rows_of(cu_seqlens: Tensor, total: int) -> Tensor:

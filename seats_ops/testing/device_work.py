@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from seats_ops.testing.launches import record_launches
 
@@ -28,6 +28,10 @@ _ALLOCATIONS = (
     "detach_",
     "lift_fresh",
 )
+_SCALARS = ("_local_scalar_dense", "item")
+# The size of their result is data: the host waits for it.
+SIZED_BY_DATA = ("nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive")
+READS = (*_SCALARS, "equal", "is_nonzero", *SIZED_BY_DATA)
 
 
 @dataclass
@@ -56,10 +60,11 @@ class Work:
 
 
 class CountDeviceWork(TorchDispatchMode):
-    """Counts inside a `with` block into `work`; reading a tensor of the device raises. Name backend="triton".
+    """Counts inside a `with` block into `work`; reading a tensor of the device raises.
 
     A view or an allocation launches nothing. Any other torch operator counts once, though some launch several kernels:
-    the count is a floor. An operator of seats_ops counts as the Triton kernels of its launcher and what surrounds them.
+    the count is a floor. An operator of seats_ops counts as the Triton kernels of its launcher and what surrounds them,
+    also under "auto".
     """
 
     def __init__(self) -> None:
@@ -100,18 +105,34 @@ class CountDeviceWork(TorchDispatchMode):
         def zeros(tensor: Tensor) -> Tensor:
             return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
-        inside = CountOnHost()
         stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
-        with record_launches() as launches, inside:
-            # Its body, not the operator: a mode does not see what happens inside an operator.
-            OPDEFS[func._schema.name]._init_fn(*stand_ins[0], **stand_ins[1])
-        self.work.triton += [launch.name for launch in launches]
+        with CountOnHost() as inside:
+            launches = _launches_of(func, *stand_ins)
+        self.work.triton += launches
         self.work.torch += inside.operators
         self.work.reads += inside.reads
 
 
+def _launches_of(func: Any, args: Any, kwargs: Any) -> list[str]:
+    """Names of the kernels that an operator of seats_ops would launch on a GPU; none is run."""
+    args, kwargs = tree_map(lambda x: "triton" if x == "auto" else x, (args, kwargs))
+    with record_launches() as launches:
+        # Its body, not the operator: a mode does not see what happens inside an operator.
+        OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
+    return [launch.name for launch in launches]
+
+
+def host_waits(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether the host waits for a device to carry out the torch operator `name`: its result, or its size, is data."""
+    if name in ("index", "index_put", "index_put_"):
+        return any(i is not None and i.dtype == torch.bool for i in args[1])
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    return name in READS
+
+
 class CountOnHost(TorchDispatchMode):
-    """Counts for code on the CPU what it would do on a device, with real data.
+    """Counts for code on the CPU what it would do on a device, with real data. A `tolist` is not seen.
 
     Attributes:
         operators: names of torch operators that would launch a kernel.
@@ -124,9 +145,9 @@ class CountOnHost(TorchDispatchMode):
         self.reads = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "item"):
-            self.reads += 1
-        elif func.namespace == "aten" and not func.is_view and name not in _ALLOCATIONS:
+        self.reads += host_waits(name, args, kwargs)
+        if func.namespace == "aten" and not func.is_view and name not in (*_ALLOCATIONS, *_SCALARS):
             self.operators.append(name)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)

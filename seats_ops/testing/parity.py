@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+import seats_ops
 from seats_ops.testing.golden import golden_cases
 from seats_ops.testing.replay import REPLAYS, Outcome, Place
 
@@ -47,6 +49,15 @@ def row(primitive: str, place: Place, outcomes: list[Outcome]) -> str:
     return f"{line}, widest gap crossed {max(o.margin for o in outcomes):.1e}" if differing else line
 
 
+def revision() -> str:
+    """The commit of the sources, "+" if they differ from it, or the version of an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return seats_ops.__version__
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def header() -> str:
     """What the numbers below it were made with."""
     try:
@@ -58,7 +69,8 @@ def header() -> str:
     if os.environ.get("TRITON_INTERPRET") == "1":
         version += " (interpreter)"
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"torch {torch.__version__}, triton {version}, devices: {', '.join(devices) or 'none but the CPU'}"
+    names = ", ".join(devices) or "none but the CPU"
+    return f"seats_ops {revision()}, torch {torch.__version__}, triton {version}, devices: {names}"
 
 
 def main(arguments: list[str] | None = None) -> None:

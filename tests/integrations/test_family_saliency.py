@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seats_ops import DiversitySelector, Schedule
+from seats_ops.errors import BackendUnavailable
+from seats_ops.integrations import attach
 from tests.integrations.families import SMALL, pristine_of
 from tests.integrations.prompts import build_prompt, columns_of, moving
 from tests.integrations.saliency_oracle import audio_saliency, window_order
@@ -66,3 +69,13 @@ def test_paper_and_encoder_segments_differ(family: str) -> None:
     for kind in paper:
         assert (paper[kind] - encoder[kind]).abs().max() > 1e-2
         torch.testing.assert_close(paper[kind].mean(), encoder[kind].mean())
+
+
+def test_saliency_of_sound_has_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named backend is not replaced; the check of the device is put aside, as this is about what comes after it."""
+    monkeypatch.setattr("seats_ops.integrations.attach.resolve_backend", lambda *_: "triton")
+    model = SMALL["phi4_multimodal"]("sdpa")
+    inputs = build_prompt(model.config, *PROMPTS["audio"], seed=5)
+    schedule = Schedule(before_llm=[DiversitySelector(0.4)])
+    with pytest.raises(BackendUnavailable, match="saliency of sound"), attach(model, schedule, backend="triton"):
+        model(**inputs)

@@ -7,5 +7,8 @@ import platform
 import torch
 import triton
 
+from seats_ops.testing.parity import revision
+
 if __name__ == "__main__":
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}")
+    versions = f"torch {torch.__version__}, triton {triton.__version__}"
+    print(f"seats_ops {revision()}, Python {platform.python_version()}, {versions}")

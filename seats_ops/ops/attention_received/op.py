@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import implementation, too_many
 
 
 @torch.library.custom_op("seats_ops::attention_received", mutates_args=())
@@ -19,9 +19,9 @@ def attention_received(
     backend: str,
 ) -> Tensor:
     """See `api.attention_received`."""
-    return implementation("attention_received", backend, query).attention_received(
-        query, key, cu_seqlens, logsumexp, scale, max_seqlen
-    )
+    unfit = too_many("segments", cu_seqlens.shape[0] - 1)
+    module = implementation("attention_received", backend, query, unfit)
+    return module.attention_received(query, key, cu_seqlens, logsumexp, scale, max_seqlen)
 
 
 @attention_received.register_fake

@@ -1,7 +1,7 @@
 """attention_received in PyTorch: one head, some query rows and whole segments of keys at a time.
 
 At no time does more of the attention matrix exist than max(TILE, longest segment) entries, three times over (logits and
-probabilities in two forms). TILE is sized for a core's L2 cache: on a CPU that is what makes it fast.
+probabilities in two forms). TILE is a compromise: larger ones leave a core's caches, smaller ones multiply slower.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from seats_ops.ops.products import packed, packs, products
 from seats_ops.ops.segments import padded_groups, scatter_padded
 
-# float32 entries of one tile (1 MiB).
-TILE = 2**18
+# float32 entries of one tile (2 MiB).
+TILE = 2**19
 
 
 def attention_received(
@@ -22,9 +22,11 @@ def attention_received(
 ) -> Tensor:
     """See `api.attention_received`."""
     received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
+    # Freed at once: from then on glibc keeps blocks of this size, instead of asking the system for every tile's pages.
+    torch.empty(4 * TILE, device=query.device)
     for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
-        q = rearrange(query[group.index], "g n h d -> h g n d").float() * scale
-        k = rearrange(key[group.index], "g n h d -> h g n d").float()
+        q, k = (rearrange(group.of(x), "g n h d -> h g n d").float() for x in (query, key))
+        q = q * scale
         block = torch.zeros_like(group.index, dtype=torch.float32)
         heads, segments, length, head_dim = q.shape
         one = logsumexp is None and group.valid is None and segments == 1 and packs(length, length, head_dim, q)

@@ -147,7 +147,7 @@ def column_sum_kernel(
     tl.store(partial + head * total + token, column, mask=inside)
 
 
-@triton.jit(do_not_specialize=["total"])
+@triton.jit(do_not_specialize=["total", "num_heads"])
 def head_mean_kernel(partial, received, total, num_heads, BLOCK: tl.constexpr):
     token = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = token < total

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from seats_ops.backend import MAX_GRID
 from seats_ops.ops.launch import KernelConfig, launch
 
 BLOCK_INDEX, BLOCK_COUNT = 1024, 4096
@@ -111,20 +112,21 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
             )
     for unit, slabs in groups.items():
         wide = unit == 8 and all(a % 16 == 0 and b % 16 == 0 and width % 2 == 0 for a, b, width in slabs)
-        table = torch.tensor(slabs, dtype=torch.int64).T.contiguous().to(index.device, non_blocking=True)
-        launch(
-            gather_kernel,
-            (triton.cdiv(index.shape[0], ROWS), len(slabs)),
-            index,
-            table,
-            index.shape[0],
-            len(slabs),
-            UNIT=unit,
-            WIDE=wide,
-            ROWS=ROWS,
-            COLUMNS=COLUMNS,
-            num_warps=NUM_WARPS,
-        )
+        for start in range(0, len(slabs), MAX_GRID):
+            chunk = torch.tensor(slabs[start : start + MAX_GRID], dtype=torch.int64).T.contiguous()
+            launch(
+                gather_kernel,
+                (triton.cdiv(index.shape[0], ROWS), chunk.shape[1]),
+                index,
+                chunk.to(index.device, non_blocking=True),
+                index.shape[0],
+                chunk.shape[1],
+                UNIT=unit,
+                WIDE=wide,
+                ROWS=ROWS,
+                COLUMNS=COLUMNS,
+                num_warps=NUM_WARPS,
+            )
     return results
 
 

@@ -2,8 +2,9 @@
 
 `norms` and `second_smallest` prepare (the latter is a matrix product whose result is reduced at once). Every launch
 of `step` finds the last pick from the partial results of the launch before it, lowers the minimum of its own tokens by
-the distance to that pick, and leaves its best candidate; two buffers of partial results take turns. Extra memory: three
-floats and a flag per token.
+the distance to that pick, and leaves its best candidate; two buffers of partial results take turns. Extra memory: two
+floats and a flag per token, 24 bytes per window for every 32 tokens of the longest one, and with an index a copy of the
+features it names.
 """
 
 from __future__ import annotations

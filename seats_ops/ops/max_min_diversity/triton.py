@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from seats_ops.backend import MAX_GRID
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
 
 EPS = tl.constexpr(1e-8)
@@ -30,8 +31,6 @@ FARTHEST = tl.constexpr(2.0)
 MAX_MATRIX = 4096
 # Bytes of distances held at once: 600 000 tokens in windows of 400, whose three launches then cover all windows.
 MATRIX_BYTES = 2**30
-# Programs along the last axis of a grid.
-MAX_GRID = 65535
 BLOCK_ROWS = 64
 BLOCK_CHANNELS = {torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
 # Rows and columns of one step of the pass over the matrix.

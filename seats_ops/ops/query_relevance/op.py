@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import implementation, too_many
 
 
 @torch.library.custom_op("seats_ops::query_relevance", mutates_args=())
@@ -13,7 +13,8 @@ def query_relevance(
     query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int, backend: str
 ) -> Tensor:
     """See `api.query_relevance`."""
-    return implementation("query_relevance", backend, key).query_relevance(query, key, cu_seqlens, scale, max_seqlen)
+    module = implementation("query_relevance", backend, key, too_many("prompts", query.shape[0]))
+    return module.query_relevance(query, key, cu_seqlens, scale, max_seqlen)
 
 
 @query_relevance.register_fake

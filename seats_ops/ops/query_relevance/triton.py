@@ -29,7 +29,7 @@ def key_block(channels: int) -> int:
     return max(16, next_power_of_2(TILE // channels + 1) // 2)
 
 
-@triton.jit(do_not_specialize=["total", "num_parts"])
+@triton.jit(do_not_specialize=["total", "num_parts", "num_heads", "group"])
 def query_logits_kernel(
     query,
     key,
@@ -88,7 +88,7 @@ def query_logits_kernel(
         tl.store(sums + slot, tl.sum(tl.where(inside, tl.exp(logit - peak), 0.0), 0))
 
 
-@triton.jit(do_not_specialize=["total", "num_parts"])
+@triton.jit(do_not_specialize=["total", "num_parts", "num_heads"])
 def query_scores_kernel(
     logits,
     peaks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from seats_ops.backend import check_backend
@@ -85,7 +86,7 @@ def window_budget(
             raise ValueError(
                 f"window_offsets: expected integer [{totals.shape[0] + 1}] as totals has several rows, got None"
             )
-        window_offsets = totals.new_tensor([0, num_windows])
+        window_offsets = torch.arange(2, dtype=torch.int64, device=totals.device) * num_windows
     else:
         window_offsets = check_integers("window_offsets", window_offsets)
         check_length("window_offsets", window_offsets, totals.shape[0] + 1, "totals + 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import implementation, too_many
 
 # One program holds all windows of a batch in registers; an hour of video is 1800 windows of two seconds.
 MAX_WINDOWS = 2048
@@ -23,8 +23,7 @@ def window_budget(
     backend: str,
 ) -> Tensor:
     """See `api.window_budget`."""
-    unfit = f"num_windows is {num_windows}, above {MAX_WINDOWS}" if num_windows > MAX_WINDOWS else None
-    module = implementation("window_budget", backend, scores, unfit)
+    module = implementation("window_budget", backend, scores, too_many("windows", num_windows, MAX_WINDOWS))
     return module.window_budget(scores, modality, window, totals, num_windows, temperature, window_offsets)
 
 

@@ -18,14 +18,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-ROOT = f"{Path(__file__).parent.parent}/"
+from seats_ops.testing.device_work import host_waits
+
+ROOT = f"{Path(__file__).parents[2]}/"
 SOURCES = (f"{ROOT}seats_ops/", f"{ROOT}integrations/")
 # Tools of tests, and what calls the whole of a model's `generate`.
 AROUND = (f"{ROOT}seats_ops/testing/", f"{ROOT}integrations/guards.py", f"{ROOT}seats_ops/integrations/guards.py")
 DEVICE, HOST = torch.device("meta"), torch.device("cpu")
-# The size of their result is data: the host waits for it.
-SIZED_BY_DATA = ("nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "unique_consecutive")
-READS = ("_local_scalar_dense", "equal", "is_nonzero", *SIZED_BY_DATA)
 
 
 class OnDevice(Tensor):
@@ -71,6 +70,7 @@ class Device(TorchDispatchMode):
 
     Attributes:
         reads: `our_frames` at every read that code of this package asked for.
+        all_reads: number of reads that any code asked for.
         made: (torch operator, innermost of our frames, entries) of every tensor that code of this package made, on the
             device or the host, insides of our operators included.
     """
@@ -78,6 +78,7 @@ class Device(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.reads: list[list[str]] = []
+        self.all_reads = 0
         self.made: list[tuple[str, str, int]] = []
         self._calls = _ReadableCalls(self._read)
 
@@ -101,6 +102,7 @@ class Device(TorchDispatchMode):
         return tree_map_only(Tensor, OnDevice, value)
 
     def _read(self) -> None:
+        self.all_reads += 1
         frames = our_frames()
         if frames:
             self.reads.append(frames)
@@ -115,7 +117,7 @@ class Device(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name == "copy_" and not isinstance(args[0], OnDevice):
             on_device = False
-        if self._waits(name, args, kwargs) or not on_device:
+        if host_waits(name, args, kwargs) or not on_device:
             self._read()
         if wanted is not None:
             kwargs["device"] = HOST
@@ -139,14 +141,6 @@ class Device(TorchDispatchMode):
             name = func.overloadpacket.__name__
             self.made += [(name, frames[0], x.numel()) for x in tree_leaves(result) if isinstance(x, Tensor)]
         return result
-
-    @staticmethod
-    def _waits(name: str, args: Any, kwargs: Any) -> bool:
-        if name in ("index", "index_put", "index_put_"):
-            return any(i is not None and i.dtype == torch.bool and isinstance(i, OnDevice) for i in args[1])
-        if name == "repeat_interleave":
-            return kwargs.get("output_size") is None
-        return name in READS
 
 
 class _ReadableCalls(TorchFunctionMode):

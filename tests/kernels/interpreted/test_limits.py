@@ -1,0 +1,60 @@
+"""Calls with more of something than one grid takes: refused with the number, or split into several launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from seats_ops import functional as F
+from seats_ops.errors import BackendUnavailable
+from seats_ops.ops.compact.triton import kept_index_kernel
+from seats_ops.ops.launch import count_launches, launch
+from seats_ops.testing import packed_offsets
+
+
+def many_segments(number: int, backend: str) -> Tensor:
+    q = torch.ones(3, 1, 8)
+    return F.attention_received(q, q, packed_offsets([3] + [0] * (number - 1)), max_seqlen=3, backend=backend)
+
+
+def many_prompts(number: int, backend: str) -> Tensor:
+    offsets = packed_offsets([3] + [0] * (number - 1))
+    return F.query_relevance(torch.ones(number, 1, 8), torch.ones(3, 1, 8), offsets, max_seqlen=3, backend=backend)
+
+
+def many_windows(number: int, backend: str) -> Tensor:
+    token = torch.arange(number)
+    ones, totals = torch.ones(number), torch.tensor([[number, 0]])
+    return F.window_budget(ones, ones.long(), token, totals, num_windows=number, temperature=0.1, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("call", "most", "what"),
+    [(many_segments, 65535, "segments"), (many_prompts, 65535, "prompts"), (many_windows, 2048, "windows")],
+)
+def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:
+    with pytest.raises(BackendUnavailable, match=f"{most + 1} {what} in a call, above {most}"):
+        call(most + 1, "triton")
+    with count_launches() as launches:
+        result = call(most + 1, "auto")
+    assert launches == []
+    assert torch.equal(result, call(most + 1, "reference"))
+
+
+def test_a_grid_that_no_gpu_takes_is_refused() -> None:
+    with count_launches() as launches, pytest.raises(ValueError, match=r"at most 65535 programs .* got \(1, 65536\)"):
+        launch(kept_index_kernel, (1, 65536), torch.ones(1), num_warps=4)
+    assert launches == []
+
+
+def test_more_slabs_than_a_grid_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seats_ops.ops.compact.triton.MAX_GRID", 3)
+    keep = torch.arange(40) % 3 == 0
+    heads = torch.randn(7, 40, 8)
+    with count_launches() as launches:
+        (got,) = F.compact(keep, heads, dim=1, num_kept=14)
+    assert launches == ["kept_index_kernel"] + ["gather_kernel"] * 3
+    assert torch.equal(got, heads[:, keep])
