@@ -36,8 +36,10 @@ def _stages(rows: list[dict[str, Any]]) -> str:
             if name != OURS:
                 times = f"{side['median'] / ours['median']:.2f}"
                 memory = f"{ours['peak_bytes'] / MIB:.1f} of {side['peak_bytes'] / MIB:.1f}"
-                body.append([f"`{row['name']}`", f"{1e3 * ours['median']:.2f}", name, times, memory])
-    return table(["Entry", "ours, ms", "beside", "takes times as long", "peak memory, MiB"], body)
+                asked = [f"{ours[kind]} of {side[kind]}" for kind in ("launches", "host_reads")]
+                body.append([f"`{row['name']}`", f"{1e3 * ours['median']:.2f}", name, times, memory, *asked])
+    heads = ["Entry", "ours, ms", "beside", "takes times as long", "peak memory, MiB", "launches", "host reads"]
+    return table(heads, body)
 
 
 def _prefills(rows: list[dict[str, Any]]) -> str:

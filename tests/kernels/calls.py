@@ -28,8 +28,10 @@ def max_min_diversity(
     return F.max_min_diversity(features, offsets, counts, weights=weights, max_seqlen=total - 7, max_keep=9, **to)
 
 
-def query_relevance(total: int, *, dim: int = 128, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
-    query, key = torch.ones(2, 28, dim, dtype=dtype), torch.ones(total, 4, dim, dtype=dtype)
+def query_relevance(
+    total: int, *, dim: int = 128, heads: int = 28, group: int = 7, dtype: torch.dtype = torch.bfloat16, **to: Any
+) -> Tensor:
+    query, key = torch.ones(2, heads, dim, dtype=dtype), torch.ones(total, heads // group, dim, dtype=dtype)
     return F.query_relevance(query, key, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
 
 

@@ -14,6 +14,7 @@ from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner
 from seats_ops import functional as F
 from seats_ops.testing import layout_of_runs
 from seats_ops.testing.launches import Launch, record_launches
+from seats_ops.testing.poison import poisoned_outputs
 from tests.kernels.calls import CALLS
 from tests.kernels.shipped import shipped_configs
 
@@ -45,6 +46,15 @@ def test_lengths_in_one_bucket_share_a_compiled_kernel(primitive: str) -> None:
 def test_numbers_of_segments_share_a_compiled_kernel(primitive: str, size: str) -> None:
     keys = [{launch.key() for launch in launches_of(primitive, 700, **{size: n})} for n in (17, 30, 32)]
     assert all(other == keys[0] for other in keys[1:])
+
+
+def test_numbers_of_heads_share_a_compiled_kernel() -> None:
+    """One head, odd, even, a multiple of 16."""
+    received = [{launch.key() for launch in launches_of("attention_received", 700, heads=n)} for n in (1, 3, 16)]
+    assert all(other == received[0] for other in received[1:])
+    heads = ((1, 1), (28, 7), (28, 1), (32, 2), (48, 16))
+    scores = [{launch.key() for launch in launches_of("query_relevance", 700, heads=n, group=g)} for n, g in heads]
+    assert all(other == scores[0] for other in scores[1:])
 
 
 @pytest.mark.parametrize("windows", [3, 4, 5])
@@ -97,7 +107,8 @@ def test_head_dims_of_decoders_are_shipped(dim: int, dtype: torch.dtype) -> None
 def test_what_stages_launch_is_shipped(dtype: torch.dtype) -> None:
     layout = layout_of_runs([[(Modality.TEXT, 5), *[(Modality.VIDEO, 60), (Modality.AUDIO, 25)] * 4]], block_length=50)
     features, saliency = torch.ones(len(layout), 64, dtype=dtype), torch.ones(len(layout))
-    with record_launches() as launches:
+    # Budgets that nobody computed are then large and not whatever memory held.
+    with record_launches() as launches, poisoned_outputs():
         DiversitySelector(0.2)(features, layout, saliency=saliency, backend="triton")
         StagePruner(0.5)(saliency, layout, backend="triton")
         ModalityDropper()(layout, backend="triton")
