@@ -54,8 +54,12 @@ def revision() -> str:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return seats_ops.__version__
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "seats_ops", "integrations")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def header() -> str:
