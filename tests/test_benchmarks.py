@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import decode, gate, measured_tables
 from benchmarks.__main__ import app
 from benchmarks.bench_max_min_diversity import torch_fps
+from benchmarks.device_work import asked_of_a_gpu
 from benchmarks.entry import OURS, SMALL, builders
 from benchmarks.growth import sizes
 from benchmarks.machine import ROOT
@@ -41,10 +42,20 @@ def test_every_entry_says_what_it_compares(name: str) -> None:
             assert (ROOT / test).exists()
 
 
-def test_sides_take_turns() -> None:
+def test_sides_and_inputs_take_turns() -> None:
     calls: list[str] = []
-    seconds = measure([{name: functools.partial(calls.append, name) for name in x} for x in ("ab",)], CPU, repeats=2)
-    assert calls == list("ababab") and {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+    inputs = [{name: functools.partial(calls.append, name + number) for name in "ab"} for number in "12"]
+    seconds = measure(inputs, CPU, repeats=3)
+    assert calls == ["a1", "b1", "a2", "b2", "a1", "b1", "a2", "b2", "a1", "b1"]
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_launches_and_reads_are_those_of_a_device() -> None:
+    counts = asked_of_a_gpu(builders()["stage_two"], SMALL)["stage_two/drop"]
+    # Scores, budgets, selection, compaction and the sum that says how many tokens stay, which is the one read.
+    assert counts[OURS]["launches"] <= 8 and counts[OURS]["host_reads"] == 1
+    assert counts["loop over windows"]["launches"] > 5 * counts[OURS]["launches"]
+    assert counts["loop over windows"]["host_reads"] > SMALL.seconds // 2
 
 
 def test_peak_memory_is_that_of_what_is_held_at_once() -> None:
@@ -71,6 +82,7 @@ def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["name"] for row in rows] == ["segment_topk/drop"] * 2
     assert {"device", "versions", "revision", "dirty", "threads", "ceilings", "sides"} <= rows[0].keys()
+    assert {"median", "p20", "p80", "peak_bytes", "launches", "host_reads"} == rows[0]["sides"][OURS].keys()
     assert len(latest(file)) == 1
     assert CliRunner().invoke(app, ["plot", str(file), str(picture)]).exit_code == 0
     assert picture.stat().st_size > 1000

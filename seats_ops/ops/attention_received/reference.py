@@ -13,8 +13,8 @@ from torch import Tensor
 from seats_ops.ops.products import packed, packs, products
 from seats_ops.ops.segments import padded_groups, scatter_padded
 
-# float32 entries of one tile (2 MiB).
-TILE = 2**19
+# float32 entries of one tile (2 MiB), and of those of short segments that are worked off together.
+TILE, GROUP = 2**19, 2**16
 
 
 def attention_received(
@@ -24,7 +24,7 @@ def attention_received(
     received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
     # Freed at once: from then on glibc keeps blocks of this size, instead of asking the system for every tile's pages.
     torch.empty(4 * TILE, device=query.device)
-    for group in padded_groups(cu_seqlens, max_seqlen, 1, TILE):
+    for group in padded_groups(cu_seqlens, max_seqlen, 1, GROUP):
         q, k = (rearrange(group.of(x), "g n h d -> h g n d").float() for x in (query, key))
         q = q * scale
         block = torch.zeros_like(group.index, dtype=torch.float32)
