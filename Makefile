@@ -27,8 +27,8 @@ types: $(VENV)/.dev ## run mypy
 
 check: lint types test ## run everything a change must pass
 
-bench: $(VENV)/.dev ## time primitives and stages on this machine, append to benchmarks/results (ARGS="--help" lists the options)
-	$(BIN)/python -m benchmarks run $(ARGS)
+bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to benchmarks/results (ARGS="--help" lists more)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/test_speed.py $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks run`: time what this machine can run and append the numbers; `plot` draws them."""
+"""Time what this machine can run and append the numbers to a file. Without a command: `run`, then `prefill`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ from benchmarks.memory import peak_bytes
 from benchmarks.results import RESULTS, append
 from benchmarks.timing import measure, spread
 
-# Input sets on a GPU, so that no round finds its own numbers in a cache; a CPU's is smaller than one set.
+# Input sets on a GPU, so that no round finds the numbers of the one before in a cache.
 INPUTS = 3
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.command()(whole_model.prefill)
 app.command()(whole_model.decode)
 console = Console()
+
+
+@app.callback(help=__doc__)
+def everything(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        run()
+        whole_model.prefill()
 
 
 @app.command()
@@ -47,7 +54,7 @@ def run(
             continue
         asked = asked_of_a_gpu(build, SIZES[size])
         for entries in zip(*(build(replace(SIZES[size], seed=seed), place) for seed in seeds), strict=True):
-            require_green(entries[0].tests)
+            require_green(entries[0].tests, place.type)
             row = _row(entries, place, repeats, context["ceilings"], asked[entries[0].name])
             append(output, {**context, **row})
             _show(row)
@@ -63,7 +70,7 @@ def growth(
 ) -> None:
     """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
     place = machine.place(device)
-    context = machine.describe(place)
+    context = {**machine.describe(place), "ceilings": ceilings(place)}
     for row in grow(names, longest, place, repeats):
         append(output, {**context, **row})
         console.print(
@@ -96,7 +103,13 @@ def _row(
     return {
         "name": entry.name,
         "sides": {
-            name: {**spread(seconds[name]), "peak_bytes": peak_bytes(side, device), **asked[name]}
+            name: {
+                **spread(seconds[name]),
+                "flops_per_s": entry.flops / spread(seconds[name])["median"],
+                "bytes_per_s": entry.num_bytes / spread(seconds[name])["median"],
+                "peak_bytes": peak_bytes(side, device),
+                **asked[name],
+            }
             for name, side in entry.sides.items()
         },
         "repeats": repeats,

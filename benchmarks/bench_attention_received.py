@@ -19,7 +19,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
         "audio": ([100] * (size.batch * size.audio_tokens // 50), 20, 64),
     }
     for name, (lengths, heads, head_dim) in towers.items():
-        query, key = (randn(sum(lengths), heads, head_dim, device=device, seed=size.seed) for _ in range(2))
+        query, key = (randn(sum(lengths), heads, head_dim, device=device, seed=2 * size.seed + i) for i in range(2))
         offsets = packed_offsets(lengths).to(device)
 
         pairs = sum(n * n for n in lengths)

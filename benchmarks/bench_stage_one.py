@@ -25,10 +25,8 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
     layout = layout.to(device)
     features = randn(len(layout), size.hidden_size, device=device, seed=size.seed)
     patches, sounds = [4 * per_block] * blocks, [100] * blocks
-    video, audio = (
-        randn(sum(patches), 16, 80, device=device, seed=size.seed),
-        randn(sum(sounds), 20, 64, device=device, seed=size.seed),
-    )
+    video = [randn(sum(patches), 16, 80, device=device, seed=2 * size.seed + i) for i in range(2)]
+    audio = [randn(sum(sounds), 20, 64, device=device, seed=2 * size.seed + i) for i in range(2)]
     offsets = [packed_offsets(lengths).to(device) for lengths in (patches, sounds)]
     selector = DiversitySelector(dict(zip(("video", "audio"), size.kept, strict=True)))
 
@@ -38,7 +36,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
             (where_video, video, offsets[0], patches, 4),
             (where_audio, audio, offsets[1], sounds, 2),
         ):
-            received = F.attention_received(heads, heads, ends, max_seqlen=lengths[0])
+            received = F.attention_received(*heads, ends, max_seqlen=lengths[0])
             saliency[where] = received.view(-1, pooled).mean(1)
         return selector(features, layout, saliency=saliency)
 
@@ -48,7 +46,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
             (where_video, video, patches, 4, size.kept[0]),
             (where_audio, audio, sounds, 2, size.kept[1]),
         ):
-            weights = saliency_of_windows(heads, heads, lengths).view(-1, pooled).mean(1)
+            weights = saliency_of_windows(*heads, lengths).view(-1, pooled).mean(1)
             tokens = [n // pooled for n in lengths]
             kept.append(select_in_windows(features[where], weights, tokens, num_kept(tokens[0], ratio)))
         return kept
@@ -59,7 +57,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
         flops=2 * 16 * 80 * sum(n * n for n in patches)
         + 2 * 20 * 64 * sum(n * n for n in sounds)
         + 2 * size.hidden_size * blocks * (per_block**2 + 50**2),
-        num_bytes=sum(x.numel() * x.element_size() for x in (features, video, video, audio, audio)),
+        num_bytes=sum(x.numel() * x.element_size() for x in (features, *video, *audio)),
         tests=(
             "tests/ops/test_attention_received.py",
             "tests/ops/test_max_min_diversity.py",

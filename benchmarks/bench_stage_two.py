@@ -1,4 +1,4 @@
-"""One drop of Stage II: scores from q and K, budgets, selection, and everything compacted; beside its decoder layer."""
+"""One drop of Stage II: scores from q and K, budgets, selection, and everything compacted."""
 
 from __future__ import annotations
 
@@ -35,5 +35,8 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
         {OURS: ours, "loop over windows": lambda: drop_in_windows(query[0], key, window, total, tensors)},
         flops=2 * HEADS * HEAD_DIM * tokens,
         num_bytes=key.numel() * key.element_size() + 2 * sum(t.numel() * t.element_size() for t in tensors),
-        tests=("tests/test_stage_pruner.py", "tests/ops/test_query_relevance.py", "tests/ops/test_compact.py"),
+        tests=(
+            "tests/test_stage_pruner.py",
+            *(f"tests/ops/test_{name}.py" for name in ("query_relevance", "window_budget", "segment_topk", "compact")),
+        ),
     )

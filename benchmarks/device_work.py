@@ -17,6 +17,6 @@ def asked_of_a_gpu(build: Builder, size: Size) -> dict[str, dict[str, dict[str, 
                 before = device.all_reads
                 with CountDeviceWork() as counted:
                     run()
-                reads = device.all_reads - before
+                reads = device.all_reads - before + counted.work.reads
                 counts[entry.name][side] = {"launches": counted.work.launches, "host_reads": reads}
     return counts

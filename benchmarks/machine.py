@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parent.parent
+SOURCES = ("seats_ops", "integrations", "benchmarks/*.py")
 
 
 def place(device: str) -> torch.device:
@@ -19,6 +20,10 @@ def place(device: str) -> torch.device:
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if chosen.type == "cpu":
         torch.set_num_threads(1)
+    else:
+        if os.environ.get("TRITON_INTERPRET") == "1":
+            raise RuntimeError("TRITON_INTERPRET: expected unset on a GPU, got 1: time in the interpreter is no speed")
+        torch.cuda.set_device(chosen)
     return chosen
 
 
@@ -37,7 +42,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions,
         "revision": _git("rev-parse", "--short", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "seats_ops", "integrations")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)),
     }
 
 

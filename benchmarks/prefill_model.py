@@ -12,7 +12,7 @@ from seats_ops.cli.model import qwen2_5_omni_7b_config, random_model
 from seats_ops.cost import PromptLengths, split_blocks
 
 VOCABULARY = 4096
-TEXT_BEFORE, TEXT_AFTER = 30, 170
+TEXT_BEFORE = 30
 # Patches along the sides of a temporal grid: 169 tokens, as in the paper's effective prompt.
 SIDE = 26
 
@@ -59,18 +59,20 @@ def model_of_width(width: int, device: torch.device) -> Any:
     return model if device.type == "cpu" else model.bfloat16()
 
 
-def clip_prompt(config: Any, seconds: int, device: torch.device) -> tuple[dict[str, Any], PromptLengths]:
-    """A clip of `seconds` with its sound, a grid per second, in chunks of two seconds; and the lengths of its parts."""
+def clip_prompt(
+    config: Any, seconds: int, device: torch.device, text: int = 200
+) -> tuple[dict[str, Any], PromptLengths]:
+    """A clip of `seconds` with its sound, a grid per second, two at a time, inside `text` tokens; and its lengths."""
     per_grid = SIDE**2 // 4
     chunk = [config.video_token_id] * (2 * per_grid) + [config.audio_token_id] * 50
-    text = torch.arange(TEXT_BEFORE + TEXT_AFTER) % 4000
+    words = torch.arange(text) % 4000
     clip = torch.tensor(chunk * (seconds // 2))
     generator = torch.Generator().manual_seed(0)
     vision = config.vision_config
     patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     mel = 100 * seconds
     inputs: dict[str, Any] = {
-        "input_ids": torch.cat([text[:TEXT_BEFORE], clip, text[TEXT_BEFORE:]])[None],
+        "input_ids": torch.cat([words[:TEXT_BEFORE], clip, words[TEXT_BEFORE:]])[None],
         "pixel_values_videos": torch.randn(seconds * SIDE**2, patch, generator=generator),
         "video_grid_thw": torch.tensor([[seconds, SIDE, SIDE]]),
         "video_second_per_grid": torch.tensor([1.0]),
@@ -78,7 +80,7 @@ def clip_prompt(config: Any, seconds: int, device: torch.device) -> tuple[dict[s
         "feature_attention_mask": torch.ones(1, mel, dtype=torch.long),
     }
     lengths = PromptLengths(
-        TEXT_BEFORE + TEXT_AFTER,
+        text,
         split_blocks(seconds * per_grid, 2 * per_grid),
         split_blocks(25 * seconds, 50),
         windows=((2 * per_grid, 50),) * (seconds // 2),

@@ -17,6 +17,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def latest(path: Path) -> dict[str, dict[str, Any]]:
-    """The last row of every name."""
+    """The last row of every name, of the device and the size that the last line is of."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {row["name"]: row for row in rows}
+    same = [row for row in rows if all(row.get(key) == rows[-1].get(key) for key in ("device", "size"))]
+    return {row["name"]: row for row in same}

@@ -11,11 +11,16 @@ from rich.table import Column, Table
 
 from benchmarks import decode as decoding
 from benchmarks import machine
+from benchmarks.ceilings import ceilings
 from benchmarks.gate import require_green
 from benchmarks.results import RESULTS, append
 from benchmarks.whole_prefill import compare
 
-TESTS = ("tests/integrations/test_golden_end_to_end.py", "tests/integrations/test_cost_against_trace.py")
+TESTS = (
+    "tests/ops",
+    "tests/integrations/test_golden_end_to_end.py",
+    "tests/integrations/test_cost_against_trace.py",
+)
 
 console = Console()
 
@@ -23,14 +28,15 @@ console = Console()
 def prefill(
     width: Annotated[int, typer.Option(help="of the decoder; 28 layers as in the 7B")] = 512,
     seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
+    text: Annotated[int, typer.Option(min=60, help="tokens of text around the clip")] = 200,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
     repeats: Annotated[int, typer.Option(min=1)] = 3,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "prefill.jsonl",
 ) -> None:
     """Whole prefills at the paper's retention ratios, beside the model without pruning."""
     place = machine.place(device)
-    require_green(TESTS)
-    context = machine.describe(place)
+    context = {**machine.describe(place), "ceilings": ceilings(place)}
+    require_green(TESTS, place.type)
     heads = (
         "R",
         "speed-up",
@@ -38,12 +44,13 @@ def prefill(
         "realised",
         "FLOPs, paper",
         "realised",
+        "towers fixed",
         "ours of all",
         "of decoder",
         "KV",
     )
     table = Table(*(Column(head, min_width=6) for head in heads), padding=0)
-    for row in compare(width, seconds, place, repeats):
+    for row in compare(width, seconds, text, place, repeats):
         append(output, {**context, **row})
         table.add_row(
             row["name"].removeprefix("prefill/") + " %",
@@ -52,6 +59,7 @@ def prefill(
             f"{row['realised_of_executed']:.0%}",
             f"{row['flops_reduction_paper']:.2f}x",
             f"{row['realised_of_paper']:.0%}",
+            f"{row['realised_of_executed_fixed_towers']:.0%}, {row['realised_of_paper_fixed_towers']:.0%}",
             *(f"{row[f'own_share_of_{part}']:.2%}" for part in ("prefill", "decoder")),
             f"{row['kv_bytes'] / row['kv_bytes_unpruned']:.1%}",
         )
@@ -68,8 +76,8 @@ def decode(
 ) -> None:
     """Time to the first token, speed of decoding and memory: without pruning and with both KV policies. On a CPU."""
     place = machine.place("cpu")
-    require_green(TESTS)
     context = machine.describe(place)
+    require_green(TESTS, place.type)
     table = Table("side", "first token", "per token", "KV", "peak over the loaded model", "left after")
     for row in decoding.compare(width, seconds, retention, tokens, repeats):
         append(output, {**context, **row})

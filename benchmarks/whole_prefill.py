@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -19,83 +20,133 @@ from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
 from seats_ops.schedule import Schedule
 
+# What a run gives: seconds of everything, seconds inside the towers.
+Timed = list[tuple[float, float]]
+# Our own seconds by part, seconds inside every decoder layer.
+Watched = list[tuple[dict[str, float], list[float]]]
+
 
 @torch.no_grad()
-def compare(width: int, seconds: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
+def compare(width: int, seconds: int, text: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
     """One row per retention, from one process: all sides run once to warm up, then take turns `repeats` times.
 
     The towers do the same work on both sides, and vary by more than a pruned decoder takes: each run has the time
-    inside its own towers taken off. Saliency is computed after a tower and stays in.
+    inside its own towers taken off ("realised_of_..."), or both sides the towers' median without pruning
+    ("..._fixed_towers"). Saliency is computed after a tower and stays in.
     """
     model = model_of_width(width, device)
-    inputs, lengths = clip_prompt(model.config, seconds, device)
+    inputs, lengths = clip_prompt(model.config, seconds, device, text)
     schedules: dict[int | None, Schedule | None] = {None: None}
     schedules |= {r: seats(model.config, video=v, audio=a) for r, (v, a) in PAPER_RATIOS.items()}
     clock = functools.partial(now, device)
     towers = [model.model.visual, model.model.audio_tower]
-    whole: dict[int | None, list[float]] = {r: [] for r in schedules}
-    inside: dict[int | None, list[float]] = {r: [] for r in schedules}
-    own: dict[int | None, list[dict[str, float]]] = {r: [] for r in schedules}
-    # Of the decoder layers that a drop follows, by their number.
-    before: dict[int | None, list[dict[int, float]]] = {r: [] for r in schedules}
+    timed: dict[int | None, Timed] = {r: [] for r in schedules}
+    watched: dict[int | None, Watched] = {r: [] for r in schedules}
     held = {}
-    for turn in range(1 + repeats):
-        for retention, schedule in schedules.items():
+    for number, (time, watch) in enumerate(_rounds(device, repeats)):
+        # Forth and back: no side always runs after the same one.
+        for retention, schedule in list(schedules.items())[:: -1 if number % 2 else 1]:
             with ExitStack() as stack:
                 stack.enter_context(last_logits_only(model))
-                ours = stack.enter_context(own_seconds(device))
+                ours = stack.enter_context(own_seconds(device)) if watch else {}
                 stack.enter_context(attach(model, schedule) if schedule else nullcontext())
-                layers = {
-                    index: stack.enter_context(Stopwatch([model.model.language_model.layers[index - 1]], clock))
-                    for index in (schedule.after_layer if schedule else ())
-                }
-                watch = stack.enter_context(Stopwatch(towers, clock))
+                layers = [
+                    stack.enter_context(Stopwatch([layer], clock))
+                    for layer in (model.model.language_model.layers if watch else ())
+                ]
+                whole = stack.enter_context(Stopwatch(towers, clock))
                 cache = model(**inputs, use_cache=True).past_key_values
             held[retention] = kv_bytes(cache)
-            if turn:
-                whole[retention].append(watch.seconds)
-                own[retention].append(dict(ours))
-                before[retention].append({index: layer.inside for index, layer in layers.items()})
-                inside[retention].append(watch.inside)
-    decoder = {r: [t - tower for t, tower in zip(times, inside[r], strict=True)] for r, times in whole.items()}
-    full = statistics.median(decoder[None])
-    rows = []
-    for retention, schedule in schedules.items():
-        if schedule is None:
-            continue
-        pruned = statistics.median(decoder[retention])
-        executed, paper = (_reduction(model.config, schedule, lengths, causal) for causal in (True, False))
-        parts = {name: statistics.median(run.get(name, 0.0) for run in own[retention]) for name in own[retention][0]}
-        rows.append(
-            {
-                "name": f"prefill/{retention}",
-                "width": width,
-                "prompt_tokens": lengths.total,
-                "repeats": repeats,
-                "seconds": spread(decoder[retention]),
-                "seconds_unpruned": spread(decoder[None]),
-                "seconds_towers": spread(inside[retention]),
-                "seconds_towers_unpruned": spread(inside[None]),
-                "seconds_with_towers": spread(whole[retention]),
-                "seconds_with_towers_unpruned": spread(whole[None]),
-                "speedup": full / pruned,
-                "flops_reduction_executed": executed,
-                "flops_reduction_paper": paper,
-                "realised_of_executed": full / pruned / executed,
-                "realised_of_paper": full / pruned / paper,
-                "own_seconds": parts,
-                "own_share_of_prefill": sum(parts.values()) / statistics.median(whole[retention]),
-                "own_share_of_decoder": sum(parts.values()) / pruned,
-                "drop_share_of_layer_before": {
-                    index: parts[f"drop after layer {index}"]
-                    / statistics.median(run[index] for run in before[retention])
-                    for index in schedule.after_layer
-                },
-                "kv_bytes": held[retention],
-                "kv_bytes_unpruned": held[None],
-            }
-        )
-    return rows
+            if time:
+                timed[retention].append((whole.seconds, whole.inside))
+            if watch:
+                watched[retention].append((dict(ours), [layer.inside for layer in layers]))
+    return [
+        {
+            "name": f"prefill/{retention}",
+            "width": width,
+            "prompt_tokens": lengths.total,
+            "repeats": repeats,
+            **_flops(model.config, schedule, lengths),
+            **_times(timed[retention], timed[None]),
+            **_parts(watched[retention], watched[None], schedule),
+            "kv_bytes": held[retention],
+            "kv_bytes_unpruned": held[None],
+        }
+        | _ratios(model.config, schedule, lengths, timed[retention], timed[None], watched[retention])
+        for retention, schedule in schedules.items()
+        if schedule is not None
+    ]
+
+
+def _rounds(device: torch.device, repeats: int) -> list[tuple[bool, bool]]:
+    """(timed, watched) of every round; the first warms up. A GPU that is watched waits at every hook: not timed."""
+    together = device.type == "cpu"
+    return [(False, False), *([(True, True)] if together else [(True, False), (False, True)]) * repeats]
+
+
+def _decoder(runs: Timed) -> list[float]:
+    """Seconds of every run but those inside its towers."""
+    return [whole - towers for whole, towers in runs]
+
+
+def _median(numbers: Iterable[float]) -> float:
+    return statistics.median(numbers)
+
+
+def _times(runs: Timed, full: Timed) -> dict[str, Any]:
+    found = {}
+    for suffix, side in (("", runs), ("_unpruned", full)):
+        found[f"seconds{suffix}"] = spread(_decoder(side))
+        found[f"seconds_towers{suffix}"] = spread([towers for _, towers in side])
+        found[f"seconds_with_towers{suffix}"] = spread([whole for whole, _ in side])
+    return found
+
+
+def _parts(runs: Watched, full: Watched, schedule: Schedule) -> dict[str, Any]:
+    """Where the time goes: our own by part, the decoder's layers; a drop as a share of the layer before it."""
+    own = {part: _median(run.get(part, 0.0) for run, _ in runs) for part in runs[0][0]}
+    return {
+        "own_seconds": own,
+        "seconds_layers": _median(sum(layers) for _, layers in runs),
+        "seconds_layers_unpruned": _median(sum(layers) for _, layers in full),
+        "drop_share_of_layer_before": {
+            index: own[f"drop after layer {index}"] / _median(layers[index - 1] for _, layers in runs)
+            for index in schedule.after_layer
+        },
+    }
+
+
+def _ratios(
+    config: Any, schedule: Schedule, lengths: Any, runs: Timed, full: Timed, watched: Watched
+) -> dict[str, float]:
+    """Speed-ups, the share of the FLOPs' reduction that they are, and what of the time is ours."""
+    executed, paper = (_reduction(config, schedule, lengths, causal) for causal in (True, False))
+    pruned, all_tokens = _median(_decoder(runs)), _median(_decoder(full))
+    whole, whole_full, towers = (_median(x) for x in ((w for w, _ in runs), (w for w, _ in full), (t for _, t in full)))
+    speedup, fixed = all_tokens / pruned, (whole_full - towers) / (whole - towers)
+    own = _median(sum(run.values()) for run, _ in watched)
+    return {
+        "speedup": speedup,
+        "speedup_fixed_towers": fixed,
+        "flops_reduction_executed": executed,
+        "flops_reduction_paper": paper,
+        "realised_of_executed": speedup / executed,
+        "realised_of_paper": speedup / paper,
+        "realised_of_executed_fixed_towers": fixed / executed,
+        "realised_of_paper_fixed_towers": fixed / paper,
+        "own_share_of_prefill": own / whole,
+        "own_share_of_decoder": own / pruned,
+    }
+
+
+def _flops(config: Any, schedule: Schedule, lengths: Any) -> dict[str, int]:
+    """Of the decoder layers as executed, two per multiply-add."""
+    costs = {"flops_executed": schedule, "flops_executed_unpruned": Schedule()}
+    return {
+        name: sum(prefill_cost(config, stages, lengths, flops_per_mac=2, causal=True).flops_per_layer)
+        for name, stages in costs.items()
+    }
 
 
 def _reduction(config: Any, schedule: Schedule, lengths: Any, causal: bool) -> float:

@@ -16,11 +16,11 @@ from benchmarks.bench_max_min_diversity import torch_fps
 from benchmarks.device_work import asked_of_a_gpu
 from benchmarks.entry import OURS, SMALL, builders
 from benchmarks.growth import sizes
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, place
 from benchmarks.memory import peak_bytes
 from benchmarks.paper_model import primitives
 from benchmarks.paper_tables import tables
-from benchmarks.results import latest
+from benchmarks.results import append, latest
 from benchmarks.timing import measure, spread
 from benchmarks.whole_prefill import compare
 from seats_ops import functional
@@ -72,7 +72,7 @@ def test_spread() -> None:
 
 
 def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.__main__.require_green", lambda tests: None)
+    monkeypatch.setattr("benchmarks.__main__.require_green", lambda *_: None)
     file, picture = tmp_path / "results.jsonl", tmp_path / "picture.png"
     for _ in range(2):
         run = CliRunner().invoke(
@@ -82,14 +82,16 @@ def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["name"] for row in rows] == ["segment_topk/drop"] * 2
     assert {"device", "versions", "revision", "dirty", "threads", "ceilings", "sides"} <= rows[0].keys()
-    assert {"median", "p20", "p80", "peak_bytes", "launches", "host_reads"} == rows[0]["sides"][OURS].keys()
+    assert rows[0]["sides"][OURS].keys() == {
+        *("median", "p20", "p80", "flops_per_s", "bytes_per_s", "peak_bytes", "launches", "host_reads")
+    }
     assert len(latest(file)) == 1
     assert CliRunner().invoke(app, ["plot", str(file), str(picture)]).exit_code == 0
     assert picture.stat().st_size > 1000
 
 
 def test_growth_is_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.growth.require_green", lambda tests: None)
+    monkeypatch.setattr("benchmarks.growth.require_green", lambda *_: None)
     file = tmp_path / "growth.jsonl"
     options = ["--longest", "225", "--repeats", "1", "--device", "cpu", "--output", str(file)]
     run = CliRunner().invoke(app, ["growth", "window_budget", *options])
@@ -108,13 +110,17 @@ def test_growth_reaches_an_hour_of_more_than_100_000_tokens() -> None:
 
 
 def test_a_whole_prefill_says_what_is_ours() -> None:
-    rows = compare(128, 2, CPU, repeats=1)
+    rows = compare(128, 2, 200, CPU, repeats=1)
     assert [row["name"] for row in rows] == ["prefill/35", "prefill/25", "prefill/15", "prefill/10"]
     for row in rows:
         assert 0 < row["own_share_of_prefill"] < row["own_share_of_decoder"] < 1
         assert row["seconds_with_towers"]["median"] > row["seconds"]["median"] > 0
         assert row["own_seconds"].keys() >= {"saliency", "layout and Stage I", "drop after layer 16", "cache"}
         assert row["kv_bytes"] < row["kv_bytes_unpruned"]
+        assert row["seconds_layers"] + sum(row["own_seconds"].values()) < row["seconds"]["median"]
+        assert row["realised_of_executed"] == pytest.approx(row["speedup"] / row["flops_reduction_executed"])
+        executed = row["flops_executed_unpruned"] / row["flops_executed"]
+        assert executed == pytest.approx(row["flops_reduction_executed"], rel=1e-6)
 
 
 def test_decoding_is_timed_on_every_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +167,30 @@ def test_torch_fps_picks_what_we_pick() -> None:
     assert [sorted(row) for row in peer().tolist()] == [row.nonzero().squeeze(1).tolist() for row in keep.view(3, 40)]
 
 
+def test_without_a_command_everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("benchmarks.__main__.run", lambda: done.append("run"))
+    monkeypatch.setattr("benchmarks.whole_model.prefill", lambda: done.append("prefill"))
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert done == ["run", "prefill"]
+
+
+def test_rows_of_other_machines_and_sizes_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    for device, size, number in (("a", "paper", 1), ("b", "paper", 2), ("a", "small", 3), ("a", "paper", 4)):
+        append(file, {"name": "x", "device": device, "size": size, "number": number})
+    append(file, {"name": "y", "device": "a", "size": "paper", "number": 5})
+    assert {name: row["number"] for name, row in latest(file).items()} == {"x": 4, "y": 5}
+
+
+def test_time_in_the_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(RuntimeError, match="TRITON_INTERPRET"):
+        place("cuda")
+
+
 def test_red_tests_forbid_timing(tmp_path: Path) -> None:
     red = tmp_path / "test_red.py"
     red.write_text("def test_red():\n    assert False\n")
     with pytest.raises(gate.RedTests, match="test_red"):
-        gate.require_green((str(red),))
+        gate.require_green((str(red),), "cpu")
