@@ -74,7 +74,7 @@ class DiversitySelector:
             features,
             offsets.to(features.device, non_blocking=True),
             torch.tensor(wanted, dtype=torch.int64).to(features.device, non_blocking=True),
-            weights=saliency[order] if self.weighted and saliency is not None else None,
+            weights=saliency[order].float() if self.weighted and saliency is not None else None,
             index=order,
             max_seqlen=max(lengths, default=0),
             max_keep=max(wanted, default=0),

@@ -100,10 +100,10 @@ class CountDeviceWork(TorchDispatchMode):
         return result
 
     def _open(self, func: Any, args: Any, kwargs: Any) -> None:
-        """Run the launcher on tensors of zeros: it looks at shapes only, or it would have to wait for the device."""
+        """Run the launcher on zeros: it looks at shapes and strides only, or it would have to wait for the device."""
 
         def zeros(tensor: Tensor) -> Tensor:
-            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).zero_()
 
         stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
         with CountOnHost() as inside:

@@ -52,14 +52,17 @@ def row(primitive: str, place: Place, outcomes: list[Outcome]) -> str:
 def revision() -> str:
     """The commit of the sources, "+" if they differ from it, or the version of an installed package."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return seats_ops.__version__
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "seats_ops", "integrations")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    try:
+        if not (root / ".git").exists():
+            return seats_ops.__version__
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "seats_ops", "integrations")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return seats_ops.__version__
 
 
 def header() -> str:

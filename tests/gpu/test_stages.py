@@ -48,11 +48,11 @@ def long_window() -> Callable[[], Tensor]:
 def stage_two() -> Callable[[], Tensor]:
     """Relevance, budgets, selection, and the compaction of everything that rides along."""
     layout = HOST_LAYOUT.to(torch.device(DEVICE))
-    hidden = torch.randn(TOTAL, 3584, device=DEVICE, dtype=torch.bfloat16)
-    query, key = hidden[-1:].view(1, 28, 128), torch.randn(TOTAL, 4, 128, device=DEVICE, dtype=torch.bfloat16)
+    hidden = torch.randn(1, TOTAL, 3584, device=DEVICE, dtype=torch.bfloat16)
+    query, key = hidden[:, -1].view(1, 28, 128), torch.randn(TOTAL, 4, 128, device=DEVICE, dtype=torch.bfloat16)
     offsets = packed_offsets([TOTAL]).to(DEVICE)
     rotary = [torch.randn(1, TOTAL, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(2)]
-    positions = torch.arange(TOTAL, device=DEVICE).expand(3, 1, TOTAL)
+    positions = torch.arange(TOTAL, device=DEVICE)[:, None].expand(3, 1, TOTAL, 1)
     cache = [torch.randn(1, 4, TOTAL, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(2 * 16)]
     keep = StagePruner(0.5)(torch.zeros(TOTAL), HOST_LAYOUT)
     num_kept = int(keep.sum())
@@ -60,11 +60,7 @@ def stage_two() -> Callable[[], Tensor]:
     def run() -> Tensor:
         scores = F.query_relevance(query, key, offsets, max_seqlen=TOTAL, backend="triton")
         keep = StagePruner(0.5)(scores, layout, backend="triton")
-        kept = [
-            *F.compact(keep, hidden, key, num_kept=num_kept, backend="triton"),
-            *F.compact(keep, *rotary, num_kept=num_kept, dim=1, backend="triton"),
-            *F.compact(keep, positions, *cache, num_kept=num_kept, dim=2, backend="triton"),
-        ]
+        kept = F.compact(keep, hidden, *rotary, positions, *cache, num_kept=num_kept, dim=-2, backend="triton")
         return torch.cat([part.double().flatten() for part in kept])
 
     return run

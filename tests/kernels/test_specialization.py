@@ -48,9 +48,11 @@ def test_numbers_of_segments_share_a_compiled_kernel(primitive: str, size: str) 
     assert all(other == keys[0] for other in keys[1:])
 
 
-def test_numbers_of_heads_share_a_compiled_kernel() -> None:
-    """One head, odd, even, a multiple of 16."""
-    received = [{launch.key() for launch in launches_of("attention_received", 700, heads=n)} for n in (1, 3, 16)]
+@pytest.mark.parametrize("dim", [72, 80])
+def test_numbers_of_heads_share_a_compiled_kernel(dim: int) -> None:
+    """One head, odd, even, a multiple of 16; 72 is no multiple of 16."""
+    numbers = (1, 3, 16)
+    received = [{x.key() for x in launches_of("attention_received", 700, heads=n, dim=dim)} for n in numbers]
     assert all(other == received[0] for other in received[1:])
     heads = ((1, 1), (28, 7), (28, 1), (32, 2), (48, 16))
     scores = [{launch.key() for launch in launches_of("query_relevance", 700, heads=n, group=g)} for n, g in heads]

@@ -50,6 +50,7 @@ def attention_received(
         float32 [T].
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
     """
     check_values("query", query, 3)

@@ -43,7 +43,7 @@ def _tile(base, first, end, stride, channel, BLOCK: tl.constexpr, CHANNELS: tl.c
     return tl.load(base + first * stride + row[:, None] * stride + channel[None, :], mask=mask, other=0.0)
 
 
-@triton.jit(do_not_specialize=["total"])
+@triton.jit(do_not_specialize=["total", "num_heads"])
 def row_logsumexp_kernel(
     query,
     key,
@@ -52,7 +52,7 @@ def row_logsumexp_kernel(
     norms,
     scale,
     total,
-    stride,
+    num_heads,
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
@@ -60,6 +60,8 @@ def row_logsumexp_kernel(
     KEYS: tl.constexpr,
 ):
     head = tl.program_id(2).to(tl.int64)
+    # From a constant, so that rows are known to be aligned for any number of heads.
+    stride = num_heads * CHANNELS
     begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
     end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
     first = begin + tl.program_id(0).to(tl.int64) * QUERIES
@@ -93,7 +95,7 @@ def row_logsumexp_kernel(
     tl.store(norms + head * total + token, norm, mask=inside)
 
 
-@triton.jit(do_not_specialize=["total"])
+@triton.jit(do_not_specialize=["total", "num_heads"])
 def column_sum_kernel(
     query,
     key,
@@ -103,7 +105,7 @@ def column_sum_kernel(
     partial,
     scale,
     total,
-    stride,
+    num_heads,
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
@@ -112,6 +114,8 @@ def column_sum_kernel(
     QUERIES: tl.constexpr,
 ):
     head = tl.program_id(2).to(tl.int64)
+    # From a constant, so that rows are known to be aligned for any number of heads.
+    stride = num_heads * CHANNELS
     begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
     end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
     first = begin + tl.program_id(0).to(tl.int64) * KEYS
@@ -171,7 +175,6 @@ def attention_received(
     partial = float32(num_heads, total)
     segments = cu_seqlens.shape[0] - 1
     tiles = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys}
-    stride = num_heads * channels
     given = logsumexp is not None
     peaks = logsumexp.contiguous() if logsumexp is not None else float32(num_heads, total)
     norms = peaks if given else float32(num_heads, total)
@@ -186,7 +189,7 @@ def attention_received(
             norms,
             scale,
             total,
-            stride,
+            num_heads,
             **tiles,
             num_warps=warps,
             num_stages=NUM_STAGES,
@@ -203,7 +206,7 @@ def attention_received(
         partial,
         scale,
         total,
-        stride,
+        num_heads,
         GIVEN=given,
         **tiles,
         num_warps=warps,
@@ -238,7 +241,7 @@ def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **cons
             **dict.fromkeys(outputs, "*fp32"),
             "scale": "fp32",
             "total": "i32",
-            "stride": "i32",
+            "num_heads": "i32",
         },
         {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys, **constants},
         warps,

@@ -34,6 +34,7 @@ def compact(
         One tensor per input, with `num_kept` entries along `dim`.
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: `keep_mask` is not bool, an input is not a tensor. ValueError: sizes, devices or `num_kept` do not
             fit.
     """

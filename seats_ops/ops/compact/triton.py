@@ -1,8 +1,9 @@
-"""compact in two launches for tensors of one row width, and one more for every other, whatever their number.
+"""compact in two launches for tensors of one kind of row, and one more for every other, whatever their number.
 
 `kept_index`: a program per block of the mask counts the kept tokens before it and writes the positions of its own.
 `gather`: a table of addresses names every contiguous slab of every tensor (one per outer index: a batch row, a key
-head); a program copies some kept rows of one slab. Rows are moved as the widest integers that divide them all.
+head); a program copies some kept rows of one slab. Rows are moved as the widest integers that divide them, two at a
+time where addresses allow it; 65,535 slabs are one launch.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
 def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
     """Rows `index` of every tensor along `dim`."""
     results = []
-    groups: dict[int, list[tuple[int, int, int]]] = {}
+    groups: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
     sources = [tensor.contiguous() for tensor in tensors]
     for source in sources:
         shape = list(source.shape)
@@ -102,16 +103,18 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
         if not row_bytes or not result.numel():
             continue
         unit = next(unit for unit in UNITS if row_bytes % unit == 0)
+        # Slabs are whole numbers of rows apart: all are aligned if the first is.
+        aligned = source.data_ptr() % 16 == 0 and result.data_ptr() % 16 == 0
+        slabs = groups.setdefault((unit, unit == 8 and aligned and row_bytes % 16 == 0), [])
         for slab in range(source.numel() * source.element_size() // (row_bytes * total)):
-            groups.setdefault(unit, []).append(
+            slabs.append(
                 (
                     source.data_ptr() + slab * total * row_bytes,
                     result.data_ptr() + slab * index.shape[0] * row_bytes,
                     row_bytes // unit,
                 )
             )
-    for unit, slabs in groups.items():
-        wide = unit == 8 and all(a % 16 == 0 and b % 16 == 0 and width % 2 == 0 for a, b, width in slabs)
+    for (unit, wide), slabs in groups.items():
         for start in range(0, len(slabs), MAX_GRID):
             chunk = torch.tensor(slabs[start : start + MAX_GRID], dtype=torch.int64).T.contiguous()
             launch(

@@ -59,6 +59,7 @@ def max_min_diversity(
         bool [T] keep mask.
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`, an `index` that is
             no row.
     """

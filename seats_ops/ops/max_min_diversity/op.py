@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import implementation, too_many
+
+# Tokens of a window up to which the kernels hold a matrix of distances.
+MAX_MATRIX = 4096
 
 
 @torch.library.custom_op("seats_ops::max_min_diversity", mutates_args=())
@@ -20,9 +23,9 @@ def max_min_diversity(
     backend: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
-    return implementation("max_min_diversity", backend, features).max_min_diversity(
-        features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep
-    )
+    unfit = too_many("windows, one of them long,", num_keep.shape[0]) if max_seqlen > MAX_MATRIX else None
+    module = implementation("max_min_diversity", backend, features, unfit)
+    return module.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep)
 
 
 @max_min_diversity.register_fake

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from seats_ops.backend import MAX_GRID
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
+from seats_ops.ops.max_min_diversity.op import MAX_MATRIX
 
 EPS = tl.constexpr(1e-8)
 LOWEST = tl.constexpr(-3.4028234663852886e38)
@@ -27,8 +28,6 @@ MAX_REGISTERS = 160
 HIGHEST = tl.constexpr(3.4028234663852886e38)
 # Largest cosine distance: a token without a direction keeps nobody else from being picked.
 FARTHEST = tl.constexpr(2.0)
-# A row of distances is held in the registers of one program.
-MAX_MATRIX = 4096
 # Bytes of distances held at once: 600 000 tokens in windows of 400, whose three launches then cover all windows.
 MATRIX_BYTES = 2**30
 BLOCK_ROWS = 64

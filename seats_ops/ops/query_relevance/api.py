@@ -47,6 +47,7 @@ def query_relevance(
         float32 [T].
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
     """
     check_values("query", query, 3)

@@ -35,6 +35,7 @@ def segment_topk(
         bool [T] keep mask.
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes or devices, a negative budget, a segment id out of range.
     """
     total = check_values("scores", scores, 1).shape[0]

@@ -64,6 +64,7 @@ def window_budget(
         int64 [W, 2], budgets of (video, audio).
 
     Raises:
+        BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes.
         ValueError: wrong shapes, devices, ids out of range, a temperature that is not positive.
     """

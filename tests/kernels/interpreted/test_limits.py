@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
 from seats_ops import functional as F
+from seats_ops.backend import resolve_backend, too_many
 from seats_ops.errors import BackendUnavailable
 from seats_ops.ops.compact.triton import kept_index_kernel
 from seats_ops.ops.launch import count_launches, launch
@@ -38,10 +41,19 @@ def many_windows(number: int, backend: str) -> Tensor:
 def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:
     with pytest.raises(BackendUnavailable, match=f"{most + 1} {what} in a call, above {most}"):
         call(most + 1, "triton")
-    with count_launches() as launches:
-        result = call(most + 1, "auto")
-    assert launches == []
-    assert torch.equal(result, call(most + 1, "reference"))
+
+
+def test_long_windows_too_many_for_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seats_ops.ops.max_min_diversity.op.MAX_MATRIX", 2)
+    offsets, counts = packed_offsets([3] + [0] * 65535), torch.zeros(65536, dtype=torch.int64)
+    with pytest.raises(BackendUnavailable, match="65536 windows, one of them long, in a call, above 65535"):
+        F.max_min_diversity(torch.ones(3, 8), offsets, counts, max_seqlen=3, backend="triton")
+
+
+def test_on_a_gpu_auto_takes_the_reference_for_them() -> None:
+    on_a_gpu = cast(Tensor, SimpleNamespace(device=torch.device("cuda")))
+    assert resolve_backend("auto", "window_budget", on_a_gpu, too_many("windows", 2049, 2048)) == "reference"
+    assert resolve_backend("auto", "window_budget", on_a_gpu, too_many("windows", 2048, 2048)) == "triton"
 
 
 def test_a_grid_that_no_gpu_takes_is_refused() -> None:
