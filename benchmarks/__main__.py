@@ -99,14 +99,15 @@ def _row(
     """Of one entry with several inputs."""
     entry = inputs[0]
     seconds = measure([each.sides for each in inputs], device, repeats)
-    ours = spread(seconds[OURS])["median"]
+    times = {name: spread(taken) for name, taken in seconds.items()}
+    ours = times[OURS]["median"]
     return {
         "name": entry.name,
         "sides": {
             name: {
-                **spread(seconds[name]),
-                "flops_per_s": entry.flops / spread(seconds[name])["median"],
-                "bytes_per_s": entry.num_bytes / spread(seconds[name])["median"],
+                **times[name],
+                "flops_per_s": entry.flops / times[name]["median"],
+                "bytes_per_s": entry.num_bytes / times[name]["median"],
                 "peak_bytes": peak_bytes(side, device),
                 **asked[name],
             }

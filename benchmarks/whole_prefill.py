@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import statistics
-from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext
+from statistics import median
 from typing import Any
 
 import torch
@@ -90,10 +89,6 @@ def _decoder(runs: Timed) -> list[float]:
     return [whole - towers for whole, towers in runs]
 
 
-def _median(numbers: Iterable[float]) -> float:
-    return statistics.median(numbers)
-
-
 def _times(runs: Timed, full: Timed) -> dict[str, Any]:
     found = {}
     for suffix, side in (("", runs), ("_unpruned", full)):
@@ -105,13 +100,13 @@ def _times(runs: Timed, full: Timed) -> dict[str, Any]:
 
 def _parts(runs: Watched, full: Watched, schedule: Schedule) -> dict[str, Any]:
     """Where the time goes: our own by part, the decoder's layers; a drop as a share of the layer before it."""
-    own = {part: _median(run.get(part, 0.0) for run, _ in runs) for part in runs[0][0]}
+    own = {part: median(run.get(part, 0.0) for run, _ in runs) for part in runs[0][0]}
     return {
         "own_seconds": own,
-        "seconds_layers": _median(sum(layers) for _, layers in runs),
-        "seconds_layers_unpruned": _median(sum(layers) for _, layers in full),
+        "seconds_layers": median(sum(layers) for _, layers in runs),
+        "seconds_layers_unpruned": median(sum(layers) for _, layers in full),
         "drop_share_of_layer_before": {
-            index: own[f"drop after layer {index}"] / _median(layers[index - 1] for _, layers in runs)
+            index: own[f"drop after layer {index}"] / median(layers[index - 1] for _, layers in runs)
             for index in schedule.after_layer
         },
     }
@@ -122,10 +117,10 @@ def _ratios(
 ) -> dict[str, float]:
     """Speed-ups, the share of the FLOPs' reduction that they are, and what of the time is ours."""
     executed, paper = (_reduction(config, schedule, lengths, causal) for causal in (True, False))
-    pruned, all_tokens = _median(_decoder(runs)), _median(_decoder(full))
-    whole, whole_full, towers = (_median(x) for x in ((w for w, _ in runs), (w for w, _ in full), (t for _, t in full)))
+    pruned, all_tokens = median(_decoder(runs)), median(_decoder(full))
+    whole, whole_full, towers = (median(x) for x in ((w for w, _ in runs), (w for w, _ in full), (t for _, t in full)))
     speedup, fixed = all_tokens / pruned, (whole_full - towers) / (whole - towers)
-    own = _median(sum(run.values()) for run, _ in watched)
+    own = median(sum(run.values()) for run, _ in watched)
     return {
         "speedup": speedup,
         "speedup_fixed_towers": fixed,
