@@ -11,13 +11,14 @@ from seats_ops.integrations.versions import unsupported_transformers
 if problem := unsupported_transformers():
     raise ImportError(problem)
 
-from seats_ops.integrations.attach import attach
-from seats_ops.integrations.family import Family
+from seats_ops.integrations.attach import Attachment, attach, detach
+from seats_ops.integrations.family import Family, family_of
 from seats_ops.integrations.generic import Pruning
 from seats_ops.integrations.saliency import set_saliency
 from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 
 __all__ = [
+    "Attachment",
     "AudioTower",
     "ConformerTower",
     "CropTower",
@@ -25,5 +26,7 @@ __all__ = [
     "Pruning",
     "VisionTower",
     "attach",
+    "detach",
+    "family_of",
     "set_saliency",
 ]

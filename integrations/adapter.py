@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from seats_ops.integrations.call import Call
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.embedding import embedded
 from seats_ops.integrations.family import Family
+from seats_ops.integrations.hooks import Hooks
 from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.prompt_cache import prune_cache
@@ -24,6 +26,7 @@ from seats_ops.integrations.run import ScheduleRun
 from seats_ops.integrations.saliency import Encoded, SaliencyOptions
 from seats_ops.integrations.token_layout import MediaTokens
 from seats_ops.integrations.towers import watch_towers
+from seats_ops.integrations.turns import Turns, frame_of_forward, runs_forward_of
 from seats_ops.schedule import Schedule
 from seats_ops.stages import stage_inputs
 from seats_ops.trace import PruneTrace
@@ -42,10 +45,13 @@ class AttachOptions:
 class Adapter:
     """Owns the hooks of one `attach`."""
 
-    def __init__(self, family: Family, thinker: Any, schedule: Schedule, options: AttachOptions) -> None:
+    def __init__(
+        self, family: Family, root: nn.Module, thinker: Any, schedule: Schedule, options: AttachOptions
+    ) -> None:
         self.family = family
         self.thinker = thinker
         self.text_model = family.text_model(thinker)
+        self.num_layers = len(self.text_model.layers)
         self.media = MediaTokens.from_config(
             thinker.config, audio_rate=family.audio_rate, audio_block=family.audio_block
         )
@@ -57,6 +63,9 @@ class Adapter:
             options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block
         )
         self.trace = PruneTrace()
+        self.turns = Turns()
+        # The block has ended. A call that was under way goes on to its end as it began, all others pass untouched.
+        self.closed = False
         self.call: Call | None = None
         self.num_forwards = 0
         # Prompts of the `generate` that has not reached its first forward yet.
@@ -65,33 +74,70 @@ class Adapter:
         # Entries of the hidden states that will be read in the columns of the prompt, and the prefill they come from.
         self.heard: tuple[int, ...] = ()
         self.spoken: Prefill | None = None
-        self.handles: list[Any] = []
+        self.hooks = Hooks(root, self)
+        # The model holds its hooks, these hold the adapter, and this what ends it all.
+        self.attachment: Any = None
         self.argument_names = tuple(inspect.signature(thinker.forward).parameters)
 
     def register(self) -> None:
         """Put all hooks in place."""
+        hooks, text = self.hooks, self.text_model
+        hooks.before(self.thinker, self._begin)
         # A decoder that embeds media has nothing else to tell where one of them ends.
         if self.needs_blocks or self.options.windows == "time" or self.family.embedding is not None:
             notes = functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
             for watch in watch_towers(self.family, self.thinker, self.saliency, self._host, *notes):
-                self.handles += watch.handles
-        text = self.text_model
-        self.handles += [
-            self.thinker.register_forward_pre_hook(self._begin, with_kwargs=True),
-            self.thinker.register_forward_hook(self._end, always_call=True),
-            text.register_forward_pre_hook(self._enter_text, with_kwargs=True),
-            text.register_forward_hook(self._leave_text),
-        ]
+                hooks.before(watch.tower, self._begin_tower)
+                watch.register(hooks)
+                hooks.after(watch.tower, self._end_tower, always=True)
+        hooks.before(text, self._enter_text)
         for index, layer in enumerate(text.layers):
-            hook = self._layer_hook(index)
-            self.handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
+            hooks.before(layer, self._layer_hook(index))
+        hooks.after(text, self._leave_text)
+        hooks.after(self.thinker, self._end, always=True)
+        hooks.note_places()
 
-    def remove(self) -> None:
-        """Take all hooks away and forget the last call."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
-        self._take_call()
+    def close(self) -> None:
+        """Take all hooks away and forget the last call, unless one is under way: it will do so when it ends.
+
+        May be called again, also after it was interrupted.
+        """
+        self.closed = True
+        if not self.turns.is_taken():
+            self._take_call()
+            self.hooks.remove()
+
+    def lets_through(self) -> bool:
+        """Hooks have nothing to do: the block has ended, and the call that comes by is not one of those under way."""
+        return self.closed and not self.turns.is_mine()
+
+    def begin_call(self, frame: FrameType) -> None:
+        """A call into the model begins; raises UnsupportedModelState if another thread's is under way."""
+        self.turns.take(frame)
+        self.hooks.check()
+        if len(self.text_model.layers) != self.num_layers:
+            raise UnsupportedModelState(
+                f"model: expected {self.num_layers} layers, as when it was attached, got {len(self.text_model.layers)}"
+            )
+
+    def end_call(self, frame: FrameType) -> None:
+        """It is over."""
+        self.turns.end(frame)
+        if self.closed:
+            self.close()
+
+    def _begin_tower(self, *_: Any) -> None:
+        self.begin_call(frame_of_forward())
+
+    def _end_tower(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        self._end_forward(frame_of_forward(), output)
+
+    def _end_forward(self, frame: FrameType, output: Any) -> None:
+        if output is None:
+            # Something was raised, and torch is going through the very hooks that `close` would take away.
+            self.turns.end(frame)
+        else:
+            self.end_call(frame)
 
     def _host(self) -> HostCopies:
         known = None if self.call is None else self.call.host
@@ -101,8 +147,11 @@ class Adapter:
         # `generate` encodes images and videos before the first forward; those arrive in `mm_encoder_outputs`.
         if self.call is not None:
             getattr(self.call, tower).append(encoded)
+        elif not runs_forward_of(self.thinker):
+            self.was_reached = True
 
     def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.begin_call(frame_of_forward())
         self._take_call()
         self.was_reached = True
         sources, self.sources = self.sources, None
@@ -134,7 +183,10 @@ class Adapter:
         return call
 
     def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        if not self.turns.is_mine():
+            return  # turned away, as another thread's call is under way
         call = self._take_call()
+        self._end_forward(frame_of_forward(), output)
         if call is None or output is None or not call.is_prefill:
             return
         if self.heard:
@@ -148,7 +200,7 @@ class Adapter:
             )
 
     def _enter_text(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self.call
+        call = self.call if self.turns.is_mine() else None
         if call is None:
             raise UnsupportedModelState(
                 "model: expected to be called through the thinker, whose input_ids tell media from text, got a call of "

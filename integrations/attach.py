@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +16,9 @@ from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.adapter import Adapter, AttachOptions
 from seats_ops.integrations.family import Family, find_family
 from seats_ops.integrations.guards import FullModelGuard, Guard, ThinkerGuard
+from seats_ops.integrations.hooks import owners_on
 from seats_ops.integrations.refusals import (
+    check_audio_rate,
     check_not_compiled,
     check_schedule,
     check_text_config,
@@ -26,7 +30,6 @@ from seats_ops.trace import PruneTrace
 WINDOWS = ("runs", "time")
 
 
-@contextmanager
 def attach(
     model: nn.Module,
     schedule: Schedule,
@@ -35,8 +38,8 @@ def attach(
     saliency_segments: str = "paper",
     windows: str = "runs",
     family: Family | None = None,
-) -> Iterator[PruneTrace]:
-    """Run `schedule` in every prefill of `model` until the block ends.
+) -> Attachment:
+    """Run `schedule` in every prefill of `model` until the block ends: `with attach(model, schedule) as trace:`.
 
     Hooks are registered, the layers of the cache in use are replaced, and the instance gets a guarded `generate`;
     no class and no module is changed, and everything is undone on exit, also after an exception. Decoding with a cache
@@ -52,59 +55,127 @@ def attach(
             "encoder": from the segments in which the encoder itself attends.
         windows: of Stage II. "runs": the i-th run of video and the i-th run of audio, as in the paper; "time":
             two-second slices of a clip, for prompts that do not interleave sound and picture.
-        family: where a model of an architecture that is not known here keeps its decoder and towers.
+        family: where a model of an architecture that is not known here keeps its decoder and towers, or one whose
+            sound has another rate.
 
-    Yields:
-        PruneTrace of the latest prefill.
-
-    Warns:
-        RuntimeWarning: the block ended without a forward of the model, e.g. because a compiled one was called.
+    Returns:
+        An `Attachment`; entering it gives the `PruneTrace` of the latest prefill.
 
     Raises:
         TypeError: a model class or schedule that is not supported.
         ValueError: an option or a layer that does not exist.
         BackendUnavailable: backend="triton" cannot run on the model's device.
-        UnsupportedModelState: the model is compiled or attached already; inside the block, a cache, argument or
-            generation mode that pruning would get silently wrong (see docs/limitations.md).
+        UnsupportedModelState: the model is compiled, or has sound at another rate than its family; on entering, it is
+            attached already; inside the block, a cache, argument or generation mode that pruning would get silently
+            wrong (see docs/limitations.md), a second thread, or modules that were changed.
     """
-    for name, value, known in (
-        ("kv_policy", kv_policy, KV_POLICIES),
-        ("saliency_segments", saliency_segments, SALIENCY_SEGMENTS),
-        ("windows", windows, WINDOWS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-    if isinstance(model, nn.Module):
-        check_not_compiled([model])  # a wrapper hides the class
-    family, thinker = find_family(model, family)
-    text_model = family.text_model(thinker)
-    guarded = [thinker] if model is thinker else [thinker, model]
-    check_not_compiled([module for module in (thinker, thinker.model, text_model) if module is not model])
-    check_schedule(schedule, text_model.config)
-    check_text_config(text_model.config)
-    # Weights that are offloaded have no place yet.
-    placed = next((parameter for parameter in text_model.parameters() if not parameter.is_meta), None)
-    if placed is not None:
-        resolve_backend(backend, "segment_topk", placed)
-    if any(isinstance(module.__dict__.get("generate"), Guard) for module in guarded):
-        raise UnsupportedModelState("model: expected a model without a schedule, got one that is attached already")
+    return Attachment(model, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows), family)
 
-    adapter = Adapter(family, thinker, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows))
-    guards: list[Guard] = [ThinkerGuard(thinker, adapter)]
-    if model is not thinker:
-        guards.append(FullModelGuard(model, adapter))
-    try:
-        adapter.register()
-        for guard in guards:
-            guard.module.__dict__["generate"] = guard
-        yield adapter.trace
-        if not adapter.was_reached:
+
+class Attachment(contextlib.ExitStack):
+    """A schedule on a model, from entering to leaving; made by `attach`.
+
+    Nothing is touched before it is entered. It ends with its `with` block, or with `close()`, which may be called at
+    any time and again; after that it may be entered anew. While it is entered the model keeps it alive. A call that is
+    under way when it ends, in another thread or because a streamer ended it, goes on pruned to its own end.
+
+    Attributes:
+        trace: `PruneTrace` of the latest prefill.
+
+    Warns:
+        RuntimeWarning: it ended without a call of the model, e.g. because a compiled forward was called, or was dropped
+            without having been entered.
+    """
+
+    _was_entered = True  # until there is something to enter
+
+    def __init__(self, model: nn.Module, schedule: Schedule, options: AttachOptions, family: Family | None) -> None:
+        super().__init__()
+        for name, known in (("kv_policy", KV_POLICIES), ("saliency_segments", SALIENCY_SEGMENTS), ("windows", WINDOWS)):
+            if getattr(options, name) not in known:
+                raise ValueError(f"{name}: expected one of {known}, got {getattr(options, name)!r}")
+        if isinstance(model, nn.Module):
+            check_not_compiled([model])  # a wrapper hides the class
+        self.model = model
+        self.schedule = schedule
+        self.options = options
+        self.family, self.thinker = find_family(model, family)
+        self.trace = PruneTrace()
+        self._check()
+        self._was_entered = False
+
+    def _check(self) -> None:
+        """The model as it is now."""
+        thinker, family = self.thinker, self.family
+        text_model = family.text_model(thinker)
+        check_not_compiled([self.model, thinker, thinker.model, text_model])
+        check_schedule(self.schedule, text_model.config)
+        check_text_config(text_model.config)
+        check_audio_rate(family, thinker.config)
+        # Weights that are offloaded have no place yet.
+        placed = next((parameter for parameter in text_model.parameters() if not parameter.is_meta), None)
+        if placed is not None:
+            resolve_backend(self.options.backend, "segment_topk", placed)
+
+    def __enter__(self) -> PruneTrace:  # type: ignore[override]
+        self._was_entered = True
+        self._check()
+        for earlier in owners_on(self.thinker):
+            if not earlier.closed or earlier.turns.is_taken():
+                raise UnsupportedModelState(
+                    "model: expected one without a schedule, got one that is attached already (`detach(model)` ends it)"
+                )
+            earlier.close()
+        adapter = Adapter(self.family, self.model, self.thinker, self.schedule, self.options)
+        guards: list[Guard] = [ThinkerGuard(self.thinker, adapter)]
+        if self.model is not self.thinker:
+            guards.append(FullModelGuard(self.model, adapter))
+        try:
+            # Twice: an interrupt may fall into the first.
+            for _ in range(2):
+                self.callback(_undo, adapter, guards)
+            self.push(functools.partial(_warn_if_unused, adapter))
+            adapter.attachment = self
+            adapter.register()
+            for guard in guards:
+                guard.module.__dict__["generate"] = guard
+            self.trace = adapter.trace
+            return self.trace
+        except BaseException:
+            adapter.was_reached = True
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        if not self._was_entered and not sys.is_finalizing():
             warnings.warn(
-                "attach: no forward of the model came by, nothing was pruned (a forward compiled earlier skips hooks)",
+                "attach: expected to be entered, as in `with attach(model, schedule) as trace:`, got dropped unused: "
+                "nothing was pruned",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
-    finally:
-        for guard in guards:
-            guard.restore()
-        adapter.remove()
+
+
+def _warn_if_unused(adapter: Adapter, kind: object, *_: Any) -> None:
+    if kind is None and not adapter.was_reached:
+        warnings.warn(
+            "attach: no forward of the model came by, nothing was pruned (a forward compiled earlier skips hooks)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _undo(adapter: Adapter, guards: list[Guard]) -> None:
+    for guard in guards:
+        guard.restore()
+    adapter.close()
+
+
+def detach(model: nn.Module) -> None:
+    """Leave whatever block `model`, or the thinker in it, is attached in; nothing happens if there is none.
+
+    For an `Attachment` that was entered without being kept.
+    """
+    for module in (model, getattr(model, "thinker", None)):
+        for adapter in owners_on(module) if isinstance(module, nn.Module) else ():
+            adapter.attachment.close()

@@ -94,6 +94,15 @@ IMPOSSIBLE = {
 """Model type -> why pruning inside the LLM cannot be right for it (as of transformers 5.23)."""
 
 
+def family_of(model: object) -> Family:
+    """The family of a model, e.g. to change an entry: `attach(..., family=dataclasses.replace(family_of(model), ...))`.
+
+    Raises:
+        TypeError: the model is of none that is known.
+    """
+    return find_family(model)[0]
+
+
 def find_family(model: object, given: Family | None = None) -> tuple[Family, Any]:
     """The family of a model and the thinker in it, by class name so that no other family's code is imported.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +18,14 @@ from seats_ops.integrations.speech import check_speech, check_spoken, layers_hea
 
 
 class Guard:
-    """Stands in front of one instance's `generate` and looks at its arguments."""
+    """Stands in front of one instance's `generate` and looks at its arguments.
 
-    def __init__(self, module: Any, check: Callable[[dict[str, Any]], None]) -> None:
+    Kept beyond the block it does nothing, and a copy of the model has none.
+    """
+
+    def __init__(self, module: Any, adapter: Adapter, check: Callable[[dict[str, Any]], None]) -> None:
         self.module = module
+        self.adapter = adapter
         self.check = check
         self.had_own = "generate" in module.__dict__
         self.generate = module.generate
@@ -27,12 +33,32 @@ class Guard:
         functools.update_wrapper(self, self.generate)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        arguments = dict(self.signature.bind_partial(*args, **kwargs).arguments)
-        self.check({**arguments.pop("kwargs", {}), **arguments})
+        if self.adapter.lets_through():
+            return self.generate(*args, **kwargs)
+        frame = sys._getframe()
+        self.adapter.begin_call(frame)
+        try:
+            self.adapter.was_reached = True
+            arguments = dict(self.signature.bind_partial(*args, **kwargs).arguments)
+            self.check({**arguments.pop("kwargs", {}), **arguments})
+            return self.run(*args, **kwargs)
+        finally:
+            self.adapter.end_call(frame)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """`generate`, whose arguments have been looked at."""
         return self.generate(*args, **kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.generate, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy.copy, (self.generate,)
+
     def restore(self) -> None:
-        """Leave the instance as it was found."""
+        """Leave the instance as it was found; what somebody else has put in front meanwhile stays."""
+        if self.module.__dict__.get("generate") is not self:
+            return
         if self.had_own:
             self.module.__dict__["generate"] = self.generate
         else:
@@ -43,8 +69,7 @@ class ThinkerGuard(Guard):
     """Also makes sure that the hooks saw the generation."""
 
     def __init__(self, thinker: Any, adapter: Adapter) -> None:
-        super().__init__(thinker, self._look)
-        self.adapter = adapter
+        super().__init__(thinker, adapter, self._look)
 
     def _look(self, arguments: dict[str, Any]) -> None:
         text_config = self.adapter.text_model.config
@@ -55,11 +80,10 @@ class ThinkerGuard(Guard):
         if self.adapter.heard:
             check_spoken(self.module.generation_config, arguments)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.adapter.was_reached = True
+    def run(self, *args: Any, **kwargs: Any) -> Any:
         seen = self.adapter.num_forwards
         try:
-            result = super().__call__(*args, **kwargs)
+            result = super().run(*args, **kwargs)
         finally:
             self.adapter.sources = None
         if self.adapter.num_forwards == seen:
@@ -79,8 +103,7 @@ class FullModelGuard(Guard):
     """Lets a full model speak: its talker reads hidden states in the columns of the whole prompt."""
 
     def __init__(self, model: Any, adapter: Adapter) -> None:
-        super().__init__(model, self._look)
-        self.adapter = adapter
+        super().__init__(model, adapter, self._look)
 
     def _look(self, arguments: dict[str, Any]) -> None:
         self.adapter.heard = ()
@@ -88,9 +111,8 @@ class FullModelGuard(Guard):
             check_speech(self.module, arguments)
             self.adapter.heard = layers_heard(self.module)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.adapter.was_reached = True
+    def run(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().__call__(*args, **kwargs)
+            return super().run(*args, **kwargs)
         finally:
             self.adapter.heard, self.adapter.spoken = (), None

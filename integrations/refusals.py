@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seats_ops.decoder_sizes import context_length, kinds_of_partial_attention
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.cache import check_cache
+from seats_ops.integrations.family import Family
 from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.schedule import Schedule
@@ -49,6 +50,27 @@ def check_text_config(text_config: Any) -> None:
     odd = kinds_of_partial_attention(text_config)
     if odd:
         raise UnsupportedModelState(f"model: expected full-attention layers only, got {odd}")
+
+
+def check_audio_rate(family: Family, config: Any) -> None:
+    """Raise UnsupportedModelState if sound has another token rate than the family's: blocks and windows are counted.
+
+    Args:
+        family: of the model.
+        config: of the thinker. One that tells no rate is taken to have the family's.
+    """
+    told, reduction = getattr(config, "position_id_per_seconds", None), None
+    if told is None and family.audio is not None:
+        # 100 frames of a mel spectrogram are a second, in all encoders known here.
+        reduction = getattr(getattr(config, "audio_config", None), "time_reduction", None)
+        told = None if reduction is None else 100 / (reduction * getattr(config.audio_config, "downsample_rate", 1))
+    if told is not None and told != family.audio_rate:
+        name = "position_id_per_seconds" if reduction is None else "audio_config.time_reduction"
+        raise UnsupportedModelState(
+            f"model: expected {family.audio_rate:g} audio tokens per second as its family has, got {told:g} by "
+            f"config.{name}; give attach(..., family=dataclasses.replace(seats_ops.integrations.family_of(model), "
+            f"audio_rate={told:g}, audio_block=...)) with the tokens of a Stage I block"
+        )
 
 
 def setting(name: str, arguments: dict[str, Any], model_config: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.functional import attention_received
+from seats_ops.integrations.hooks import Hooks
 from seats_ops.ops.segments import counts_to_offsets
 from seats_ops.validation import check_integers, check_values, describe
 
@@ -128,20 +129,22 @@ class TowerWatch:
         finish: Callable[[Captured, Any], Encoded],
         on_encoded: Callable[[Encoded], None],
     ) -> None:
+        self.tower = tower
+        self.attention = attention
+        self.projections = projections
         self.captured = Captured()
         self.names = tuple(inspect.signature(tower.forward).parameters)
         self.attention_names = tuple(inspect.signature(attention.forward).parameters)
         self.finish = finish
         self.on_encoded = on_encoded
-        self.num_projections = len(projections)
-        self.handles = [
-            tower.register_forward_pre_hook(self._before_tower, with_kwargs=True),
-            tower.register_forward_hook(self._after_tower),
-            attention.register_forward_pre_hook(self._before_attention, with_kwargs=True),
-        ]
-        for name in projections:
-            hook = functools.partial(self._after_projection, name)
-            self.handles.append(attention.get_submodule(name).register_forward_hook(hook))
+
+    def register(self, hooks: Hooks) -> None:
+        """Put its hooks in place."""
+        hooks.before(self.tower, self._before_tower)
+        hooks.after(self.tower, self._after_tower)
+        hooks.before(self.attention, self._before_attention)
+        for name in self.projections:
+            hooks.after(self.attention.get_submodule(name), functools.partial(self._after_projection, name))
 
     def _before_tower(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.captured = Captured(arguments={**dict(zip(self.names, args, strict=False)), **kwargs})
@@ -154,7 +157,7 @@ class TowerWatch:
 
     def _after_tower(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         captured, self.captured = self.captured, Captured()
-        if not captured.attention or len(captured.projected) < self.num_projections:
+        if not captured.attention or len(captured.projected) < len(self.projections):
             raise UnsupportedModelState(
                 "model: expected an uncompiled encoder, got one whose last attention skips hooks, so that its saliency "
                 "cannot be seen"
