@@ -28,7 +28,6 @@ from seats_ops.integrations.token_layout import MediaTokens
 from seats_ops.integrations.towers import watch_towers
 from seats_ops.integrations.turns import Turns, frame_of_forward, runs_forward_of
 from seats_ops.schedule import Schedule
-from seats_ops.stages import stage_inputs
 from seats_ops.trace import PruneTrace
 
 
@@ -57,7 +56,7 @@ class Adapter:
         )
         self.schedule = schedule
         self.options = options
-        inputs = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
+        inputs = {name for _, stage in schedule.stages() for name in stage.inputs}
         self.needs_blocks = bool(inputs & {"features", "saliency"})
         self.saliency = SaliencyOptions(
             options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block

@@ -14,9 +14,9 @@ from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
 from seats_ops.ops.compact.op import gather
 from seats_ops.schedule import Schedule
-from seats_ops.stages import Stage, stage_inputs
+from seats_ops.stages import Stage
 from seats_ops.trace import PruneTrace
-from seats_ops.validation import check_length, check_tensor, describe
+from seats_ops.validation import check_length, check_same_device, check_tensor, check_values, describe
 
 Score = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, hidden [T, D], query int64 [B], cu_seqlens [B+1]) -> float [T]: relevance of every token to the query."""
@@ -57,13 +57,18 @@ class Pruning:
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: expected a Schedule, got {describe(schedule)}")
         check_layout(layout)
-        needed = {name for _, stage in schedule.stages() for name in stage_inputs(stage)}
+        needed = {name for _, stage in schedule.stages() for name in stage.inputs}
         if "scores" in needed and not callable(score):
-            raise ValueError(f"score: expected a function as the schedule has a StagePruner, got {describe(score)}")
+            raise ValueError(
+                f"score: expected a function as the schedule has a stage with scores, got {describe(score)}"
+            )
         if "saliency" in needed and saliency is None:
-            raise ValueError(f"saliency: expected a tensor [{len(layout)}] as a selector is weighted, got None")
+            raise ValueError(
+                f"saliency: expected a tensor [{len(layout)}] as the schedule has a stage with saliency, got None"
+            )
         if saliency is not None:
-            check_length("saliency", saliency, len(layout), "layout")
+            check_length("saliency", check_values("saliency", saliency, 1), len(layout), "layout")
+            check_same_device("layout", layout.modality, saliency=saliency)
         self.schedule = schedule
         self.score = score
         self.trace = PruneTrace()
@@ -136,7 +141,9 @@ class Pruning:
             given = {"features": tensors[0].detach()}
             if "scores" in stage.inputs and self.score is not None:
                 query = self._run.query_tokens()
-                given["scores"] = self.score(layer, tensors[0].detach(), query, self.cu_seqlens)
+                scores = check_values("score", self.score(layer, tensors[0].detach(), query, self.cu_seqlens), 1)
+                check_length("score", scores, len(self.layout), "layout")
+                given["scores"] = scores
             keep_mask = self._run.apply(stage, layer, given)
             if keep_mask is None:
                 continue

@@ -10,7 +10,9 @@ from torch import Tensor
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.ops.compact.op import gather
-from seats_ops.stages import Stage, stage_inputs
+from seats_ops.stage_checks import check_kept, check_result, check_unchanged, place_of, query_of_rows, versions_of
+from seats_ops.stage_pruner import StagePruner
+from seats_ops.stages import Stage
 from seats_ops.trace import PruneTrace, StageRecord
 
 
@@ -28,14 +30,17 @@ class ScheduleRun:
     def __init__(
         self, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str, group: Any = None
     ) -> None:
-        self.layout = layout
+        plan = layout.plan()
+        # Stages are worked out on the host: a layout that was never there goes there once.
+        on_host = plan.modality.device.type == "cpu"
+        self.layout = layout if on_host else plan.to(torch.device("cpu")).to(layout.modality.device)
         self.saliency = saliency
         self.trace = trace
         self.backend = backend
         self.group = group
         trace.clear()
-        trace.prompt_lengths = layout.plan().cu_seqlens.diff().tolist()
-        trace.prompt_counts = _count(layout.plan())
+        trace.prompt_lengths = self.layout.plan().cu_seqlens.diff().tolist()
+        trace.prompt_counts = _count(self.layout.plan())
 
     def move_to(self, device: torch.device) -> None:
         """Go on on another device, where the next layer lives."""
@@ -51,8 +56,7 @@ class ScheduleRun:
             ValueError: a prompt has no text left.
         """
         plan = self.layout.plan()
-        last_text = torch.where(plan.is_modality(Modality.TEXT), torch.arange(len(plan)), -1).cummax(0).values
-        query = last_text[plan.cu_seqlens[1:].long() - 1]
+        query = query_of_rows(plan)
         if bool((query < plan.cu_seqlens[:-1]).any()):
             raise ValueError("schedule: expected stages that leave the query to every prompt, got one without text")
         return query.to(self.layout.modality.device, non_blocking=True)
@@ -67,10 +71,16 @@ class ScheduleRun:
 
         Returns:
             bool [T] on the CPU, or None if the stage kept every token.
+
+        Raises:
+            TypeError, ValueError: the stage does not keep to the protocol of `seats_ops.Stage`.
         """
         tensors = {"saliency": self.saliency, **tensors}
-        names = stage_inputs(stage)
-        call = getattr(stage, "select", stage)
+        names, where = stage.inputs, place_of(stage, layer)
+        call: Any = stage
+        if isinstance(stage, StagePruner) and type(stage).__call__ is StagePruner.__call__:
+            call = stage.select  # the same, with the budgets behind it
+        given = versions_of(self.layout, *(tensors[name] for name in names))
         with torch.no_grad():
             result = call(
                 *(tensors[name] for name in names[:1]),
@@ -78,7 +88,8 @@ class ScheduleRun:
                 **{name: tensors[name] for name in names[1:]},
                 backend=self.backend,
             )
-        keep_mask, budgets = result if isinstance(result, tuple) else (result, None)
+        check_unchanged(where, given)
+        keep_mask, budgets = check_result(where, result, self.layout)
         keep_mask = same_on_all_ranks(keep_mask, self.group)
         device = keep_mask.device
         # The only read of a stage: with the mask at hand, the layout is worked out on the host.
@@ -86,6 +97,8 @@ class ScheduleRun:
         counts = _count(self.layout.plan(), keep_mask)
         num_kept = sum(counts.values())
         dropped = num_kept < len(self.layout)
+        if dropped:
+            check_kept(where, keep_mask, self.layout.plan())
         if dropped:
             if self.saliency is not None:
                 kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)

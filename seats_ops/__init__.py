@@ -12,10 +12,12 @@ from seats_ops.presets import seats
 from seats_ops.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
 from seats_ops.stage_pruner import StagePruner
+from seats_ops.stages import Allocator, Stage
 from seats_ops.trace import PruneTrace
 from seats_ops.window_budget_allocator import WindowBudgetAllocator
 
 __all__ = [
+    "Allocator",
     "BackendUnavailable",
     "DiversitySelector",
     "Modality",
@@ -23,6 +25,7 @@ __all__ = [
     "PruneTrace",
     "RecordedStage",
     "Schedule",
+    "Stage",
     "StagePruner",
     "TokenLayout",
     "UnsupportedModelState",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,11 +12,12 @@ from seats_ops.layout_values import blocks_of
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segments import counts_to_offsets
 from seats_ops.stages import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
+from seats_ops.stored import Stored
 from seats_ops.validation import check_keep_ratio, check_length, check_same_device, check_values, describe
 
 
 @dataclass(frozen=True)
-class DiversitySelector:
+class DiversitySelector(Stored):
     """Keeps max(1, round(keep_ratio * n)) tokens of every block of n by weighted max-min cosine diversity.
 
     Attributes:
@@ -27,10 +26,13 @@ class DiversitySelector:
         weighted: multiply distances by the saliency of the candidate; needs `saliency` when called.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("features", "saliency")
-
     keep_ratio: KeepRatio
     weighted: bool = field(default=True, kw_only=True)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors it is called with; no saliency unless distances are weighted."""
+        return ("features", "saliency") if self.weighted else ("features",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
@@ -97,16 +99,6 @@ class DiversitySelector:
         """How many of a block of `num_tokens` tokens of one modality survive."""
         ratio = ratio_of(self.keep_ratio, modality)
         return num_tokens if ratio is None else num_kept(num_tokens, ratio)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form; see `Schedule.from_dict`."""
-        ratio = dict(self.keep_ratio) if isinstance(self.keep_ratio, Mapping) else self.keep_ratio
-        return {"type": "DiversitySelector", "keep_ratio": ratio, "weighted": self.weighted}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DiversitySelector:
-        """Inverse of `to_dict`."""
-        return cls(data["keep_ratio"], weighted=data["weighted"])
 
 
 def _read_blocks(modality: Tensor, block: Tensor, thinned: Tensor) -> list[tuple[int, int]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.stages import BUDGETED, MEDIA
+from seats_ops.stored import Stored
 from seats_ops.validation import describe
 
 
 @dataclass(frozen=True)
-class ModalityDropper:
+class ModalityDropper(Stored):
     """Drops every token of the named modalities.
 
     Attributes:
@@ -39,12 +40,3 @@ class ModalityDropper:
         plan = check_layout(layout).plan()
         keep_mask = ~plan.is_modality(*(Modality[name.upper()] for name in self.modalities))
         return keep_mask.to(layout.modality.device, non_blocking=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form; see `Schedule.from_dict`."""
-        return {"type": "ModalityDropper", "modalities": list(self.modalities)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModalityDropper:
-        """Inverse of `to_dict`."""
-        return cls(tuple(data["modalities"]))

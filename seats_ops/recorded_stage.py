@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout, check_layout
+from seats_ops.stored import Stored
 from seats_ops.validation import describe
 
 
 @dataclass(frozen=True)
-class RecordedStage:
+class RecordedStage(Stored):
     """Keeps exactly the recorded tokens; computes no score.
 
     Attributes:
@@ -46,12 +46,3 @@ class RecordedStage:
         if missing:
             raise ValueError(f"layout: expected all recorded tokens to be there, got {missing} too few")
         return keep_mask
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form; see `Schedule.from_dict`."""
-        return {"type": "RecordedStage", "kept": [list(row) for row in self.kept]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RecordedStage:
-        """Inverse of `to_dict`."""
-        return cls(tuple(tuple(row) for row in data["kept"]))

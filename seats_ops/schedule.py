@@ -11,8 +11,10 @@ from typing import Any
 from seats_ops.diversity_selector import DiversitySelector
 from seats_ops.modality_dropper import ModalityDropper
 from seats_ops.recorded_stage import RecordedStage
+from seats_ops.stage_checks import check_stage_type
 from seats_ops.stage_pruner import StagePruner
 from seats_ops.stages import Stage
+from seats_ops.stored import classes_by_name, from_dict, to_dict
 from seats_ops.validation import describe
 
 STAGES = {cls.__name__: cls for cls in (DiversitySelector, StagePruner, ModalityDropper, RecordedStage)}
@@ -27,8 +29,8 @@ class Schedule:
         after_layer: stages that act on the output of a decoder layer (1-based), ascending.
 
     Raises:
-        TypeError: something that is not a stage, a layer that is not an int.
-        ValueError: a layer below 1, a stage before the LLM that needs the scores of a layer.
+        TypeError: something that is not a stage or cannot be called as one, a layer that is not an int.
+        ValueError: a layer below 1, inputs nobody has, a stage before the LLM that needs the scores of a layer.
     """
 
     before_llm: tuple[Stage, ...]
@@ -60,21 +62,40 @@ class Schedule:
         return [(0, stage) for stage in self.before_llm] + after
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form: `Schedule.from_dict(json.loads(json.dumps(s.to_dict()))) == s`."""
+        """JSON form: `Schedule.from_dict(json.loads(json.dumps(s.to_dict()))) == s`.
+
+        Raises:
+            TypeError, ValueError: a stage or an allocator that does not say how it is stored, or under another name.
+        """
         return {
-            "before_llm": [stage.to_dict() for stage in self.before_llm],
-            "after_layer": {str(n): [stage.to_dict() for stage in stages] for n, stages in self.after_layer.items()},
+            "before_llm": [to_dict(stage) for stage in self.before_llm],
+            "after_layer": {str(n): [to_dict(stage) for stage in stages] for n, stages in self.after_layer.items()},
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
-        """Inverse of `to_dict`. Raises ValueError for a missing entry or a stage type it does not know."""
+    def from_dict(cls, data: Mapping[str, Any], types: Iterable[type] = ()) -> Schedule:
+        """Inverse of `to_dict`.
+
+        Args:
+            data: what `to_dict` gave.
+            types: classes of stages and allocators of your own that may occur, each with a class method `from_dict`.
+
+        Raises:
+            TypeError: something that is no mapping, a type without `from_dict`.
+            ValueError: a missing entry, a type that is not known.
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data: expected what Schedule.to_dict gave, got {describe(data)}")
+        known = classes_by_name(types, STAGES)
         missing = {"before_llm", "after_layer"} - set(data)
         if missing:
             raise ValueError(f"data: expected entries before_llm and after_layer, got no {sorted(missing)}")
         return cls(
-            before_llm=tuple(_stage_from_dict(item) for item in data["before_llm"]),
-            after_layer={int(n): tuple(map(_stage_from_dict, items)) for n, items in data["after_layer"].items()},
+            before_llm=tuple(_stage_from_dict(item, known) for item in data["before_llm"]),
+            after_layer={
+                int(n): tuple(_stage_from_dict(item, known) for item in items)
+                for n, items in data["after_layer"].items()
+            },
         )
 
 
@@ -82,20 +103,17 @@ def _stages(name: str, value: object) -> tuple[Stage, ...]:
     stages = (value,) if isinstance(value, Stage) else value
     if not isinstance(stages, Iterable) or isinstance(stages, (str, Mapping)):
         raise TypeError(f"{name}: expected a stage or a list of stages, got {describe(value)}")
-    stages = tuple(stages)
-    for stage in stages:
-        if isinstance(stage, type) or not isinstance(stage, Stage):
-            raise TypeError(f"{name}: expected stages such as StagePruner(0.5), got {describe(stage)}")
-    return stages
+    return tuple(check_stage_type(name, stage) for stage in stages)
 
 
-def _stage_from_dict(data: Mapping[str, Any]) -> Stage:
-    if data.get("type") not in STAGES:
-        raise ValueError(f"type: expected one of {tuple(STAGES)}, got {data.get('type')!r}")
-    try:
-        return STAGES[data["type"]].from_dict(data)
-    except KeyError as missing:
-        raise ValueError(f"{data['type']}: expected an entry {missing}, got {sorted(data)}") from None
+def _stage_from_dict(data: Any, known: Mapping[str, Any]) -> Stage:
+    if isinstance(data, Mapping):
+        kind, allocator = known.get(str(data.get("type"))), data.get("allocator")
+        is_pruner = isinstance(kind, type) and issubclass(kind, StagePruner)
+        if is_pruner and isinstance(allocator, Mapping) and allocator.get("type") in known:
+            data = {**data, "allocator": from_dict(allocator, known)}
+    stage: Stage = from_dict(data, known)
+    return stage
 
 
 def average_retention(

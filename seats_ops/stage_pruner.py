@@ -11,7 +11,9 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.segment_topk.api import segment_topk
-from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities
+from seats_ops.stage_checks import check_budgets, check_takes, name_of
+from seats_ops.stages import BUDGETED, Allocator, KeepRatio, budgeted_modalities
+from seats_ops.stored import Stored, from_dict
 from seats_ops.validation import check_keep_ratio, describe, reads_are_free
 from seats_ops.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.windows import run_windows
@@ -20,13 +22,13 @@ WINDOWS = ("layout", "runs")
 
 
 @dataclass(frozen=True)
-class StagePruner:
+class StagePruner(Stored):
     """Keeps the top-scored tokens of every (window, modality), as many as the allocator grants.
 
     Attributes:
         keep_ratio: in [0, 1], share of the tokens still there to keep; a number for video and audio, or a mapping by
             "video" and "audio". What it does not name is left alone, as text and images always are.
-        allocator: turns scores into budgets per window and modality.
+        allocator: turns scores into budgets per window and modality; see `seats_ops.Allocator` for one of your own.
         windows: "layout" uses the window ids given once from the original prompt; "runs" rebuilds them from adjacency
             at every drop, as the paper's implementation does. They differ once a run has lost all its tokens.
     """
@@ -34,13 +36,15 @@ class StagePruner:
     inputs: ClassVar[tuple[str, ...]] = ("scores",)
 
     keep_ratio: KeepRatio
-    allocator: WindowBudgetAllocator = field(default_factory=WindowBudgetAllocator, kw_only=True)
+    allocator: Allocator = field(default_factory=WindowBudgetAllocator, kw_only=True)
     windows: str = field(default="layout", kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, BUDGETED))
         if not callable(self.allocator) or isinstance(self.allocator, type):
             raise TypeError(f"allocator: expected a WindowBudgetAllocator, got {describe(self.allocator)}")
+        who = f"allocator: {name_of(self.allocator)}"
+        check_takes(who, self.allocator, ("scores", "layout", "keep_ratio"), ("backend",))
         if self.windows not in WINDOWS:
             raise ValueError(f"windows: expected one of {WINDOWS}, got {self.windows!r}")
 
@@ -74,24 +78,19 @@ class StagePruner:
             layout = plan.to(layout.modality.device)
         budgets = self.allocator(scores, layout, self.keep_ratio, backend=backend)
         plan = layout.plan()
-        window, _ = plan.windows()
+        window, num_windows = plan.windows()
+        check_budgets(name_of(self.allocator), budgets, num_windows, scores.device)
         budgeted = plan.is_modality(*budgeted_modalities(self.keep_ratio)) & (window >= 0)
         slot = torch.where(plan.is_modality(Modality.AUDIO), 2 * window + 1, 2 * window)
         segment = torch.where(budgeted, slot, -1).to(scores.device, non_blocking=True)
         return segment_topk(scores, segment, budgets.flatten(), backend=backend), budgets
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form; see `Schedule.from_dict`."""
-        ratio = dict(self.keep_ratio) if isinstance(self.keep_ratio, Mapping) else self.keep_ratio
-        return {
-            "type": "StagePruner",
-            "keep_ratio": ratio,
-            "allocator": self.allocator.to_dict(),
-            "windows": self.windows,
-        }
-
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> StagePruner:
-        """Inverse of `to_dict`."""
-        allocator = WindowBudgetAllocator.from_dict(data["allocator"])
-        return cls(data["keep_ratio"], allocator=allocator, windows=data["windows"])
+    def from_dict(cls, data: Mapping[str, Any]) -> Any:
+        """Inverse of `to_dict`; an allocator of a class of your own is to be there already."""
+        allocator = data["allocator"]
+        if isinstance(allocator, Mapping):
+            # Stored by a version that had only one.
+            allocator = {"type": WindowBudgetAllocator.__name__, **allocator}
+            allocator = from_dict(allocator, {WindowBudgetAllocator.__name__: WindowBudgetAllocator})
+        return super().from_dict({**data, "allocator": allocator})

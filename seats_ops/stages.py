@@ -1,38 +1,65 @@
-"""What the stages of a schedule have in common: ratios per modality, counts, a JSON form."""
+"""The protocol of stages and allocators, and what those of this package share: ratios per modality and counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from seats_ops.layout import Modality
+from seats_ops.layout import Modality, TokenLayout
 
 KeepRatio = float | Mapping[str, float]
 BUDGETED = ("video", "audio")
 MEDIA_MODALITIES = (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE)
 MEDIA = tuple(modality.name.lower() for modality in MEDIA_MODALITIES)
+INPUTS = ("features", "saliency", "scores")
 
 
 @runtime_checkable
 class Stage(Protocol):
-    """A frozen dataclass that turns a `TokenLayout` and the tensors named in `inputs` into a bool [T] keep mask.
+    """What a schedule runs: a frozen dataclass that turns a `TokenLayout` and some tensors into a keep mask.
 
-    It is called as `stage(first_input, layout, second_input=..., backend=...)`, without the inputs it does not name.
+    `seats_ops.testing.check_stage` tells what is wrong with one. It must have:
+
+    - `inputs`, an attribute of the class or, where settings decide, a property: a tuple of names among "features"
+      ([T, D]: embeddings before the LLM, hidden states after a layer), "saliency" (float32 [T], 0 for text) and
+      "scores" (float32 [T], relevance to the query; only after a layer).
+    - `__call__`, called as `stage(first_input, layout, second_input=..., backend=...)`, without the inputs that it does
+      not name. It returns a bool [T] keep mask on the layout's device, or a pair of that and the budgets behind it,
+      int64 [W, 2] of (video, audio) per window, for the trace. Equal inputs give equal masks, prompts of a batch do
+      not influence each other, nothing that it is given changes, and every prompt keeps its last text token: the query.
+    - `to_dict`, its settings as JSON. The schedule adds the name of the class as "type".
+
+    It may have, and nothing else means anything by its name:
+
+    - `from_dict`, a class method: the inverse, called by `Schedule.from_dict(data, types=[...])`.
+    - `count_tokens(found)`, for `seats_ops.cost`: what it leaves of a prompt of which it finds `found`, both tokens by
+      "text", "video", "audio" and "image". Only for a stage where these numbers alone decide.
     """
 
-    inputs: ClassVar[tuple[str, ...]]
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, Tensor]: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def stage_inputs(stage: Stage) -> tuple[str, ...]:
-    """The tensors this stage will be called with; a selector that is not weighted needs no saliency."""
-    weighted = getattr(stage, "weighted", True)
-    return tuple(name for name in stage.inputs if weighted or name != "saliency")
+@runtime_checkable
+class Allocator(Protocol):
+    """Tells a `StagePruner` how many tokens every window may keep: a frozen dataclass, or any function.
+
+    It is called as `allocator(scores, layout, keep_ratio, backend=...)` and returns budgets, int64 [W, 2] of
+    (video, audio) per window id of `layout.windows()`, none below zero, on the device of the scores. It may have:
+
+    - `to_dict` and `from_dict`, as a `Stage` has them; without them its schedule can be run, but not stored.
+    - `count_tokens(found, keep_ratio)`, as a `Stage` has it: what the `StagePruner` leaves.
+    """
+
+    def __call__(
+        self, scores: Tensor, layout: TokenLayout, keep_ratio: KeepRatio, *, backend: str = "auto"
+    ) -> Tensor: ...
 
 
 def ratio_of(keep_ratio: KeepRatio, modality: Modality) -> float | None:

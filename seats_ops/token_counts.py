@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +11,20 @@ from seats_ops.layout import Modality
 from seats_ops.modality_dropper import ModalityDropper
 from seats_ops.prompt_lengths import PromptLengths
 from seats_ops.schedule import Schedule
+from seats_ops.stage_checks import name_of
 from seats_ops.stage_pruner import StagePruner
-from seats_ops.stages import KeepRatio, Stage, budgeted_modalities, num_kept, ratio_of
+from seats_ops.stages import (
+    BUDGETED,
+    MEDIA_MODALITIES,
+    Allocator,
+    KeepRatio,
+    Stage,
+    budgeted_modalities,
+    num_kept,
+    ratio_of,
+)
+from seats_ops.validation import describe
+from seats_ops.window_budget_allocator import WindowBudgetAllocator
 
 
 @dataclass(frozen=True)
@@ -55,16 +68,21 @@ def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount
       both products are exact halves, and one for each modality whose product is below a half); a mapping of ratios adds
       their difference times the tokens that changed sides. `low` and `high` account for all of this.
 
+    A stage or an allocator of a class of your own, a subclass of ours included, is asked for `count_tokens`, see
+    `seats_ops.Stage`. Where what it finds is a prediction, so is what it leaves, between none and what it finds.
+
     Raises:
-        TypeError: a stage other than DiversitySelector, StagePruner and ModalityDropper.
-        ValueError: a DiversitySelector for a modality that a StagePruner has thinned: its blocks depend on scores.
+        TypeError: a stage or an allocator without `count_tokens`, or one that gives no mapping of ints.
+        ValueError: a DiversitySelector for a modality that a StagePruner has thinned: its blocks depend on scores; a
+            `count_tokens` that leaves more tokens than it finds, or fewer than none.
     """
     state, counts = _State.of(lengths), []
     for layer, stage in schedule.stages():
         state = _after(stage, state, lengths.windows)
-        video, audio, image = (span.value for span in state.left.values())
-        low, high = (lengths.text + image + bound for bound in (state.av.low, state.av.high))
-        counts.append(StageCount(type(stage).__name__, layer, lengths.text, video, audio, image, low, high))
+        text, image = state.left[Modality.TEXT], state.left[Modality.IMAGE]
+        low, high = text.low + image.low + state.av.low, text.high + image.high + state.av.high
+        values = {m.name.lower(): span.value for m, span in state.left.items()}
+        counts.append(StageCount(type(stage).__name__, layer, **values, low=low, high=high))
     return tuple(counts)
 
 
@@ -81,8 +99,8 @@ def _exactly(n: int) -> _Span:
 
 
 class _State(NamedTuple):
-    """Tokens left of video, audio and image; `av`: of the first two together, with tighter bounds than its parts have;
-    the Stage I blocks they are in, None once scores decide that."""
+    """Tokens left by modality; `av`: of video and audio together, with tighter bounds than its parts have; the Stage I
+    blocks of media, None once something else than lengths decides that."""
 
     left: dict[Modality, _Span]
     av: _Span
@@ -95,31 +113,59 @@ class _State(NamedTuple):
             Modality.AUDIO: lengths.audio_blocks,
             Modality.IMAGE: lengths.image_blocks,
         }
-        left = {m: _exactly(sum(n or ())) for m, n in blocks.items()}
+        left = {Modality.TEXT: _exactly(lengths.text)} | {m: _exactly(sum(n or ())) for m, n in blocks.items()}
         return cls(left, _exactly(lengths.video + lengths.audio), blocks)
 
 
 def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
     left, blocks = dict(state.left), dict(state.blocks)
     match stage:
-        case DiversitySelector():
-            for m in (m for m in left if ratio_of(stage.keep_ratio, m) is not None):
+        # A subclass may do anything.
+        case DiversitySelector() if type(stage) is DiversitySelector:
+            for m in (m for m in MEDIA_MODALITIES if ratio_of(stage.keep_ratio, m) is not None):
                 lengths = blocks[m]
                 if lengths is None:
                     raise ValueError(f"schedule: expected DiversitySelector before StagePruner for {m.name.lower()}")
                 blocks[m] = kept = tuple(stage.num_kept(n, m) for n in lengths)
                 left[m] = _exactly(sum(kept))
-        case ModalityDropper():
+        case ModalityDropper() if type(stage) is ModalityDropper:
             for m in (Modality[name.upper()] for name in stage.modalities):
                 blocks[m], left[m] = (), _exactly(0)
-        case StagePruner():
-            return _pruned(stage.keep_ratio, state, windows)
+        case StagePruner() if type(stage) is StagePruner:
+            if type(stage.allocator) is WindowBudgetAllocator:
+                return _pruned(stage.keep_ratio, state, windows)
+            return _counted(stage.allocator, state, stage.keep_ratio)
         case _:
-            known = "DiversitySelector, StagePruner and ModalityDropper"
-            raise TypeError(f"schedule: expected stages among {known}, got {type(stage).__name__}")
+            return _counted(stage, state)
     changed = any(left[m] != state.left[m] for m in (Modality.VIDEO, Modality.AUDIO))
     parts = zip(left[Modality.VIDEO], left[Modality.AUDIO], strict=True)
     return _State(left, _Span(*map(sum, parts)) if changed else state.av, blocks)
+
+
+def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) -> _State:
+    """What a stage or an allocator that is not ours says it leaves."""
+    name, count = name_of(counter), getattr(counter, "count_tokens", None)
+    if not callable(count):
+        known = "DiversitySelector, StagePruner with WindowBudgetAllocator and ModalityDropper"
+        raise TypeError(f"schedule: expected stages among {known}, or with count_tokens, got {name}")
+    found = {m.name.lower(): span.value for m, span in state.left.items()}
+    said = count(dict(found), *keep_ratio)
+    if not isinstance(said, Mapping) or set(said) != set(found) or any(type(n) is not int for n in said.values()):
+        raise TypeError(f"{name}.count_tokens: expected ints by {tuple(found)}, got {describe(said)}")
+    # Budgets are of video and audio.
+    least = {key: n if keep_ratio and key not in BUDGETED else 0 for key, n in found.items()}
+    if any(not least[key] <= said[key] <= n for key, n in found.items()):
+        raise ValueError(f"{name}.count_tokens: expected numbers from {least} to {found}, got {dict(said)}")
+    certain = all(span.low == span.high for span in state.left.values())
+    left, blocks = dict(state.left), dict(state.blocks)
+    for m, span in state.left.items():
+        n = said[m.name.lower()]
+        left[m] = _exactly(n) if certain else _Span(n, 0, span.high)
+        if m in blocks and n != span.value:
+            blocks[m] = None
+    parts = [left[Modality.VIDEO], left[Modality.AUDIO]]
+    low, high = sum(part.low for part in parts), sum(part.high for part in parts)
+    return _State(left, _Span(sum(part.value for part in parts), low, min(high, state.av.high)), blocks)
 
 
 def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
@@ -137,7 +183,7 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     high = max(kept(Modality.VIDEO, v) + kept(Modality.AUDIO, min(audio.high, state.av.high - v)) for v in splits)
     of_video, of_audio = left[Modality.VIDEO].value, left[Modality.AUDIO].value
     occupied, both = sum(map(any, windows)), sum(map(all, windows))
-    if occupied <= 1 or len(named) == 1 or not (video.value and audio.value):
+    if occupied <= 1 or len(named) == 1 or not (video.high and audio.high):
         return _State(left, _Span(of_video + of_audio, low, high), blocks)
 
     # Several windows share one total, and each keeps at least one token of what it has.
@@ -146,6 +192,10 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     total = max(of_video + of_audio, least_video + least_audio)
     high = min(state.av.high, max(high, occupied) + both)
     of_video = min(max(of_video, least_video), total - least_audio)
-    left[Modality.VIDEO] = _Span(of_video, max(1, low - audio.high), min(video.high, high - 1))
-    left[Modality.AUDIO] = _Span(total - of_video, max(1, low - video.high), min(audio.high, high - 1))
+    left[Modality.VIDEO] = _Span(
+        of_video, max(min(1, video.low), low - audio.high), min(video.high, high - min(1, audio.low))
+    )
+    left[Modality.AUDIO] = _Span(
+        total - of_video, max(min(1, audio.low), low - video.high), min(audio.high, high - min(1, video.low))
+    )
     return _State(left, _Span(total, low, high), blocks)

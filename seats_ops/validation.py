@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import torch
@@ -154,11 +154,33 @@ def check_positive(name: str, value: object) -> float:
     return float(value)
 
 
-def check_keep_ratio(name: str, value: object, modalities: tuple[str, ...]) -> float | dict[str, float]:
+class Ratios(Mapping[str, float]):
+    """Ratios by modality that stay as they are, so that what has them can be a value."""
+
+    def __init__(self, ratios: Mapping[str, float]) -> None:
+        self._items = dict(ratios)
+
+    def __getitem__(self, name: str) -> float:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+def check_keep_ratio(name: str, value: object, modalities: tuple[str, ...]) -> float | Ratios:
     """One ratio for audio and video, or a mapping with keys among `modalities`."""
     if not isinstance(value, Mapping):
         return check_ratio(name, value)
     unknown = [key for key in value if key not in modalities]
     if unknown or not value:
         raise ValueError(f"{name}: expected keys among {modalities}, got {sorted(map(str, value))}")
-    return {key: check_ratio(f"{name}[{key!r}]", value[key]) for key in modalities if key in value}
+    return Ratios({key: check_ratio(f"{name}[{key!r}]", value[key]) for key in modalities if key in value})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +11,12 @@ from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.ops.segments import segment_sums
 from seats_ops.ops.window_budget.api import window_budget
 from seats_ops.stages import BUDGETED, KeepRatio, budgeted_modalities, ratio_of
+from seats_ops.stored import Stored
 from seats_ops.validation import check_keep_ratio, check_length, check_positive, check_values
 
 
 @dataclass(frozen=True)
-class WindowBudgetAllocator:
+class WindowBudgetAllocator(Stored):
     """Shares a token budget top-down, from windows to modalities, by relevance to the query.
 
     Attributes:
@@ -72,12 +71,3 @@ class WindowBudgetAllocator:
             window_offsets=offsets.to(device, non_blocking=True),
             backend=backend,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return {"temperature": self.temperature}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> WindowBudgetAllocator:
-        """Inverse of `to_dict`."""
-        return cls(data["temperature"])
