@@ -10,8 +10,8 @@ from torch import Tensor
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.ops.compact.op import gather
+from seats_ops.stage_call import call_stage
 from seats_ops.stage_checks import check_kept, check_result, check_unchanged, place_of, query_of_rows, versions_of
-from seats_ops.stage_pruner import StagePruner
 from seats_ops.stages import Stage
 from seats_ops.trace import PruneTrace, StageRecord
 
@@ -76,18 +76,9 @@ class ScheduleRun:
             TypeError, ValueError: the stage does not keep to the protocol of `seats_ops.Stage`.
         """
         tensors = {"saliency": self.saliency, **tensors}
-        names, where = stage.inputs, place_of(stage, layer)
-        call: Any = stage
-        if isinstance(stage, StagePruner) and type(stage).__call__ is StagePruner.__call__:
-            call = stage.select  # the same, with the budgets behind it
-        given = versions_of(self.layout, *(tensors[name] for name in names))
-        with torch.no_grad():
-            result = call(
-                *(tensors[name] for name in names[:1]),
-                self.layout,
-                **{name: tensors[name] for name in names[1:]},
-                backend=self.backend,
-            )
+        where = place_of(stage, layer)
+        given = versions_of(self.layout, *tensors.values())
+        result = call_stage(stage, self.layout, tensors, self.backend)
         check_unchanged(where, given)
         keep_mask, budgets = check_result(where, result, self.layout)
         keep_mask = same_on_all_ranks(keep_mask, self.group)

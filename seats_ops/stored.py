@@ -12,8 +12,15 @@ from seats_ops.validation import describe
 S = TypeVar("S", bound="Stored")
 
 
+OURS: dict[str, type] = {}
+
+
 class Stored:
     """A frozen dataclass whose settings are stored one by one, those of a subclass too."""
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__.startswith("seats_ops."):
+            OURS[cls.__name__] = cls
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the settings by name, and the class as "type"; see `Schedule.from_dict`."""
@@ -40,11 +47,13 @@ def to_dict(value: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: it does not say, or not in a mapping.
-        ValueError: it calls itself by another name than its class.
+        ValueError: it calls itself by another name than its class, or its class has the name of one of ours.
     """
     name, said = name_of(value), getattr(value, "to_dict", None)
     if not callable(said):
         raise TypeError(f"{name}: expected a to_dict, so that it can be stored, got none")
+    if OURS.get(type(value).__name__, type(value)) is not type(value):
+        raise ValueError(f"{name}: expected a class of another name than those of seats_ops, so that it can be stored")
     settings = said()
     if not isinstance(settings, Mapping):
         raise TypeError(f"{name}.to_dict: expected a mapping, got {describe(settings)}")

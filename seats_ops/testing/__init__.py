@@ -15,11 +15,13 @@ from seats_ops.testing.data import (
     tied_features,
 )
 from seats_ops.testing.selection import assert_same_selection
+from seats_ops.testing.stage_protocol import check_stage
 
 __all__ = [
     "GreedyCertificate",
     "assert_same_selection",
     "certify_greedy",
+    "check_stage",
     "clustered_features",
     "layout_of_runs",
     "near_constant_saliency",
