@@ -90,7 +90,6 @@ class ScheduleRun:
         dropped = num_kept < len(self.layout)
         if dropped:
             check_kept(where, keep_mask, self.layout.plan())
-        if dropped:
             if self.saliency is not None:
                 kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)
                 (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)

@@ -90,7 +90,7 @@ class StagePruner(Stored):
         """Inverse of `to_dict`; an allocator of a class of your own is to be there already."""
         allocator = data["allocator"]
         if isinstance(allocator, Mapping):
-            # Stored by a version that had only one.
+            # Without a type it is ours.
             allocator = {"type": WindowBudgetAllocator.__name__, **allocator}
             allocator = from_dict(allocator, {WindowBudgetAllocator.__name__: WindowBudgetAllocator})
         return super().from_dict({**data, "allocator": allocator})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seats_ops import Modality, ModalityDropper, Schedule, StagePruner, TokenLayout
 from seats_ops.integrations import Pruning, attach
 from seats_ops.testing import layout_of_runs
+from seats_ops.testing.mixed_devices import OneDevice
 from tests.custom_stages import Custom, every_other, without
 
 CLIP = [(Modality.TEXT, 2), (Modality.VIDEO, 6), (Modality.TEXT, 2)]
@@ -155,6 +156,24 @@ def test_scores_of_a_decoder_are_looked_at(scores: Any) -> None:
     pruning.before_llm(FEATURES)
     with pytest.raises((TypeError, ValueError), match="score: expected"):
         pruning.after_layer(1, FEATURES)
+
+
+def test_a_stage_takes_one_read() -> None:
+    device = OneDevice()
+    with device:
+        layout = replace(LAYOUT.to(device.place), host=None)
+        stages = [Custom(every_other), ModalityDropper(("audio",)), Custom(every_other)]
+        pruning = Pruning(Schedule(stages), layout)
+        before = device.all_reads
+        pruning.before_llm(device.put(FEATURES))
+    assert [stage.num_tokens for stage in pruning.trace.stages] == [12, 10, 10]
+    assert device.all_reads - before == len(stages)
+
+
+def test_in_inference_mode() -> None:
+    with torch.inference_mode():
+        trace = run(Custom(every_other), layer=1).trace
+    assert trace == run(Custom(every_other), layer=1).trace
 
 
 @pytest.mark.parametrize("layer", [0, 3])
