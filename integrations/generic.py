@@ -102,6 +102,7 @@ class Pruning:
 
         Raises:
             ValueError: layers out of order, a tensor without a row per token.
+            TypeError, ValueError: a stage of your own that does not keep to the protocol of `seats_ops.Stage`.
         """
         return self._step(layer, self.schedule.after_layer.get(layer, ()), hidden, others)
 

@@ -69,6 +69,15 @@ def reseeded(layout: TokenLayout) -> Tensor:
     return every_other(layout)
 
 
+SEEN: list[int] = []
+
+
+def tired(layout: TokenLayout) -> Tensor:
+    """Gives up after a long batch, for good."""
+    SEEN.append(len(layout))
+    return every_other(layout) | torch.full_like(layout.modality, max(SEEN) > 100, dtype=torch.bool)
+
+
 def greedy(layout: TokenLayout) -> Tensor:
     """A part of all tokens, whosoever they are."""
     keep_mask = layout.is_modality(TEXT)
@@ -111,6 +120,7 @@ CHOICES: dict[str, tuple[str, Callable[[TokenLayout], Any]]] = {
     "only with windows": ("call: on no block and window ids: AssertionError", fails_without_windows),
     "global chance": ("random state: on one prompt", cold),
     "own chance": ("deterministic: on one prompt, called twice", shaken),
+    "earlier calls": ("deterministic: on one prompt, called again after others", tired),
     "python's chance": ("random state: on one prompt", rolled),
     "a seed": ("random state: on one prompt", reseeded),
     "prompts that share": ("prompts: on several prompts, prompt 0 alone", greedy),
