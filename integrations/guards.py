@@ -30,7 +30,8 @@ class Guard:
         self.had_own = "generate" in module.__dict__
         self.generate = module.generate
         self.signature = inspect.signature(self.generate)
-        functools.update_wrapper(self, self.generate)
+        # Without its attributes: those of a wrapper around an earlier guard have the names of ours.
+        functools.update_wrapper(self, self.generate, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.adapter.lets_through():

@@ -177,7 +177,7 @@ def test_a_second_thread_is_refused(thinker: nn.Module, clip: dict[str, Any], pl
             with (
                 torch.no_grad(),
                 probes.produced_logits(thinker) as produced,
-                pytest.raises(UnsupportedModelState, match="one call at a time|called through the thinker"),
+                pytest.raises(UnsupportedModelState, match=r"one call at a time|called through the thinker"),
             ):
                 CALLS[call](thinker, clip)
             assert produced == []
