@@ -161,7 +161,9 @@ class Adapter:
         is_prefill = cache is None or cache.get_seq_length() == 0
         if not is_prefill and input_ids.shape[1] > 1:
             media = self.media
-            ids = torch.tensor([media.video_id, media.audio_id, media.image_id], device=input_ids.device)
+            ids = torch.tensor(
+                [media.video_id, media.audio_id, media.image_id], dtype=torch.int64, device=input_ids.device
+            )
             if bool(torch.isin(input_ids, ids).any()):
                 raise UnsupportedModelState(
                     "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"

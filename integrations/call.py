@@ -59,7 +59,7 @@ class Call:
     def grid(self, layout: TokenLayout) -> Grid:
         """Where the tokens of the layout stand in `input_ids`."""
         plan = layout.plan()
-        filled = torch.zeros(plan.num_rows, self.input_ids.shape[1], dtype=torch.bool)
+        filled = torch.zeros(plan.num_rows, self.input_ids.shape[1], dtype=torch.bool, device="cpu")
         filled[plan.rows(), plan.position.long()] = True
         return Grid(filled, self.copies)
 
@@ -109,7 +109,7 @@ class Call:
         Raises:
             UnsupportedModelState: features came without saliency. ValueError: their number does not fit the prompts.
         """
-        saliency = torch.zeros(len(layout), device=device)
+        saliency = torch.zeros(len(layout), dtype=torch.float32, device=device)
         for modality in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
             expected = int((layout.plan().modality == modality).sum())
             if expected == 0:
@@ -158,7 +158,9 @@ class Call:
         given: Any = self.arguments[name or ""]
         # Copies of a prompt come with copies of tensors, but not of lists.
         given = given[:: self.copies] if isinstance(given, Tensor) else given
-        return [float(seconds) for seconds in torch.as_tensor(given).flatten().tolist()]
+        return [
+            float(seconds) for seconds in torch.as_tensor(given, dtype=torch.float64, device="cpu").flatten().tolist()
+        ]
 
     def _encoded(self, modality: Modality) -> Encoded | None:
         """What the tower said of one modality: from precomputed outputs, else from this forward's own encoding."""

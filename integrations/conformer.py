@@ -35,7 +35,8 @@ def watch_conformer(
 def _encode(
     family: ConformerTower, attention: Any, options: SaliencyOptions, captured: Captured, _output: Any
 ) -> Encoded:
-    lengths = tuple(torch.as_tensor(captured.arguments["audio_embed_sizes"]).tolist())
+    sizes = torch.as_tensor(captured.arguments["audio_embed_sizes"], dtype=torch.int64, device="cpu")
+    lengths = tuple(sizes.tolist())
     if not options.needed:
         return Encoded(sum(lengths), None, lengths=lengths)
     if options.backend == "triton":
@@ -45,8 +46,8 @@ def _encode(
     q, k = (captured.projected[name].unflatten(-1, (-1, attention.head_dim)) for name in ("q_proj", "k_proj"))
     # Sounds of more than 500 positions are encoded in chunks, which whole windows fit into.
     chunks, positions = q.shape[0] // len(lengths), q.shape[1]
-    sounds = torch.tensor(lengths, device=q.device)[:, None]
-    valid = (torch.arange(chunks * positions, device=q.device) < sounds).view(-1, positions)
+    sounds = torch.tensor(lengths, dtype=torch.int64, device=q.device)[:, None]
+    valid = (torch.arange(chunks * positions, dtype=torch.int64, device=q.device) < sounds).view(-1, positions)
     bias = captured.attention["attention_mask"].detach()
     window = family.window if options.segments == "paper" else None
     received = biased_attention_received(q, k, bias, valid, attention.scaling, window).reshape(len(lengths), -1)

@@ -38,7 +38,7 @@ def _encode(tower: Any, attention: Any, options: SaliencyOptions, captured: Capt
         pooled = tower.image_token_compression(pooled).view(*mask.shape[:2], -1)
         pooled = pooled.unflatten(-1, (int(pooled.shape[-1] ** 0.5), -1))
     else:
-        pooled = torch.zeros(mask[:, :, ::2, ::2].shape)
+        pooled = torch.zeros(mask[:, :, ::2, ::2].shape, dtype=torch.float32, device="cpu")
     shapes = (captured.arguments["image_sizes"].view(-1, 2) // tower.crop_size).tolist()
     pictures = [_in_reading_order(*picture) for picture in zip(pooled, mask[:, :, ::2, ::2].cpu(), shapes, strict=True)]
     saliency, lengths = torch.cat(pictures), tuple(map(len, pictures))

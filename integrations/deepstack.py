@@ -34,7 +34,7 @@ class DeepStack:
     def keep(self, num_slots: int, grid: Grid, source: Tensor) -> None:
         """Follow `Grid.keep`: `source` says which of the `num_slots` old slots each slot of `grid` was."""
         filled = grid.filled.flatten()
-        moved = torch.full((num_slots,), -1)
+        moved = torch.full((num_slots,), -1, dtype=torch.int64, device="cpu")
         moved[source[filled]] = filled.nonzero().squeeze(1)
         self.slots = moved[self.slots]
         kept = (self.slots >= 0).nonzero().squeeze(1)

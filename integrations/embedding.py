@@ -27,6 +27,6 @@ def embedded(family: Family, text_model: Any, kwargs: dict[str, Any]) -> dict[st
     embeds = write(ids, text_model.embed_tokens(ids), **media)
     positions = kwargs.get("position_ids")
     if positions is None:
-        positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        positions = torch.arange(embeds.shape[1], dtype=torch.int64, device=embeds.device)[None]
     nothing = dict.fromkeys(("input_ids", *media))
     return {**kwargs, **nothing, "inputs_embeds": embeds, "position_ids": positions}

@@ -65,10 +65,10 @@ class Grid:
         slots = self.slots()[keep_mask]
         counts = torch.bincount(slots // self.width, minlength=num_rows)
         width = int(counts.max()) if num_rows else 0
-        filled = torch.arange(width) >= width - counts[:, None]
-        column = torch.zeros(num_rows, width, dtype=torch.int64)
+        filled = torch.arange(width, dtype=torch.int64, device="cpu") >= width - counts[:, None]
+        column = torch.zeros(num_rows, width, dtype=torch.int64, device="cpu")
         column[filled] = slots % self.width
-        row = torch.arange(num_rows * self.copies) * self.width
+        row = torch.arange(num_rows * self.copies, dtype=torch.int64, device="cpu") * self.width
         return Grid(filled, self.copies), (row[:, None] + column.repeat_interleave(self.copies, 0)).flatten()
 
     def packed(self, x: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def most_in_a_row(lengths: list[int], per_row: list[int]) -> int:
         lengths: tokens of every item of a batch.
         per_row: tokens of all items of every prompt.
     """
-    row = torch.bucketize(torch.tensor(lengths).cumsum(0), torch.tensor(per_row).cumsum(0))
+    ends, row_ends = (torch.tensor(n, dtype=torch.int64, device="cpu").cumsum(0) for n in (lengths, per_row))
+    row = torch.bucketize(ends, row_ends)
     return int(torch.bincount(row).max()) if lengths else 0
 
 

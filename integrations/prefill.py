@@ -75,7 +75,7 @@ class Prefill:
                 continue
             if position_ids is None:
                 # The model would number the tokens it is given; kept tokens keep their own positions.
-                position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand(3, 1, -1)
+                position_ids = torch.arange(embeds.shape[1], dtype=torch.int64, device=embeds.device).expand(3, 1, -1)
             position_ids = position_ids.expand(*position_ids.shape[:-2], embeds.shape[0], -1)
             embeds, position_ids = self._rows(source, embeds), self._columns(source, position_ids)
             if position_ids.ndim == 3 and position_ids.shape[0] == 4:

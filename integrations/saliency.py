@@ -97,7 +97,8 @@ class SaliencyOptions:
     ) -> Tensor:
         """float32 [T] attention received, for q and k [T, H, D] of one attention module."""
         if self.segments == "paper":
-            offsets, longest = counts_to_offsets(torch.tensor(paper_lengths)).int(), max(paper_lengths)
+            lengths = torch.tensor(paper_lengths, dtype=torch.int64, device="cpu")
+            offsets, longest = counts_to_offsets(lengths).int(), max(paper_lengths)
         else:
             offsets, longest = captured.attention["cu_seqlens"], None
         return attention_received(

@@ -104,7 +104,7 @@ def _whole(states: tuple[Tensor, ...], prefill: Prefill, gathers: list[Gather], 
     target = states[index]
     assert prefill.embeds is not None
     full = prefill.embeds.to(target).flatten(0, 1).clone()
-    column = torch.arange(full.shape[0])
+    column = torch.arange(full.shape[0], dtype=torch.int64, device="cpu")
     filled = prefill.entered.filled.flatten()
     written = 0
     for gathering in gathers:

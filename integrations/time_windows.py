@@ -41,14 +41,16 @@ def time_windows(
         (Modality.AUDIO, audio, [1] * len(audio), [1 / audio_rate] * len(audio)),
     ):
         member = (modality == kind).nonzero().squeeze(1)
-        counts = torch.tensor(lengths, dtype=torch.int64)
+        counts, ticks = (torch.tensor(n, dtype=torch.int64, device="cpu") for n in (lengths, at_once))
+        seconds = torch.tensor(seconds_each, dtype=torch.float64, device="cpu")
         first = counts.cumsum(0) - counts
-        item = torch.arange(len(lengths)).repeat_interleave(counts)
+        item = torch.arange(len(lengths), dtype=torch.int64, device="cpu").repeat_interleave(counts)
         row = rows[member]
         clip = item - torch.searchsorted(row[first], row)
-        tick = (torch.arange(len(member)) - first[item]) // torch.tensor(at_once, dtype=torch.int64)[item]
+        place = torch.arange(len(member), dtype=torch.int64, device="cpu") - first[item]
+        tick = place // ticks[item]
         # Rounded, so that the 26th token of 13 a second starts a new slice.
-        slice_ = (tick * torch.tensor(seconds_each, dtype=torch.float64)[item] / SLICE_SECONDS).round(decimals=6)
+        slice_ = (tick * seconds[item] / SLICE_SECONDS).round(decimals=6)
         members.append(member)
         slices.append(torch.stack([row, clip, slice_.floor().long()], 1))
     window[torch.cat(members)] = torch.unique(torch.cat(slices), dim=0, return_inverse=True)[1]

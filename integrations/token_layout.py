@@ -116,8 +116,9 @@ def build_token_layout(
         (Modality.IMAGE, images),
     ):
         if lengths is not None:
-            numbers = torch.arange(len(lengths)) + len(blocks)
-            block[modality == kind] = numbers.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
+            numbers = torch.arange(len(lengths), dtype=torch.int64, device="cpu") + len(blocks)
+            counts = torch.tensor(lengths, dtype=torch.int64, device="cpu")
+            block[modality == kind] = numbers.repeat_interleave(counts)
             blocks += [(int(kind), n) for n in lengths]
     if seconds_per_grid is None:
         window = run_windows(TokenLayout(modality, position, cu_seqlens.int()))

@@ -66,8 +66,9 @@ class DiversitySelector(Stored):
 
         thinned, block, blocks = self._blocks(layout.plan())
         lengths = [n for _, n in blocks]
-        offsets = counts_to_offsets(torch.tensor(lengths, dtype=torch.int64)).int()
         wanted = [self.num_kept(n, m) for m, n in blocks]
+        counts, num_keep = (torch.tensor(n, dtype=torch.int64, device="cpu") for n in (lengths, wanted))
+        offsets = counts_to_offsets(counts).int()
         # Tokens of one block need not be neighbours: audio and video interleave.
         last = torch.iinfo(torch.int64).max
         order = torch.where(thinned, block, last).argsort(stable=True)[: sum(lengths)]
@@ -75,7 +76,7 @@ class DiversitySelector(Stored):
         kept = max_min_diversity(
             features,
             offsets.to(features.device, non_blocking=True),
-            torch.tensor(wanted, dtype=torch.int64).to(features.device, non_blocking=True),
+            num_keep.to(features.device, non_blocking=True),
             weights=saliency[order].float() if self.weighted and saliency is not None else None,
             index=order,
             max_seqlen=max(lengths, default=0),

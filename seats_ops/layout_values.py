@@ -44,8 +44,8 @@ def check_layout_values(layout: TokenLayout) -> None:
 
 def _check_ascending(window: Tensor, rows: Tensor, num_rows: int) -> None:
     """Window ids of a prompt lie above those of the prompts before it."""
-    first = torch.full((num_rows,), torch.iinfo(torch.int64).max).scatter_reduce(0, rows, window, "amin")
-    last = torch.full((num_rows,), -1).scatter_reduce(0, rows, window, "amax")
+    first = window.new_full((num_rows,), torch.iinfo(torch.int64).max).scatter_reduce(0, rows, window, "amin")
+    last = window.new_full((num_rows,), -1).scatter_reduce(0, rows, window, "amax")
     if bool((first[1:] <= last.cummax(0).values[:-1]).any()):
         raise ValueError(
             "window: expected ids that ascend over prompts, got an id at or below one of an earlier prompt"

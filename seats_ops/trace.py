@@ -154,10 +154,10 @@ def _record_from_dict(data: dict[str, Any]) -> StageRecord:
     return StageRecord(
         name=data["name"],
         layer=data["layer"],
-        kept_indices=[torch.tensor(row, dtype=torch.int64) for row in data["kept_indices"]],
+        kept_indices=[torch.tensor(row, dtype=torch.int64, device="cpu") for row in data["kept_indices"]],
         num_tokens=data["num_tokens"],
         counts=data["counts"],
-        budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64).reshape(-1, 2),
+        budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64, device="cpu").reshape(-1, 2),
     )
 
 

@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
             f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
             f"compute capability {properties.major}.{properties.minor}"
         )
-    probe = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu")
+    probe = torch.empty(0, dtype=torch.float32, device="cuda" if torch.cuda.is_available() else "cpu")
     for primitive in PRIMITIVES:
         report[primitive] = seats_ops.why_not_triton(primitive, probe) or f"Triton kernel runs on {probe.device.type}"
     return report

@@ -60,8 +60,8 @@ def video_inputs(clip: Clip, vision_config: PretrainedConfig, *, frame_tokens: i
     height, width = prepared["image_grid_thw"][0, 1:].tolist()
     return {
         "pixel_values_videos": rearrange(pairs, "grid patch channel slot pixel -> (grid patch) (channel slot pixel)"),
-        "video_grid_thw": torch.tensor([[len(clip.frames) // slots, height, width]]),
-        "video_second_per_grid": torch.tensor([slots / clip.fps]),
+        "video_grid_thw": torch.tensor([[len(clip.frames) // slots, height, width]], dtype=torch.int64, device="cpu"),
+        "video_second_per_grid": torch.tensor([slots / clip.fps], dtype=torch.float32, device="cpu"),
     }
 
 

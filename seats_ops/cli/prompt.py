@@ -79,4 +79,4 @@ def prompt_ids(media: list[int], question: str, *, vocab_size: int) -> torch.Ten
             f"model: its vocabulary has {vocab_size} entries, but the prompt needs token id {max(ids)}; "
             "expected a model with Qwen2.5's vocabulary"
         )
-    return torch.tensor([ids])
+    return torch.tensor([ids], dtype=torch.int64, device="cpu")

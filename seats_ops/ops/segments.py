@@ -46,14 +46,14 @@ def padded_groups(cu_seqlens: Tensor, max_seqlen: int, cells_per_token: int, cel
     starts = cu_seqlens[:-1].long()
     lengths = cu_seqlens[1:].long() - starts
     if not reads_are_free(cu_seqlens):
-        by_width = {max_seqlen: torch.arange(num_segments, device=cu_seqlens.device)}
+        by_width = {max_seqlen: torch.arange(num_segments, dtype=torch.int64, device=cu_seqlens.device)}
         exact = False
     else:
         by_width, exact = _bucket_by_length(lengths), True
     for width, members in by_width.items():
         chunk = max(1, cells // max(1, width * max(width, cells_per_token)))
         for segments in members.split(chunk):
-            offsets = torch.arange(width, device=cu_seqlens.device)
+            offsets = torch.arange(width, dtype=torch.int64, device=cu_seqlens.device)
             index = starts[segments, None] + offsets
             valid = offsets < lengths[segments, None]
             padded = not exact or bool((lengths[segments] < width).any())
@@ -67,7 +67,7 @@ def _bucket_by_length(lengths: Tensor) -> dict[int, Tensor]:
     for segment, length in enumerate(host):
         if length:
             buckets.setdefault((length - 1).bit_length(), []).append(segment)
-    return {max(host[s] for s in ids): torch.tensor(ids) for _, ids in sorted(buckets.items())}
+    return {max(host[s] for s in ids): lengths.new_tensor(ids) for _, ids in sorted(buckets.items())}
 
 
 def segment_sums(values: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def segment_sums(values: Tensor, cu_seqlens: Tensor) -> Tensor:
 
 def rows_of(cu_seqlens: Tensor, total: int) -> Tensor:
     """int64 [total]: the segment every packed position belongs to; needs no device read."""
-    positions = torch.arange(total, device=cu_seqlens.device)
+    positions = torch.arange(total, dtype=torch.int64, device=cu_seqlens.device)
     return torch.bucketize(positions, cu_seqlens[1:].long(), right=True)
 
 

@@ -62,7 +62,7 @@ def certify_greedy(
     Raises:
         ValueError: features or weights are not finite; such data has no greedy order.
     """
-    values = torch.ones(len(features)) if weights is None else weights
+    values = torch.ones(len(features), dtype=torch.float64, device="cpu") if weights is None else weights
     if not bool(torch.isfinite(features).all()) or not bool(torch.isfinite(values).all()):
         raise ValueError("features, weights: expected finite numbers")
     bounds = cu_seqlens.tolist()

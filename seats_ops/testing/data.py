@@ -8,11 +8,15 @@ the distances decide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
+
+FLOAT32: Any = {"dtype": torch.float32, "device": "cpu"}
+INT64: Any = {"dtype": torch.int64, "device": "cpu"}
 
 Run = tuple[Modality, int]
 """Neighbouring tokens of one modality: the modality and how many."""
@@ -20,18 +24,18 @@ Run = tuple[Modality, int]
 
 def packed_offsets(lengths: Sequence[int], dtype: torch.dtype = torch.int32) -> Tensor:
     """`cu_seqlens` [len(lengths)+1] of segments of these lengths."""
-    return torch.tensor([0, *lengths], dtype=dtype).cumsum(0).to(dtype)
+    return torch.tensor([0, *lengths], dtype=dtype, device="cpu").cumsum(0).to(dtype)
 
 
 def clustered_features(
     total: int, dim: int, *, seed: int, clusters: int = 5, spread: float = 0.25, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """[total, dim] features around a few centres, clusters of unequal size in random order."""
-    random = torch.Generator().manual_seed(seed)
-    centres = torch.randn(clusters, dim, generator=random)
-    share = torch.linspace(1.0, 3.0, clusters)
+    random = torch.Generator("cpu").manual_seed(seed)
+    centres = torch.randn(clusters, dim, generator=random, **FLOAT32)
+    share = torch.linspace(1.0, 3.0, clusters, **FLOAT32)
     member = torch.multinomial(share, max(total, 1), replacement=True, generator=random)[:total]
-    noise = spread * torch.randn(total, dim, generator=random)
+    noise = spread * torch.randn(total, dim, generator=random, **FLOAT32)
     return (centres[member] + noise).to(dtype)
 
 
@@ -39,8 +43,8 @@ def near_constant_saliency(
     total: int, *, seed: int, spread: float = 0.02, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """[total] weights within +-spread of 1, the mean of attention received."""
-    random = torch.Generator().manual_seed(seed)
-    return (1.0 + spread * (2.0 * torch.rand(total, generator=random) - 1.0)).to(dtype)
+    random = torch.Generator("cpu").manual_seed(seed)
+    return (1.0 + spread * (2.0 * torch.rand(total, generator=random, **FLOAT32) - 1.0)).to(dtype)
 
 
 def tied_features(total: int, *, seed: int, kinds: int = 4) -> Tensor:
@@ -48,12 +52,12 @@ def tied_features(total: int, *, seed: int, kinds: int = 4) -> Tensor:
 
     `kinds` different rows are repeated over the tokens, so that every value occurs among exact duplicates.
     """
-    random = torch.Generator().manual_seed(seed)
-    walsh = torch.ones(1, 1)
+    random = torch.Generator("cpu").manual_seed(seed)
+    walsh = torch.ones(1, 1, **FLOAT32)
     for _ in range(4):
         walsh = torch.cat([torch.cat([walsh, walsh], 1), torch.cat([walsh, -walsh], 1)], 0)
-    rows = torch.cat([walsh, -walsh])[torch.randperm(32, generator=random)[:kinds]]
-    return rows[torch.randint(kinds, (total,), generator=random)]
+    rows = torch.cat([walsh, -walsh])[torch.randperm(32, generator=random, **INT64)[:kinds]]
+    return rows[torch.randint(kinds, (total,), generator=random, **INT64)]
 
 
 def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int | Mapping[Modality, int] = 8) -> TokenLayout:
@@ -93,11 +97,11 @@ def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int | Mapping
                 runs[kind] += 1
         num_windows += max(runs.values())
     return TokenLayout(
-        torch.tensor(modality, dtype=torch.int64),
-        torch.tensor(position, dtype=torch.int64),
+        torch.tensor(modality, **INT64),
+        torch.tensor(position, **INT64),
         packed_offsets([sum(length for _, length in row) for row in rows]),
-        torch.tensor(block, dtype=torch.int64),
-        torch.tensor(window, dtype=torch.int64),
+        torch.tensor(block, **INT64),
+        torch.tensor(window, **INT64),
         blocks=tuple(blocks),
         num_windows=num_windows,
     )

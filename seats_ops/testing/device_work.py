@@ -103,7 +103,7 @@ class CountDeviceWork(TorchDispatchMode):
         """Run the launcher on zeros: it looks at shapes and strides only, or it would have to wait for the device."""
 
         def zeros(tensor: Tensor) -> Tensor:
-            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).zero_()
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu").zero_()
 
         stand_ins = tree_map_only(Tensor, zeros, (args, kwargs))
         with CountOnHost() as inside:

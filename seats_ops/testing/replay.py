@@ -49,11 +49,11 @@ def diversity(case: GoldenCase, place: Place) -> Outcome:
     keep = F.max_min_diversity(
         _cast(stored["features"].reshape(-1, dim), place),
         packed_offsets([length] * windows).to(place["device"]),
-        torch.full((windows,), case.params["num_retained"], device=place["device"]),
+        torch.full((windows,), case.params["num_retained"], dtype=torch.int64, device=place["device"]),
         weights=None if weights is None else weights.flatten().to(place["device"]),
         backend=place["backend"],
     ).cpu()
-    expected = torch.zeros(windows, length, dtype=torch.bool).scatter(1, stored["keep"], True)
+    expected = torch.zeros(windows, length, dtype=torch.bool, device="cpu").scatter(1, stored["keep"], True)
     missing = (expected & ~keep.view(windows, length)).sum(1)
     gaps = case.entry.get("min_relative_margin_per_window", [0.0] * windows)
     crossed = [gap for gap, count in zip(gaps, missing.tolist(), strict=True) if count]
@@ -74,7 +74,9 @@ def budget(case: GoldenCase, place: Place) -> Outcome:
         scores,
         modality,
         window,
-        torch.tensor([[params["requested_video"], params["requested_audio"]]], device=place["device"]),
+        torch.tensor(
+            [[params["requested_video"], params["requested_audio"]]], dtype=torch.int64, device=place["device"]
+        ),
         num_windows=int(window.max()) + 1,
         temperature=params["temperature"],
         backend=place["backend"],

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation, too_many
+from seats_ops.ops.primitive import primitive
 
 
-@torch.library.custom_op("seats_ops::attention_received", mutates_args=())
+@primitive("attention_received")
 def attention_received(
     query: Tensor,
     key: Tensor,

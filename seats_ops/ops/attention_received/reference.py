@@ -23,7 +23,7 @@ def attention_received(
     """See `api.attention_received`."""
     received = torch.zeros(query.shape[0], dtype=torch.float32, device=query.device)
     # Freed at once: from then on glibc keeps blocks of this size, instead of asking the system for every tile's pages.
-    torch.empty(4 * TILE, device=query.device)
+    torch.empty(4 * TILE, dtype=torch.float32, device=query.device)
     for group in padded_groups(cu_seqlens, max_seqlen, 1, GROUP):
         q, k = (rearrange(group.of(x), "g n h d -> h g n d").float() for x in (query, key))
         q = q * scale
@@ -42,7 +42,7 @@ def attention_received(
 
 def _columns_of_one(query: Tensor, key: Tensor) -> Tensor:
     """One head of one segment: [n, d] scaled queries, [n, d] keys -> [n] column sums of the softmax."""
-    keys, columns = packed(key), torch.zeros(key.shape[0])
+    keys, columns = packed(key), key.new_zeros(key.shape[0])
     for rows in query.split(max(1, TILE // key.shape[0])):
         columns += products(packed(rows), keys).softmax(-1).to_dense().sum(0)
     return columns

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation
+from seats_ops.ops.primitive import primitive
 
 
-@torch.library.custom_op("seats_ops::kept_index", mutates_args=())
+@primitive("kept_index")
 def kept_index(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
     """int64 [K]: positions of the True entries of `keep_mask`, ascending."""
     return implementation("compact", backend, keep_mask).kept_index(keep_mask, num_kept)
@@ -23,7 +24,7 @@ def _(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
     return keep_mask.new_empty(count, dtype=torch.int64)
 
 
-@torch.library.custom_op("seats_ops::gather", mutates_args=())
+@primitive("gather")
 def gather(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
     """Rows `index` of every tensor along `dim`."""
     return implementation("compact", backend, index).gather(index, tensors, dim)

@@ -116,7 +116,7 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
             )
     for (unit, wide), slabs in groups.items():
         for start in range(0, len(slabs), MAX_GRID):
-            chunk = torch.tensor(slabs[start : start + MAX_GRID], dtype=torch.int64).T.contiguous()
+            chunk = torch.tensor(slabs[start : start + MAX_GRID], dtype=torch.int64, device="cpu").T.contiguous()
             launch(
                 gather_kernel,
                 (triton.cdiv(index.shape[0], ROWS), chunk.shape[1]),

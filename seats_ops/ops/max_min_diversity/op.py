@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation, too_many
+from seats_ops.ops.primitive import primitive
 
 # Tokens of a window up to which the kernels hold a matrix of distances.
 MAX_MATRIX = 4096
 
 
-@torch.library.custom_op("seats_ops::max_min_diversity", mutates_args=())
+@primitive("max_min_diversity")
 def max_min_diversity(
     features: Tensor,
     cu_seqlens: Tensor,

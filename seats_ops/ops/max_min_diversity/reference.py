@@ -58,7 +58,7 @@ def max_min_order(
         max_seqlen = longest_segment(cu_seqlens)
     groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, None, max_seqlen))
     width = max((order.shape[1] for _, order, _ in groups), default=0)
-    result = torch.full((num_keep.shape[0], width), -1, device=features.device)
+    result = torch.full((num_keep.shape[0], width), -1, dtype=torch.int64, device=features.device)
     for group, order, _ in groups:
         result[group.segments, : order.shape[1]] = order
     return result
@@ -74,7 +74,7 @@ def _pick_groups(
 ) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
     for group in padded_groups(cu_seqlens, max_seqlen, 1, MATRIX_CELLS):
-        w = torch.ones(()) if weights is None else weights[group.index].float().nan_to_num()
+        w = features.new_ones((), dtype=torch.float32) if weights is None else weights[group.index].float().nan_to_num()
         valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid
         wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
         rows = group.index if index is None else index[group.index]
@@ -86,9 +86,9 @@ def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tenso
     num_windows, width = valid.shape
     # Without a free look at the counts, run as many steps as a window can need; finished windows pick nothing.
     steps = int(wanted.max()) if reads_are_free(wanted) else width
-    windows = torch.arange(num_windows, device=valid.device)
+    windows = torch.arange(num_windows, dtype=torch.int64, device=valid.device)
     candidate = valid.clone()
-    order = torch.full((num_windows, steps), -1, device=valid.device)
+    order = torch.full((num_windows, steps), -1, dtype=torch.int64, device=valid.device)
     nearest = distances.second_smallest() if steps else weights
     for step in range(steps):
         value = (weights * nearest).clamp(min=LOWEST)
@@ -110,13 +110,13 @@ class _Distances:
     def __init__(self, features: Tensor, rows: Tensor, valid: Tensor, padded: bool) -> None:
         num_windows, width = rows.shape
         self.valid, self.padded = valid, padded
-        self.windows = torch.arange(num_windows, device=features.device)
+        self.windows = torch.arange(num_windows, dtype=torch.int64, device=features.device)
         self.matrix: Tensor | None = None
         if num_windows * width**2 > MATRIX_CELLS:
             self.x = _directions(features[rows])
             self.odd = self.x[..., 0].isnan()
         else:
-            self.matrix = torch.empty(num_windows, width, width, device=features.device)
+            self.matrix = features.new_empty((num_windows, width, width), dtype=torch.float32)
             self.odd = torch.empty_like(valid)
             at_once = max(1, FEATURE_CELLS // (width * features.shape[1]))
             for start in range(0, num_windows, at_once):
@@ -141,7 +141,7 @@ class _Distances:
         """[G, n] second-smallest distance of every token, its own included (d is symmetric); 0 in windows of one."""
         num_windows, width = self.valid.shape
         if width == 1:
-            return torch.zeros(self.valid.shape, device=self.valid.device)
+            return torch.zeros(self.valid.shape, dtype=torch.float32, device=self.valid.device)
         rows_per_tile = max(1, TILE_CELLS // (num_windows * width))
         tiles = []
         for start in range(0, width, rows_per_tile):

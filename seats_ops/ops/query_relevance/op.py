@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation, too_many
+from seats_ops.ops.primitive import primitive
 
 
-@torch.library.custom_op("seats_ops::query_relevance", mutates_args=())
+@primitive("query_relevance")
 def query_relevance(
     query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int, backend: str
 ) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation
+from seats_ops.ops.primitive import primitive
 
 
-@torch.library.custom_op("seats_ops::segment_topk", mutates_args=())
+@primitive("segment_topk")
 def segment_topk(scores: Tensor, segment: Tensor, budget: Tensor, backend: str) -> Tensor:
     """See `api.segment_topk`."""
     return implementation("segment_topk", backend, scores).segment_topk(scores, segment, budget)

@@ -18,7 +18,7 @@ def rank_in_segment(scores: Tensor, segment: Tensor, num_segments: int) -> Tenso
     order = by_score[segment[by_score].argsort(stable=True)]
     counts = torch.zeros(num_segments, dtype=torch.int64, device=scores.device)
     counts.scatter_add_(0, segment, torch.ones_like(segment))
-    slot = torch.arange(scores.shape[0], device=scores.device)
+    slot = torch.arange(scores.shape[0], dtype=torch.int64, device=scores.device)
     rank = torch.empty_like(slot)
     rank[order] = slot - counts_to_offsets(counts)[segment[order]]
     return rank

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation, too_many
+from seats_ops.ops.primitive import primitive
 
 # One program holds all windows of a batch in registers; an hour of video is 1800 windows of two seconds.
 MAX_WINDOWS = 2048
 
 
-@torch.library.custom_op("seats_ops::window_budget", mutates_args=())
+@primitive("window_budget")
 def window_budget(
     scores: Tensor,
     modality: Tensor,
