@@ -158,9 +158,7 @@ class Call:
         given: Any = self.arguments[name or ""]
         # Copies of a prompt come with copies of tensors, but not of lists.
         given = given[:: self.copies] if isinstance(given, Tensor) else given
-        return [
-            float(seconds) for seconds in torch.as_tensor(given, dtype=torch.float64, device="cpu").flatten().tolist()
-        ]
+        return torch.as_tensor(given, dtype=torch.float64, device="cpu").flatten().tolist()
 
     def _encoded(self, modality: Modality) -> Encoded | None:
         """What the tower said of one modality: from precomputed outputs, else from this forward's own encoding."""

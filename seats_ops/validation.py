@@ -42,7 +42,12 @@ def check_integers(name: str, value: object, ndim: int = 1) -> Tensor:
     tensor = check_tensor(name, value, ndim)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name}: expected an integer tensor, got {describe(tensor)}")
-    return tensor.long() if tensor.dtype in RARE_INTEGERS else tensor
+    if tensor.dtype not in RARE_INTEGERS:
+        return tensor
+    widened = tensor.long()
+    # What int64 cannot hold stays a large number, a count without a limit or an id out of range.
+    largest = torch.iinfo(torch.int64).max
+    return torch.where(widened < 0, largest, widened) if tensor.dtype == torch.uint64 else widened
 
 
 def check_length(name: str, value: Tensor, length: int, of: str) -> None:

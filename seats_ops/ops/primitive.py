@@ -1,4 +1,4 @@
-"""What every primitive does as a torch operator: its numbers depend on its arguments, never on settings around the call."""
+"""What makes a primitive a torch operator whose numbers depend on its arguments alone, not on settings around it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 # Where a process says how float32 is multiplied, by kind of device (TF32 on a GPU, bfloat16 on some CPUs).
-PRECISION: dict[str, Any] = {"cpu": torch.backends.mkldnn.matmul, "cuda": torch.backends.cuda.matmul}
+_backends: Any = torch.backends
+PRECISION = {"cpu": _backends.mkldnn.matmul, "cuda": _backends.cuda.matmul}
 FULL = ("none", "ieee")
 
 
@@ -44,7 +45,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _ieee_products(kind: str) -> Iterator[None]:
-    if kind not in PRECISION or PRECISION[kind].fp32_precision in FULL and not _setting.depth[kind]:
+    if kind not in PRECISION or (PRECISION[kind].fp32_precision in FULL and not _setting.depth[kind]):
         yield
         return
     _setting.enter(kind)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seats_ops.backend import check_backend
 from seats_ops.ops.attention_received import op
+from seats_ops.ops.derivatives import check_constant
 from seats_ops.validation import (
     check_cu_seqlens,
     check_max_seqlen,
@@ -70,6 +71,8 @@ def attention_received(
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
+    check_constant("query", query)
+    check_constant("key", key)
     return op.attention_received(
         query.detach(), key.detach(), cu_seqlens, logsumexp, scale, max_seqlen, check_backend(backend)
     )

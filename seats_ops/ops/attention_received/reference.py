@@ -30,14 +30,25 @@ def attention_received(
         block = torch.zeros_like(group.index, dtype=torch.float32)
         heads, segments, length, head_dim = q.shape
         one = logsumexp is None and group.valid is None and segments == 1 and packs(length, length, head_dim, q)
+        one = one and _logits_are_finite(q, k)
         for head in range(heads):
             if one:
                 block[0] += _columns_of_one(q[head, 0], k[head, 0])
             else:
-                norm = None if logsumexp is None else logsumexp[head][group.index]
+                norm = None if logsumexp is None else _finite_or_nan(logsumexp[head][group.index])
                 block += _columns(q[head], k[head].mT, group.valid, norm)
         received = scatter_padded(received, group, block / heads)
     return received
+
+
+def _logits_are_finite(query: Tensor, key: Tensor) -> bool:
+    """Whether no product can overflow. oneDNN's softmax keeps a NaN to itself, where it belongs to the whole row."""
+    return bool((query.abs().amax() * key.abs().amax() * query.shape[-1]).isfinite())
+
+
+def _finite_or_nan(norm: Tensor) -> Tensor:
+    """An infinite denominator leaves no probability defined."""
+    return torch.where(norm.isfinite(), norm, torch.nan)
 
 
 def _columns_of_one(query: Tensor, key: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import implementation
+from seats_ops.ops.derivatives import has_tangent
 from seats_ops.ops.primitive import primitive
 
 
@@ -24,13 +25,22 @@ def _(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
     return keep_mask.new_empty(count, dtype=torch.int64)
 
 
-@primitive("gather")
 def gather(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
-    """Rows `index` of every tensor along `dim`."""
+    """Rows `index` of every tensor along `dim`, with their derivatives of either mode."""
+    if any(has_tangent(tensor) for tensor in tensors):
+        # An operator of torch's own kind has no forward mode; what the reference is made of has.
+        unfit = "a tensor is differentiated in forward mode"
+        return implementation("compact", backend, index, unfit).gather(index, tensors, dim)
+    return gather_op(index, tensors, dim, backend)
+
+
+@primitive("gather")
+def gather_op(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
+    """Opaque `gather`, differentiable in backward mode."""
     return implementation("compact", backend, index).gather(index, tensors, dim)
 
 
-@gather.register_fake
+@gather_op.register_fake
 def _(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
     results = []
     for tensor in tensors:
@@ -59,4 +69,4 @@ def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[None, list[Tensor |
     return None, scattered, None, None
 
 
-gather.register_autograd(_backward, setup_context=_setup)
+gather_op.register_autograd(_backward, setup_context=_setup)

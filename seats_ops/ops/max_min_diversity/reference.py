@@ -73,6 +73,7 @@ def _pick_groups(
     max_seqlen: int,
 ) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
+    index = None if index is None else index.long()
     for group in padded_groups(cu_seqlens, max_seqlen, 1, MATRIX_CELLS):
         w = features.new_ones((), dtype=torch.float32) if weights is None else weights[group.index].float().nan_to_num()
         valid = torch.ones_like(group.index, dtype=torch.bool) if group.valid is None else group.valid

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from seats_ops.backend import check_backend
+from seats_ops.ops.derivatives import check_constant
 from seats_ops.ops.query_relevance import op
 from seats_ops.ops.segments import offsets_of_one_row
 from seats_ops.validation import (
@@ -69,4 +70,6 @@ def query_relevance(
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
     scale = check_scale(scale, query.shape[2])
+    check_constant("query", query)
+    check_constant("key", key)
     return op.query_relevance(query.detach(), key.detach(), cu_seqlens, scale, max_seqlen, check_backend(backend))

@@ -30,7 +30,8 @@ def window_budget(
     """See `api.window_budget`."""
     if num_windows == 0:
         return totals.new_zeros((0, 2), dtype=torch.int64)
-    totals = totals.long()
+    # Above the number of tokens a total keeps them all, whatever the other one is.
+    totals = totals.long().clamp(max=scores.shape[0])
     row = rows_of(window_offsets, num_windows)
     # One segment per (window, modality), video and audio of a window next to each other; one more for everything else.
     slot = torch.where(modality == VIDEO, 2 * window.long(), 2 * window.long() + 1)
