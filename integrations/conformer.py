@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 from seats_ops.integrations.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
 from seats_ops.integrations.tower_kinds import ConformerTower
+from seats_ops.ops.primitive import full_precision
 
 
 def watch_conformer(
@@ -75,7 +76,9 @@ def biased_attention_received(
     q, k = (rearrange(pad(x.float(), (0, 0, 0, 0, 0, short)), "n (w p) h d -> n w h p d", p=size) for x in (query, key))
     # Windows attend to themselves: the diagonal of the blocks.
     blocks = rearrange(pad(bias.float(), (0, short, 0, short)), "n h (w p) (v q) -> n h p q w v", p=size, q=size)
-    logits = q @ k.transpose(-1, -2) * scale + rearrange(blocks.diagonal(dim1=-2, dim2=-1), "n h p q w -> n w h p q")
+    with full_precision(query.device):
+        products = q @ k.transpose(-1, -2)
+    logits = products * scale + rearrange(blocks.diagonal(dim1=-2, dim2=-1), "n h p q w -> n w h p q")
     asks = rearrange(pad(valid, (0, short)), "n (w p) -> n w 1 p 1", p=size)
     if window is not None:
         logits = logits.masked_fill(~asks.transpose(-1, -2), -torch.inf)

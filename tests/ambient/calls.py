@@ -1,0 +1,85 @@
+"""Calls of every primitive and operator: short and long segments, one and several of them, all value dtypes.
+
+Their data is made when this module is imported, outside of any mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner, TokenLayout, WindowBudgetAllocator
+from seats_ops import functional as F
+from seats_ops.integrations.conformer import biased_attention_received
+from seats_ops.integrations.time_windows import time_windows
+from seats_ops.ops.max_min_diversity.reference import max_min_order
+from seats_ops.testing import clustered_features, layout_of_runs, near_constant_saliency, packed_offsets
+from seats_ops.windows import run_windows
+
+T, V, A = Modality.TEXT, Modality.VIDEO, Modality.AUDIO
+FEATURES = clustered_features(420, 64, seed=1, clusters=60)
+WEIGHTS = near_constant_saliency(420, seed=2)
+HEADS = FEATURES.view(420, 2, 32)
+# 300 tokens and more are multiplied by oneDNN.
+OFFSETS = packed_offsets([40, 0, 61, 319])
+COUNTS = torch.tensor([9, 3, 20, 30])
+LAYOUT = layout_of_runs([[(T, 3), (V, 150), (A, 60), (T, 2), (V, 30), (T, 5)], [(V, 80), (A, 80), (T, 10)]])
+SCORES = FEATURES[:, 0].softmax(0)
+SEGMENT = torch.arange(420) % 7 - 1
+BUDGET = torch.tensor([3, 0, 50, 100, 1, 9])
+MASK = FEATURES[:, 1] > 0
+BIAS = clustered_features(2 * 2 * 60, 60, seed=3).view(2, 2, 60, 60)
+RATIO = {"video": 0.35, "audio": 0.2}
+_NUM_WINDOWS = LAYOUT.windows()[1]
+
+
+def _budgets(scores: Tensor, totals: Tensor) -> Tensor:
+    windows = LAYOUT.cu_seqlens.new_tensor([0, 2, _NUM_WINDOWS])
+    return F.window_budget(
+        scores,
+        LAYOUT.modality,
+        LAYOUT.windows()[0],
+        totals,
+        num_windows=_NUM_WINDOWS,
+        temperature=0.1,
+        window_offsets=windows,
+    )
+
+
+def _layout(*ids: Tensor) -> Tensor:
+    layout = TokenLayout(*ids)
+    return torch.stack([run_windows(layout), layout.rows()])
+
+
+def _time(modality: Tensor, rows: Tensor) -> Tensor:
+    return time_windows(modality, rows, [(150, 25), (30, 15), (80, 8)], [0.7, 1.0, 0.3], [60, 80], 13.0)
+
+
+CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "attention_received": (F.attention_received, (HEADS, HEADS.flip(2).contiguous(), OFFSETS)),
+    "attention_received_half": (F.attention_received, (HEADS.half(), HEADS.flip(0).half(), OFFSETS)),
+    "max_min_diversity": (F.max_min_diversity, (FEATURES, OFFSETS, COUNTS)),
+    "max_min_diversity_half": (F.max_min_diversity, (FEATURES.bfloat16(), OFFSETS, COUNTS)),
+    "max_min_order": (max_min_order, (FEATURES, OFFSETS, COUNTS, WEIGHTS)),
+    "query_relevance": (F.query_relevance, (HEADS[:1], HEADS)),
+    "query_relevance_rows": (F.query_relevance, (HEADS[:4].bfloat16(), HEADS.bfloat16(), OFFSETS)),
+    "window_budget": (_budgets, (SCORES[: len(LAYOUT)], torch.tensor([[40, 20], [30, 11]]))),
+    "window_budget_half": (_budgets, (SCORES[: len(LAYOUT)].half(), torch.tensor([[40, 20], [30, 11]]))),
+    "segment_topk": (F.segment_topk, (SCORES, SEGMENT, BUDGET)),
+    "segment_topk_half": (F.segment_topk, (SCORES.bfloat16(), SEGMENT, BUDGET)),
+    "compact": (F.compact, (MASK, FEATURES, SEGMENT, FEATURES.half())),
+    "diversity_selector": (DiversitySelector(RATIO, weighted=False), (FEATURES[: len(LAYOUT)], LAYOUT)),
+    "window_budget_allocator": (WindowBudgetAllocator(0.3), (SCORES[: len(LAYOUT)], LAYOUT, RATIO)),
+    "stage_pruner": (StagePruner(0.3), (SCORES[: len(LAYOUT)], LAYOUT)),
+    "stage_pruner_runs": (StagePruner(RATIO, windows="runs"), (SCORES[: len(LAYOUT)], LAYOUT)),
+    "modality_dropper": (ModalityDropper(("audio",)), (LAYOUT,)),
+    "token_layout": (_layout, (LAYOUT.modality, LAYOUT.position, LAYOUT.cu_seqlens, LAYOUT.block, LAYOUT.window)),
+    "time_windows": (_time, (LAYOUT.modality, LAYOUT.rows())),
+    "biased_attention": (
+        biased_attention_received,
+        (HEADS[:120].view(2, 60, 2, 32), HEADS[120:240].view(2, 60, 2, 32), BIAS, MASK[:120].view(2, 60), 0.2, 13),
+    ),
+}
