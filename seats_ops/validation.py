@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 VALUE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+FLOAT32 = torch.finfo(torch.float32)
 RARE_INTEGERS = (torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -145,17 +146,17 @@ def check_scale(value: object, head_dim: int) -> float:
         return head_dim**-0.5
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"scale: expected a number or None, got {describe(value)}")
-    if not math.isfinite(value):
-        raise ValueError(f"scale: expected a finite number, got {value!r}")
+    if not abs(value) <= FLOAT32.max:
+        raise ValueError(f"scale: expected a finite number in float32, got {value!r}")
     return float(value)
 
 
 def check_positive(name: str, value: object) -> float:
-    """A finite number above zero as a float."""
+    """A finite number above zero, in float32 too, as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number > 0, got {describe(value)}")
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
+    if not FLOAT32.tiny <= value <= FLOAT32.max:
+        raise ValueError(f"{name}: expected a finite number > 0 in float32, got {value!r}")
     return float(value)
 
 

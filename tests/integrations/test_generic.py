@@ -85,6 +85,34 @@ def alive(pruning: Pruning, layer: int) -> Tensor:
     )
 
 
+def test_the_query_is_the_last_text_token(tokens: Tensor) -> None:
+    """Media may come after it: a decoder of one's own may end a prompt in them."""
+    layout = layout_of_runs(
+        [
+            [(Modality.TEXT, 3), (Modality.VIDEO, 6), (Modality.TEXT, 2), (Modality.AUDIO, 5)],
+            [(Modality.AUDIO, 4), (Modality.TEXT, 1), (Modality.IMAGE, 2), (Modality.VIDEO, 4)],
+            [(Modality.VIDEO, 4), (Modality.TEXT, 1)],
+        ]
+    )
+    asked: list[list[int]] = []
+
+    def score(_layer: int, hidden: Tensor, query: Tensor, _cu_seqlens: Tensor) -> Tensor:
+        asked.append(query.tolist())
+        return torch.linspace(0, 1, len(hidden))
+
+    schedule = Schedule(after_layer={1: StagePruner(0.5), 2: StagePruner(0.5)})
+    with Pruning(schedule, layout, score=score) as pruning:
+        hidden = tokens[: len(layout)]
+        (hidden,) = pruning.before_llm(hidden)
+        for layer in (1, 2):
+            (hidden,) = pruning.after_layer(layer, hidden)
+    kept = pruning.trace.stages[0].kept_indices
+    starts = torch.tensor([0, *(len(row) for row in kept)]).cumsum(0).tolist()
+    texts = [10, 4, 4]
+    assert asked[0] == [10, 16 + 4, 27 + 4]
+    assert asked[1] == [start + row.tolist().index(text) for start, row, text in zip(starts, kept, texts, strict=False)]
+
+
 def test_equals_the_full_length_with_masks(tokens: Tensor) -> None:
     decoder = Decoder()
     got, pruning = run(decoder, tokens)
