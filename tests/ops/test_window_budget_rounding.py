@@ -1,4 +1,4 @@
-"""window_budget where a share lies on a half, a window's pull vanishes, and totals know no limit; worked out by hand."""
+"""window_budget where a share lies on a half, where nothing pulls at a window, where totals have no limit: by hand."""
 
 from __future__ import annotations
 

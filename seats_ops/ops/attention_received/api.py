@@ -34,7 +34,9 @@ def attention_received(
 
     Every token attends to all tokens of its segment; the attention a token receives is summed over the queries, so the
     mean over a segment is 1. Accumulation in float32. No more than a bounded tile of the attention matrix exists at a
-    time (see `reference.py` for the bound). A NaN in q or k makes the values of its segment NaN, no other.
+    time (see `reference.py` for the bound). Values are those of the exact softmax: a logit of -inf is a weight of 0; a
+    row with a NaN or +inf logit, or with nothing but -inf, has none, and makes all values of its segment NaN, no other.
+    They are constants: forward-mode derivatives and those of torch.func are refused.
 
     Args:
         query: [T, H, D], float32, bfloat16 or float16, after rotary embedding where the encoder has one.
@@ -52,7 +54,7 @@ def attention_received(
 
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
-        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a tensor that is being differentiated.
     """
     check_values("query", query, 3)
     check_values("key", key, 3)

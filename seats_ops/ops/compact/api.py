@@ -20,7 +20,8 @@ def compact(
 ) -> tuple[Tensor, ...]:
     """Kept entries of every tensor along `dim`, in ascending order.
 
-    Differentiable in `tensors`; any dtype. The inputs are not modified and the results share no memory with them.
+    Differentiable in `tensors`, in backward and in forward mode (that one without a kernel); any dtype. The inputs are
+    not modified and the results share no memory with them.
 
     Args:
         keep_mask: bool [T].

@@ -32,8 +32,9 @@ def query_relevance(
     """softmax(scale * q k^T) over all tokens of a prompt, averaged over query heads (SEATS section 3.2).
 
     One query token per prompt, no causal mask, text keys included; accumulation in float32. The scores of a prompt add
-    up to 1. Query head h reads key head h // (Hq // Hkv), as in grouped-query attention. A NaN in q or k makes the
-    scores of that prompt NaN.
+    up to 1. Query head h reads key head h // (Hq // Hkv), as in grouped-query attention. Scores are those
+    of the exact softmax: a logit of -inf is a weight of 0; a NaN or +inf logit, or nothing but -inf, makes all of that
+    prompt NaN. They are constants: forward-mode derivatives and those of torch.func are refused.
 
     Args:
         query: [B, Hq, D], float32, bfloat16 or float16.
@@ -49,7 +50,7 @@ def query_relevance(
 
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
-        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets.
+        TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a tensor that is being differentiated.
     """
     check_values("query", query, 3)
     check_values("key", key, 3)

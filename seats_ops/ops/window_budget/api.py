@@ -55,7 +55,7 @@ def window_budget(
         window: integer [T], -1 for tokens without a budget, else 0 to W-1, ascending over prompts.
         totals: integer [B, 2], tokens to keep of (video, audio) per prompt, entries >= 0.
         num_windows: W.
-        temperature: of the softmax; > 0.
+        temperature: of the softmax; > 0 in float32.
         window_offsets: integer [B+1], window ids of each prompt; may be left out for one prompt.
         backend: "auto", "triton" or "reference".
         validate: check the values of device tensors too (one read each); those of CPU tensors always are.
