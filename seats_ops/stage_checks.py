@@ -116,7 +116,7 @@ def query_of_rows(layout: TokenLayout) -> Tensor:
     """int64 [B]: packed index of the last text token of every prompt; below its start where it has no text."""
     if not len(layout):
         return layout.cu_seqlens[:-1].long() - 1
-    places = torch.arange(len(layout), device=layout.modality.device)
+    places = torch.arange(len(layout), dtype=torch.int64, device=layout.modality.device)
     last_text = torch.where(layout.is_modality(Modality.TEXT), places, -1).cummax(0).values
     # The last token before an empty first prompt would be the last of all.
     return torch.where(layout.cu_seqlens[1:] > 0, last_text[layout.cu_seqlens[1:].long() - 1], -1)
