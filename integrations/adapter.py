@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import nn
 
 from seats_ops.errors import UnsupportedModelState
@@ -18,10 +17,16 @@ from seats_ops.integrations.embedding import embedded
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.hooks import Hooks
 from seats_ops.integrations.host_copies import HostCopies
+from seats_ops.integrations.kept_columns import hidden_to_keep, kept_columns
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.prompt_cache import prune_cache
 from seats_ops.integrations.ranks import tensor_parallel_group
-from seats_ops.integrations.refusals import check_forward, check_seconds_per_grid
+from seats_ops.integrations.refusals import (
+    check_forward,
+    check_keeps_columns,
+    check_seconds_per_grid,
+    wants_router_logits,
+)
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.integrations.saliency import Encoded, SaliencyOptions
 from seats_ops.integrations.token_layout import MediaTokens
@@ -149,27 +154,32 @@ class Adapter:
         elif not runs_forward_of(self.thinker):
             self.was_reached = True
 
-    def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.begin_call(frame_of_forward())
         self._take_call()
         self.was_reached = True
         sources, self.sources = self.sources, None
         arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
-        input_ids = check_forward(arguments, self.text_model.config)
+        input_ids = check_forward(arguments, self.text_model, self.family.arguments)
         self.check_clock(arguments)
         cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
-        if not is_prefill and input_ids.shape[1] > 1:
-            media = self.media
-            ids = torch.tensor(
-                [media.video_id, media.audio_id, media.image_id], dtype=torch.int64, device=input_ids.device
+        if not is_prefill and input_ids.shape[1] > 1 and not bool(self.media.is_text(input_ids).all()):
+            raise UnsupportedModelState(
+                "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
             )
-            if bool(torch.isin(input_ids, ids).any()):
-                raise UnsupportedModelState(
-                    "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
-                )
-        self.call = Call(arguments, input_ids, HostCopies(arguments) if is_prefill else None, sources)
+        call = Call(arguments, input_ids, HostCopies(arguments) if is_prefill else None, sources)
+        if is_prefill:
+            call.check_rows(self.media)
+        self.call = call
         self.num_forwards += 1
+        if not call.keeps_columns:
+            return None
+        check_keeps_columns(self.argument_names)
+        # Its output is cut down to them where it leaves the decoder, which knows what was dropped.
+        given = self.argument_names[: len(args)]
+        args = tuple(0 if name == "logits_to_keep" else value for name, value in zip(given, args, strict=True))
+        return args, kwargs if "logits_to_keep" in given else {**kwargs, "logits_to_keep": 0}
 
     def check_clock(self, arguments: dict[str, Any]) -> None:
         """Raise UnsupportedModelState for videos of unknown speed, where windows go by time."""
@@ -217,13 +227,24 @@ class Adapter:
         saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
         group = tensor_parallel_group(self.text_model)
         run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group)
-        call.prefill = Prefill(self.text_model, run, call.grid(layout), keeps_embeds=bool(self.heard))
-        return args, call.prefill.enter(self.schedule.before_llm, kwargs)
+        routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
+        call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes)
+        kwargs = call.prefill.enter(self.schedule.before_llm, kwargs)
+        if call.keeps_columns:
+            # Columns that are gone already are refused before a layer runs.
+            kept_columns(call.prefill, call.columns_on_host())
+        return args, kwargs
 
     def _leave_text(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        prefill = self.call.prefill if self.call is not None else None
-        if prefill is not None and output.past_key_values is not None:
-            prune_cache(prefill, output.past_key_values, self.options.kv_policy)
+        call = self.call
+        if call is None or call.prefill is None:
+            return
+        if call.keeps_columns:
+            asked = call.arguments["logits_to_keep"]
+            hidden = hidden_to_keep(output.last_hidden_state, call.prefill, asked, call.columns_on_host())
+            output.last_hidden_state = hidden
+        if output.past_key_values is not None:
+            prune_cache(call.prefill, output.past_key_values, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:
         stages = self.schedule.after_layer.get(index, ())

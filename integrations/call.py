@@ -16,6 +16,7 @@ from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.media_items import items_of_rows, lengths_of_items
 from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.refusals import check_prompts, check_seconds_per_grid
+from seats_ops.integrations.rows import check_rows
 from seats_ops.integrations.saliency import Encoded, encoded_in
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 from seats_ops.layout import Modality, TokenLayout
@@ -55,6 +56,24 @@ class Call:
         """Equal rows, next to each other, for every prompt."""
         rows = self.input_ids.shape[0]
         return rows // self.sources if self.sources and rows % self.sources == 0 else 1
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Logits of some columns are asked for, in a prefill: later calls drop nothing."""
+        asked = self.arguments.get("logits_to_keep")
+        return self.is_prefill and asked is not None and not (isinstance(asked, int) and asked == 0)
+
+    def columns_on_host(self) -> Any:
+        """What was asked for, on the CPU."""
+        asked = self.arguments.get("logits_to_keep")
+        return self.host.of(asked) if self.host is not None and isinstance(asked, Tensor) else asked
+
+    def check_rows(self, media: MediaTokens) -> None:
+        """Raise UnsupportedModelState for rows of several samples, ValueError for positions of another shape."""
+        assert self.host is not None
+        mask, position_ids = self.arguments.get("attention_mask"), self.arguments.get("position_ids")
+        on_host = None if mask is None else self.host.of(mask)
+        check_rows(self.host.of(self.input_ids), media, on_host, self.host.positions, position_ids)
 
     def grid(self, layout: TokenLayout) -> Grid:
         """Where the tokens of the layout stand in `input_ids`."""

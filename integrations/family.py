@@ -26,6 +26,8 @@ class Family:
             Qwen3-Omni too.
         embedding: the decoder's own module that writes media into token embeddings, where the model leaves that to its
             decoder.
+        arguments: what its forward takes beside the arguments that are known (docs/adapter.md), none of which counts
+            columns of the prompt.
     """
 
     thinker: str
@@ -37,6 +39,7 @@ class Family:
     audio_rate: float = 25.0
     audio_block: int = 50
     embedding: str | None = None
+    arguments: tuple[str, ...] = ()
 
     def text_model(self, thinker: nn.Module) -> Any:
         """The decoder."""

@@ -73,8 +73,9 @@ class ThinkerGuard(Guard):
         super().__init__(thinker, adapter, self._look)
 
     def _look(self, arguments: dict[str, Any]) -> None:
-        text_config = self.adapter.text_model.config
-        check_generate(self.module.generation_config, arguments, self.adapter.options.kv_policy, text_config)
+        text_model, own = self.adapter.text_model, self.adapter.family.arguments
+        kv_policy = self.adapter.options.kv_policy
+        check_generate(self.module.generation_config, arguments, kv_policy, text_model.config, text_model, own)
         self.adapter.check_clock(arguments)
         prompts = [arguments.get(name) for name in ("input_ids", "inputs")]
         self.adapter.sources = next((len(ids) for ids in prompts if isinstance(ids, Tensor)), None)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.masking_utils import create_causal_mask
 
+from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.deepstack import DeepStack
 from seats_ops.integrations.grid import Grid
 from seats_ops.integrations.query import query_scores
@@ -43,14 +44,18 @@ class Prefill:
         grid: where they stand in the padded batch.
         entered: the same before any stage.
         embeds: what the text model was called with, [B, S, D], if somebody will want it (`keeps_embeds`).
+        routes: the model will weigh how its router chose, over all columns.
         fired: layers (0 = before the LLM) whose stages have run.
     """
 
-    def __init__(self, text_model: Any, run: ScheduleRun, grid: Grid, keeps_embeds: bool = False) -> None:
+    def __init__(
+        self, text_model: Any, run: ScheduleRun, grid: Grid, keeps_embeds: bool = False, routes: bool = False
+    ) -> None:
         self.text_model = text_model
         self.run = run
         self.grid = self.entered = grid
         self.keeps_embeds = keeps_embeds
+        self.routes = routes
         self.embeds: Tensor | None = None
         self.prompt_width = grid.width
         self.fired: set[int] = set()
@@ -135,6 +140,11 @@ class Prefill:
         keep_mask = self.run.apply(stage, layer, tensors)
         if keep_mask is None:
             return None
+        if self.routes:
+            raise UnsupportedModelState(
+                "output_router_logits: expected False where tokens are dropped, got True: the balancing loss pairs "
+                "every column of the mask with a choice of every layer's router"
+            )
         width, (grid, source) = self.grid.width, self.grid.keep(keep_mask)
         if self.deepstack is not None:
             self.deepstack.keep(self.grid.all_rows().filled.numel(), grid.all_rows(), source)

@@ -42,7 +42,7 @@ def query_scores(
         float32 [T].
     """
     attention = layer.self_attn
-    with _weights_in_place(layer), _weights_in_place(attention):
+    with _weights_in_place(layer), _weights_in_place(attention), _undisturbed(_called_once_more(layer)):
         normed = layer.input_layernorm(hidden)
         q, k = _query_and_key(attention, normed, query)
         if hasattr(attention, "q_norm"):
@@ -67,6 +67,37 @@ def _query_and_key(attention: Any, normed: Tensor, query: Tensor) -> tuple[Tenso
         width = attention.num_key_value_heads * attention.head_dim
         q, k = both[query, : -2 * width], both[:, -2 * width : -width]
     return q.unflatten(-1, (-1, attention.head_dim)), k.unflatten(-1, (-1, attention.head_dim))
+
+
+def _called_once_more(layer: Any) -> list[nn.Module]:
+    """The parts of a layer that scoring calls."""
+    names = ("q_proj", "k_proj", "qkv_proj", "q_norm", "k_norm")
+    parts = [layer.input_layernorm, *(getattr(layer.self_attn, name, None) for name in names)]
+    return [part for part in parts if part is not None]
+
+
+@contextmanager
+def _undisturbed(modules: list[nn.Module]) -> Iterator[None]:
+    """A call of modules that leaves no trace: dropout draws nothing, and what they count or measure is not changed.
+
+    Flags are set one by one: a `train` of their own may do more than that (merge an adapter into its weights).
+    """
+    parts = list({id(part): part for module in modules for part in module.modules()}.values())
+    training = [part for part in parts if part.training]
+    buffers = [
+        (part._buffers, name, value) for part in parts for name, value in part._buffers.items() if value is not None
+    ]
+    try:
+        for part in training:
+            part.training = False
+        for owner, name, value in buffers:
+            owner[name] = value.clone()
+        yield
+    finally:
+        for part in training:
+            part.training = True
+        for owner, name, value in buffers:
+            owner[name] = value
 
 
 @contextmanager

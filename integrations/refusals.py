@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seats_ops.decoder_sizes import context_length, kinds_of_partial_attention
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.arguments import FORWARD, GENERATE, Argument
 from seats_ops.integrations.cache import check_cache
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
@@ -86,45 +87,125 @@ def setting(name: str, arguments: dict[str, Any], model_config: Any) -> Any:
     return next((value for value in candidates if value is not None), None)
 
 
-def check_generate(model_config: Any, arguments: dict[str, Any], kv_policy: str, text_config: Any) -> None:
-    """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState."""
+def check_arguments(arguments: dict[str, Any], known: Mapping[str, Argument], own: Collection[str] = ()) -> None:
+    """Raise UnsupportedModelState for an argument that is refused, or that nobody knows.
 
-    def refuse(name: str, expected: Any, reason: str) -> None:
-        value = setting(name, arguments, model_config)
-        if value is not None and (expected is None or value != expected):
-            shown = repr(value) if isinstance(value, (int, str)) else type(value).__name__
-            raise UnsupportedModelState(f"{name}: expected {expected!r}, got {shown}: {reason}")
+    Args:
+        arguments: by name; those that are None ask for nothing.
+        known: table of arguments.
+        own: names that the author of a family vouches for.
+    """
+    for name, value in arguments.items():
+        if name in known:
+            _check(name, value, known[name])
+        elif value is not None and name not in own:
+            raise UnsupportedModelState(
+                f"{name}: expected None, got {_shown(value)}: not an argument that pruning knows, so it might count "
+                "columns of the prompt (docs/adapter.md lists those that it knows)"
+            )
 
-    drafts = "assisted decoding puts draft tokens into the prefill, so its last token is not the query"
-    for name in ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit"):
-        refuse(name, None, drafts)
-    refuse("prefill_chunk_size", None, "a chunk does not show the whole prompt")
-    refuse("guidance_scale", 1, "guidance runs a second prompt, without media, beside the first")
-    refuse("cache_implementation", "dynamic", "other caches cannot hold a pruned prompt")
-    if kv_policy == "uniform":
-        refuse("use_cache", True, "without a cache new tokens would see what kv_policy='uniform' says is dropped")
+
+def check_generate(
+    model_config: Any,
+    arguments: dict[str, Any],
+    kv_policy: str,
+    text_config: Any,
+    text_model: Any = None,
+    own: Collection[str] = (),
+) -> None:
+    """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState.
+
+    Args:
+        model_config: the model's own `generation_config`.
+        arguments: by name.
+        kv_policy: of the attachment.
+        text_config: of the decoder.
+        text_model: the decoder; looked at for what it is ready to do.
+        own: names of further arguments that the author of a family vouches for.
+    """
+    for name, argument in GENERATE.items():
+        _check(name, setting(name, arguments, model_config), argument)
+    check_arguments(arguments, {**FORWARD, **GENERATE}, own)
+    use_cache = setting("use_cache", arguments, model_config)
+    if kv_policy == "uniform" and use_cache not in (None, True):
+        raise UnsupportedModelState(
+            f"use_cache: expected True, got {_shown(use_cache)}: without a cache new tokens would see what "
+            "kv_policy='uniform' says is dropped"
+        )
+    if text_model is not None and use_cache in (None, True):
+        _check_layers_cache(text_model)
     check_cache(arguments.get("past_key_values"), context_length(text_config))
 
 
-def check_forward(arguments: dict[str, Any], text_config: Any) -> Tensor:
-    """Look at the arguments of the thinker's `forward`, by name; returns `input_ids`."""
+def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[str] = ()) -> Tensor:
+    """Look at the arguments of the thinker's `forward`, by name; returns `input_ids`.
+
+    Args:
+        arguments: by name, further keyword arguments included.
+        text_model: the decoder.
+        own: names of further arguments that the author of a family vouches for.
+    """
+    check_arguments(arguments, FORWARD, own)
     input_ids = arguments.get("input_ids")
-    if arguments.get("labels") is not None:
-        raise UnsupportedModelState(
-            "labels: expected None, got labels of the unpruned length; compute the loss outside"
-        )
     if not isinstance(input_ids, Tensor):
         raise UnsupportedModelState(
             f"input_ids: expected the prompt's token ids (media are found by them), got {describe(input_ids)}"
         )
-    if arguments.get("inputs_embeds") is not None:
-        raise UnsupportedModelState("inputs_embeds: expected None, got embeddings; pass input_ids and features instead")
+    if input_ids.ndim != 2:
+        raise ValueError(f"input_ids: expected [B, S], got {describe(input_ids)}")
     mask = arguments.get("attention_mask")
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
-        got = describe(mask) if isinstance(mask, Tensor) else type(mask).__name__
-        raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {got}")
-    check_cache(arguments.get("past_key_values"), context_length(text_config))
+        raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {_shown(mask)}")
+    config, cache = text_model.config, arguments.get("past_key_values")
+    # What is not given counts as the decoder's config has it.
+    _check("is_causal", getattr(config, "is_causal", None), FORWARD["is_causal"])
+    check_cache(cache, context_length(config))
+    use_cache = arguments.get("use_cache")
+    use_cache = getattr(config, "use_cache", None) if use_cache is None else use_cache
+    if cache is not None or (use_cache and not _recomputes(text_model)):
+        _check_layers_cache(text_model)
     return input_ids
+
+
+def check_keeps_columns(names: Collection[str]) -> None:
+    """Raise UnsupportedModelState if the model, whose forward takes `names`, would answer for all columns instead."""
+    if "logits_to_keep" not in names:
+        raise UnsupportedModelState(
+            "logits_to_keep: expected None, got columns: this model's forward does not take it and would answer for all"
+        )
+
+
+def wants_router_logits(arguments: dict[str, Any], names: Collection[str], text_config: Any) -> bool:
+    """Whether the model, whose forward takes `names`, will weigh how its router chose."""
+    given = arguments.get("output_router_logits")
+    given = getattr(text_config, "output_router_logits", False) if given is None else given
+    return bool(given) and "output_router_logits" in names
+
+
+def _check(name: str, value: Any, argument: Argument) -> None:
+    if argument.refuses(value):
+        expected = argument.harmless[0] if argument.harmless else None
+        raise UnsupportedModelState(f"{name}: expected {expected!r}, got {_shown(value)}: {argument.reason}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return describe(value)
+    return repr(value) if isinstance(value, (bool, int, float, str)) else type(value).__name__
+
+
+def _recomputes(module: Any) -> bool:
+    return module.training and getattr(module, "gradient_checkpointing", False)
+
+
+def _check_layers_cache(text_model: Any) -> None:
+    """Raise UnsupportedModelState if a layer would leave its keys out of the cache."""
+    if any(_recomputes(module) for module in (text_model, *text_model.layers)):
+        raise UnsupportedModelState(
+            "model: expected layers that fill the cache, got gradient checkpointing in training mode: transformers "
+            "takes the cache away from such layers, so that new tokens would not see the prompt; call model.eval() or "
+            "model.gradient_checkpointing_disable() before, or go without a cache"
+        )
 
 
 def check_seconds_per_grid(name: str | None, arguments: dict[str, Any]) -> None:

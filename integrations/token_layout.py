@@ -54,6 +54,11 @@ class MediaTokens:
             **overrides,
         )
 
+    def is_text(self, input_ids: Tensor) -> Tensor:
+        """Bool, in the shape of `input_ids`: no placeholder."""
+        ids = [self.video_id, self.audio_id, self.image_id]
+        return ~torch.isin(input_ids, torch.tensor(ids, dtype=torch.int64, device=input_ids.device))
+
 
 def build_token_layout(
     input_ids: Tensor,
