@@ -62,9 +62,8 @@ def hidden_to_keep(hidden: Tensor, prefill: Prefill, logits_to_keep: Any, on_hos
         return slice_logits_to_keep(hidden, logits_to_keep)
     slots = kept_columns(prefill, on_host)
     num_rows, width = hidden.shape[:2]
-    if slots.ndim == 2 and torch.equal(
-        slots, torch.arange(num_rows * width).view(num_rows, width)[:, -slots.shape[1] :]
-    ):
-        return hidden[:, width - slots.shape[1] :]
+    first = max(width - slots.shape[-1], 0)
+    if torch.equal(slots, torch.arange(num_rows * width).view(num_rows, width)[:, first:]):
+        return hidden[:, first:]
     picked = hidden.flatten(0, 1).index_select(0, slots.flatten().to(hidden.device, non_blocking=True))
     return picked.unflatten(0, slots.shape)

@@ -60,6 +60,6 @@ def check_rows(
     wrong = step < 0 if not counts_all else step != 1 if attention_mask is None else step < 1
     if bool(wrong.any()):
         raise UnsupportedModelState(
-            f"position_ids: expected one sample per row, got a step of {int(step[wrong][0])} from one token to the next: "
-            " samples that share a row are not told apart; give every sample a row"
+            f"position_ids: expected one sample per row, got a step of {int(step[wrong][0])} from a token to the next: "
+            "samples that share a row are not told apart; give every sample a row"
         )
