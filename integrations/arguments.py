@@ -62,7 +62,7 @@ FORWARD: Mapping[str, Argument] = {
     **_all(REFUSED, "inputs_embeds", "media are found by their placeholders; pass input_ids and features instead"),
     **_all(REFUSED, "labels", "they have the unpruned length; compute the loss outside"),
     **_all(REFUSED, "cu_seq_lens_q cu_seq_lens_k max_length_q max_length_k seq_idx", _PACKED),
-    **_all(REFUSED, "is_causal", "queries see all keys before them, as the scores assume", True),
+    **_all(REFUSED, "is_causal", "scores assume a causal decoder, and transformers hands it on to the towers as well"),
 }
 """Arguments of a model's forward by name, those that it takes as further keyword arguments included."""
 

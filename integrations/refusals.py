@@ -157,8 +157,8 @@ def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[st
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
         raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {_shown(mask)}")
     config, cache = text_model.config, arguments.get("past_key_values")
-    # What is not given counts as the decoder's config has it.
-    _check("is_causal", getattr(config, "is_causal", None), FORWARD["is_causal"])
+    if getattr(config, "is_causal", None) is False:
+        _check("is_causal", False, FORWARD["is_causal"])
     check_cache(cache, context_length(config))
     use_cache = arguments.get("use_cache")
     use_cache = getattr(config, "use_cache", None) if use_cache is None else use_cache
