@@ -176,10 +176,10 @@ class Adapter:
         if not call.keeps_columns:
             return None
         check_keeps_columns(self.argument_names)
-        # Its output is cut down to them where it leaves the decoder, which knows what was dropped.
+        # The output is cut down to them where it leaves the decoder; the model is told to take all that comes.
         given = self.argument_names[: len(args)]
-        args = tuple(0 if name == "logits_to_keep" else value for name, value in zip(given, args, strict=True))
-        return args, kwargs if "logits_to_keep" in given else {**kwargs, "logits_to_keep": 0}
+        args = tuple(... if name == "logits_to_keep" else value for name, value in zip(given, args, strict=True))
+        return args, kwargs if "logits_to_keep" in given else {**kwargs, "logits_to_keep": ...}
 
     def check_clock(self, arguments: dict[str, Any]) -> None:
         """Raise UnsupportedModelState for videos of unknown speed, where windows go by time."""
@@ -230,7 +230,7 @@ class Adapter:
         routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
         call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes)
         kwargs = call.prefill.enter(self.schedule.before_llm, kwargs)
-        if call.keeps_columns:
+        if call.keeps_columns and call.prefill.gathers:
             # Columns that are gone already are refused before a layer runs.
             kept_columns(call.prefill, call.columns_on_host())
         return args, kwargs
