@@ -201,4 +201,4 @@ def test_columns_on_a_device_cost_no_read_of_their_own() -> None:
         reads.append(len(device.reads))
     assert reads[0] == reads[1] <= 1 + len(trace.stages)
     assert got.shape == expected.shape
-    assert torch.equal(got.held, expected)
+    assert (got.held - expected).abs().max() < 1e-4

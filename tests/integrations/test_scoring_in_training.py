@@ -1,0 +1,152 @@
+"""Scoring calls norm and projections of a layer once more: nobody can tell afterwards."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seats_ops import DiversitySelector, Schedule, StagePruner
+from seats_ops.integrations import attach
+from seats_ops.integrations.family import find_family
+from tests.integrations.families import SMALL
+from tests.integrations.prompts import Text, Video, build_prompt, stills
+from tests.integrations.schedules import small_preset
+
+KEEP_ALL = Schedule(before_llm=DiversitySelector(1.0), after_layer={2: StagePruner(1.0), 4: StagePruner(1.0)})
+LORA: dict[str, Any] = {"r": 4, "lora_dropout": 0.2, "init_lora_weights": False}
+QKV = ["q_proj", "k_proj", "v_proj"]
+ADAPTERS: dict[str, peft.PeftConfig] = {
+    "lora": peft.LoraConfig(**LORA, target_modules=QKV),
+    "lora_of_a_causal_lm": peft.LoraConfig(**LORA, target_modules=QKV, task_type="CAUSAL_LM"),
+    "lora_with_bias": peft.LoraConfig(**LORA, target_modules=QKV, bias="lora_only", lora_bias=False),
+    "dora": peft.LoraConfig(**LORA, target_modules=QKV, use_dora=True),
+    "ia3": peft.IA3Config(target_modules=QKV, feedforward_modules=[], init_ia3_weights=False),
+    "oft": peft.OFTConfig(r=0, oft_block_size=8, target_modules=["q_proj"], module_dropout=0.2, init_weights=False),
+    "loha": peft.LoHaConfig(r=4, target_modules=QKV, rank_dropout=0.2, module_dropout=0.2, init_weights=False),
+    "norms": peft.LNTuningConfig(target_modules=["input_layernorm"]),
+}
+
+
+def prompt_of(model: nn.Module) -> dict[str, Any]:
+    return build_prompt(model.config, *stills(model.config, Text(5), Video((4, 4, 6), 1.0), Text(4)))
+
+
+def step(model: nn.Module, tuned: nn.Module, schedule: Schedule | None) -> tuple[Tensor, ...]:
+    """Logits and gradients of one step of training, and the random number after it."""
+    prompt = prompt_of(model)
+    torch.manual_seed(0)
+    with attach(model, schedule) if schedule else nullcontext():
+        logits = tuned(**prompt, use_cache=False).logits
+        logits[0, -1].logsumexp(-1).backward()
+    gradients = [p.grad.flatten() for p in tuned.parameters() if p.grad is not None]
+    return logits.detach(), torch.cat(gradients), torch.rand(1)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_an_adapter_in_training(kind: str) -> None:
+    found = []
+    for schedule in (None, KEEP_ALL, "pruning", "pruning, recomputed"):
+        model = SMALL["qwen2_5_omni"]("sdpa")
+        torch.manual_seed(1)
+        tuned = peft.get_peft_model(model, ADAPTERS[kind]).train()
+        if schedule == "pruning, recomputed":
+            model.activation_checkpointing_enable()
+        if isinstance(schedule, str):
+            schedule = small_preset(model.config, drop_layers=(2, 3, 4), late_layer=6, encoder_ratio_scale=1.7)
+        found.append(step(model, tuned, schedule))
+        assert all(module.training for module in tuned.modules())
+    plain, kept, pruned, recomputed = found
+    for one, other in zip(plain + pruned[:2], kept + recomputed[:2], strict=True):
+        assert torch.equal(one, other)
+    assert pruned[0].shape[1] < plain[0].shape[1]
+    assert torch.equal(pruned[2], recomputed[2])
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_dropout_wherever_a_model_has_it(family: str) -> None:
+    """Towers, embeddings and attention draw what they draw alone."""
+    found = []
+    for schedule in (None, KEEP_ALL):
+        model = SMALL[family]("eager").train()
+        for module in model.modules():
+            for name in ("p", "dropout", "attention_dropout", "activation_dropout", "dropout_rate"):
+                if isinstance(vars(module).get(name), float):
+                    setattr(module, name, 0.2)
+        found.append(step(model, model, schedule))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(found[0][0], step(SMALL[family]("eager"), SMALL[family]("eager"), None)[0])
+
+
+class Measuring(nn.Module):
+    """A projection that keeps count of its inputs, as observers of quantisation do, and may fail."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.norm = nn.BatchNorm1d(inner.in_features)
+        self.register_buffer("largest", torch.zeros(()))
+        self.fails: BaseException | None = None
+        self.modes: list[bool] = []
+
+    @property
+    def out_features(self) -> int:
+        return self.inner.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        self.largest.copy_(0.9 * self.largest + 0.1 * x.detach().abs().max())
+        if self.fails is not None and not self.training:
+            raise self.fails
+        return self.inner(x + 0 * self.norm(x.flatten(0, -2)).view_as(x))
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Some adapters merge their weights here."""
+        assert mode, "flags are not set by way of this"
+        return super().train(mode)
+
+
+def measured(model: nn.Module) -> Measuring:
+    attention = find_family(model)[0].text_model(model).layers[1].self_attn
+    attention.k_proj = Measuring(attention.k_proj)
+    return attention.k_proj
+
+
+def test_statistics_are_those_of_the_model_alone() -> None:
+    found = []
+    for schedule in (None, KEEP_ALL):
+        model = SMALL["qwen2_5_omni"]("sdpa").train()
+        projection = measured(model)
+        logits, *_ = step(model, model, schedule)
+        found.append([logits, *(value.clone() for value in projection.state_dict().values())])
+        assert projection.modes == ([True] if schedule is None else [True, False])
+        assert all(module.training for module in model.modules())
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_modes_come_back_whatever_happens(error: BaseException) -> None:
+    model = SMALL["qwen2_5_omni"]("sdpa").train()
+    projection = measured(model)
+    before = {name: value for name, value in model.named_buffers()}
+    projection.fails = error
+    with attach(model, KEEP_ALL), pytest.raises(type(error)):
+        model(**prompt_of(model))
+    assert projection.modes == [True, False]
+    assert all(module.training for module in model.modules())
+    assert all(value is before[name] for name, value in model.named_buffers())
+
+
+def test_parts_that_are_frozen_in_their_mode_stay_so() -> None:
+    model = SMALL["qwen2_5_omni"]("sdpa").train()
+    layer = model.model.language_model.layers[1]
+    layer.self_attn.q_proj.eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    step(model, model, KEEP_ALL)
+    assert {name: module.training for name, module in model.named_modules()} == modes
