@@ -16,7 +16,7 @@ from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
 
-LORA: dict[str, Any] = {"r": 4, "init_lora_weights": False, "target_modules": "all-linear"}
+LORA: dict[str, Any] = {"r": 4, "init_lora_weights": False, "target_modules": ["q_proj", "k_proj", "qkv_proj", "qkv"]}
 VIRTUAL: dict[str, Any] = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 4, "token_dim": 64, "num_layers": 7}
 PROMPTS = {
     "inputs_embeds": peft.PromptTuningConfig(**VIRTUAL, num_attention_heads=8),
