@@ -34,12 +34,16 @@ def test_generate(family: str) -> None:
     model = SMALL[family]("sdpa").train()
     prompt = prompt_of(model)
     model.activation_checkpointing_enable()
+    ran: list[nn.Module] = []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda module, _: ran.append(module))
     for kv_policy in ("uniform", "per-layer"):
-        with probes.produced_logits(model) as produced, attach(model, schedule_of(model), kv_policy=kv_policy):
+        with attach(model, schedule_of(model), kv_policy=kv_policy):
+            ran.clear()
             for options in ({}, {"use_cache": True}, {"past_key_values": DynamicCache()}, {"num_beams": 2}):
                 with pytest.raises(UnsupportedModelState, match=REFUSED):
                     model.generate(**prompt, max_new_tokens=3, **options)
-            assert produced == []
+            assert ran == []
             expected = probes.generate(model.eval(), prompt, 3)
         model.train().gradient_checkpointing_disable()
         with attach(model, schedule_of(model), kv_policy=kv_policy):
