@@ -7,6 +7,21 @@ import triton.language as tl
 
 
 @triton.jit
+def bounds(offsets, segment, total, longest):
+    """Where a segment begins and ends (int64): inside [0, total), at most `longest` apart, whatever `offsets` holds."""
+    begin = tl.load(offsets + segment).to(tl.int64)
+    end = tl.load(offsets + segment + 1).to(tl.int64)
+    begin = tl.minimum(tl.maximum(begin, 0), total)
+    return begin, tl.minimum(tl.maximum(end, begin), tl.minimum(begin + longest, total))
+
+
+@triton.jit
+def softmax_base(peak):
+    """What logits with this maximum are lowered by: nothing where all are -inf, as -inf - -inf would be NaN."""
+    return tl.where(peak == float("-inf"), 0.0, peak)
+
+
+@triton.jit
 def ordered_key(score):
     """float32 -> int64 that orders the same way: NaN as -inf, -0.0 as 0.0."""
     score = tl.where(score != score, float("-inf"), score)

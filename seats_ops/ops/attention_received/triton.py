@@ -15,24 +15,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from seats_ops.ops.attention_received.tiles import NUM_STAGES, blocks
+from seats_ops.ops.kernels import bounds, softmax_base
 from seats_ops.ops.launch import KernelConfig, launch, split_channels
 
 BLOCK_MEAN = 1024
-NUM_STAGES = 2
 # Of float32 programs: a bound, so that the assembler does not spill to fit more of them, see `launch`.
 MAX_REGISTERS = 128
 LOG2E = tl.constexpr(1.4426950408889634)
-
-
-def _blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
-    """(queries, keys) of a tile and warps of a program: what stays clear of spills on all targets."""
-    if dtype == torch.float32:
-        if head + tail <= 64:
-            return 32, 16, 4
-        return (32, 32, 8) if head + tail <= 128 else (16, 16, 4)
-    if head + tail <= 64:
-        return 64, 32, 4
-    return (64, 32, 8) if head + tail <= 128 else (16, 16, 4)
 
 
 @triton.jit
@@ -43,7 +33,7 @@ def _tile(base, first, end, stride, channel, BLOCK: tl.constexpr, CHANNELS: tl.c
     return tl.load(base + first * stride + row[:, None] * stride + channel[None, :], mask=mask, other=0.0)
 
 
-@triton.jit(do_not_specialize=["total", "num_heads"])
+@triton.jit(do_not_specialize=["total", "num_heads", "longest"])
 def row_logsumexp_kernel(
     query,
     key,
@@ -53,6 +43,7 @@ def row_logsumexp_kernel(
     scale,
     total,
     num_heads,
+    longest,
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
@@ -62,8 +53,7 @@ def row_logsumexp_kernel(
     head = tl.program_id(2).to(tl.int64)
     # From a constant, so that rows are known to be aligned for any number of heads.
     stride = num_heads * CHANNELS
-    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
-    end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
+    begin, end = bounds(cu_seqlens, tl.program_id(1), total, longest)
     first = begin + tl.program_id(0).to(tl.int64) * QUERIES
     if first >= end:
         return
@@ -88,14 +78,15 @@ def row_logsumexp_kernel(
             logit = tl.dot(q_tail, tl.trans(k_tail), logit, input_precision="ieee")
         logit = tl.where(valid[None, :], logit * (scale * LOG2E), float("-inf"))
         higher = tl.maximum(peak, tl.max(logit, 1))
-        norm = norm * tl.exp2(peak - higher) + tl.sum(tl.exp2(logit - higher[:, None]), 1)
+        base = softmax_base(higher)
+        norm = norm * tl.exp2(peak - base) + tl.sum(tl.exp2(logit - base[:, None]), 1)
         peak = higher
     # Apart, as one number of the size of the logits would have lost what the small ones add.
     tl.store(peaks + head * total + token, peak, mask=inside)
     tl.store(norms + head * total + token, norm, mask=inside)
 
 
-@triton.jit(do_not_specialize=["total", "num_heads"])
+@triton.jit(do_not_specialize=["total", "num_heads", "longest"])
 def column_sum_kernel(
     query,
     key,
@@ -106,6 +97,7 @@ def column_sum_kernel(
     scale,
     total,
     num_heads,
+    longest,
     CHANNELS: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
@@ -116,8 +108,7 @@ def column_sum_kernel(
     head = tl.program_id(2).to(tl.int64)
     # From a constant, so that rows are known to be aligned for any number of heads.
     stride = num_heads * CHANNELS
-    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
-    end = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64)
+    begin, end = bounds(cu_seqlens, tl.program_id(1), total, longest)
     first = begin + tl.program_id(0).to(tl.int64) * KEYS
     if first >= end:
         return
@@ -167,7 +158,7 @@ def attention_received(
     """See `api.attention_received`."""
     total, num_heads, channels = query.shape
     head, tail = split_channels(channels)
-    queries, keys, warps = _blocks(query.dtype, head, tail)
+    queries, keys, warps = blocks(query.dtype, head, tail)
     limit = MAX_REGISTERS if query.dtype == torch.float32 else None
     query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
@@ -190,6 +181,7 @@ def attention_received(
             scale,
             total,
             num_heads,
+            max_seqlen,
             **tiles,
             num_warps=warps,
             num_stages=NUM_STAGES,
@@ -207,6 +199,7 @@ def attention_received(
         scale,
         total,
         num_heads,
+        max_seqlen,
         GIVEN=given,
         **tiles,
         num_warps=warps,
@@ -228,7 +221,7 @@ def attention_received(
 
 def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **constants: bool) -> KernelConfig:
     head, tail = split_channels(channels)
-    queries, keys, warps = _blocks(dtype, head, tail)
+    queries, keys, warps = blocks(dtype, head, tail)
     short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
     outputs = ("peaks", "norms", "partial") if constants else ("peaks", "norms")
     return KernelConfig(
@@ -242,6 +235,7 @@ def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **cons
             "scale": "fp32",
             "total": "i32",
             "num_heads": "i32",
+            "longest": "i32",
         },
         {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys, **constants},
         warps,

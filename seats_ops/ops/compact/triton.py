@@ -36,6 +36,11 @@ def kept_index_kernel(keep_mask, index, total, num_kept, BLOCK: tl.constexpr, BL
     kept = (tl.load(keep_mask + token, mask=token < total, other=0) != 0).to(tl.int64)
     place = before + tl.cumsum(kept, 0) - kept
     tl.store(index + place, token, mask=(kept != 0) & (place < num_kept))
+    if tl.program_id(0) == tl.num_programs(0) - 1:
+        # Where fewer are kept than `num_kept` says, -1 stands in the places that are left.
+        for start in range(before + tl.sum(kept, 0), num_kept, BLOCK):
+            place = start + tl.arange(0, BLOCK)
+            tl.store(index + place, tl.full((BLOCK,), -1, tl.int64), mask=place < num_kept)
 
 
 @triton.jit(do_not_specialize=["num_kept", "num_slabs"])
@@ -54,6 +59,7 @@ def gather_kernel(
     source = tl.load(table + slab).to(tl.pointer_type(element))
     target = tl.load(table + num_slabs + slab).to(tl.pointer_type(element))
     width = tl.load(table + 2 * num_slabs + slab)
+    total = tl.load(table + 3 * num_slabs + slab)
     if WIDE:
         # The launcher saw that addresses and row lengths are multiples of 16 bytes.
         source = tl.multiple_of(source, 16)
@@ -61,12 +67,14 @@ def gather_kernel(
         width = tl.multiple_of(width, 16 // UNIT)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     kept = row < num_kept
-    token = tl.load(index + row, mask=kept, other=0)
+    token = tl.load(index + row, mask=kept, other=0).to(tl.int64)
+    # An index that names no row gives a row of zeros.
+    known = kept & (token >= 0) & (token < total)
     for start in range(0, width, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
-        mask = kept[:, None] & (column < width)[None, :]
-        value = tl.load(source + token[:, None] * width + column[None, :], mask=mask, other=0)
-        tl.store(target + row[:, None] * width + column[None, :], value, mask=mask)
+        inside = (column < width)[None, :]
+        value = tl.load(source + token[:, None] * width + column[None, :], mask=known[:, None] & inside, other=0)
+        tl.store(target + row[:, None] * width + column[None, :], value, mask=kept[:, None] & inside)
 
 
 def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
@@ -91,8 +99,8 @@ def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
 def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
     """Rows `index` of every tensor along `dim`."""
     results = []
-    groups: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
-    sources = [tensor.contiguous() for tensor in tensors]
+    groups: dict[tuple[int, bool], list[tuple[int, int, int, int]]] = {}
+    index, sources = index.contiguous(), [tensor.contiguous() for tensor in tensors]
     for source in sources:
         shape = list(source.shape)
         axis = dim % source.ndim
@@ -112,6 +120,7 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
                     source.data_ptr() + slab * total * row_bytes,
                     result.data_ptr() + slab * index.shape[0] * row_bytes,
                     row_bytes // unit,
+                    total,
                 )
             )
     for (unit, wide), slabs in groups.items():

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch
 from seats_ops.ops.max_min_diversity.triton import (
     BLOCK_CHANNELS,
@@ -53,12 +54,20 @@ def norms_kernel(features, inverse_norms, total, channels, TOKENS: tl.constexpr,
     tl.store(inverse_norms + token, tl.where(finite, inverse, float("nan")), mask=token < total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total", "longest"])
 def second_smallest_kernel(
-    features, inverse_norms, second_smallest, cu_seqlens, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr
+    features,
+    inverse_norms,
+    second_smallest,
+    cu_seqlens,
+    channels,
+    total,
+    longest,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
 ):
-    begin = tl.load(cu_seqlens + tl.program_id(1)).to(tl.int64)
-    length = tl.load(cu_seqlens + tl.program_id(1) + 1).to(tl.int64) - begin
+    begin, end = bounds(cu_seqlens, tl.program_id(1), total, longest)
+    length = end - begin
     if tl.program_id(0) * BLOCK >= length:
         return
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -89,7 +98,7 @@ def second_smallest_kernel(
     tl.store(second_smallest + begin + row, second, mask=row < length)
 
 
-@triton.jit(do_not_specialize=["step", "num_parts"])
+@triton.jit(do_not_specialize=["step", "num_parts", "total", "longest"])
 def step_kernel(
     features,
     inverse_norms,
@@ -105,6 +114,8 @@ def step_kernel(
     channels,
     step,
     num_parts,
+    total,
+    longest,
     WEIGHTED: tl.constexpr,
     TOKENS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -112,8 +123,8 @@ def step_kernel(
 ):
     """Step 0 only proposes; step s marks the pick of step s - 1, measures to it and proposes again."""
     window = tl.program_id(1).to(tl.int64)
-    begin = tl.load(cu_seqlens + window).to(tl.int64)
-    length = tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+    begin, end = bounds(cu_seqlens, window, total, longest)
+    length = end - begin
     wanted = tl.minimum(tl.load(num_keep + window).to(tl.int64), length)
     used_parts = tl.cdiv(length, TOKENS)
     if (step > wanted) | (tl.program_id(0) >= used_parts):
@@ -203,6 +214,8 @@ def max_min_large(
         nearest,
         cu_seqlens,
         channels,
+        total,
+        max_seqlen,
         BLOCK=BLOCK,
         CHANNELS=BLOCK_CHANNELS[features.dtype],
         num_warps=NUM_WARPS,
@@ -230,6 +243,8 @@ def max_min_large(
             channels,
             step,
             num_parts,
+            total,
+            max_seqlen,
             WEIGHTED=weights is not None,
             TOKENS=STEP_TOKENS,
             CHANNELS=STEP_CHANNELS,
@@ -240,6 +255,7 @@ def max_min_large(
 
 
 _SIZES = {"cu_seqlens": "*i32", "channels": "i32"}
+_BOUNDS = {"total": "i32", "longest": "i32"}
 CONFIGS = (
     *(
         KernelConfig(
@@ -256,7 +272,7 @@ CONFIGS = (
         KernelConfig(
             f"second_smallest_{dtype}",
             second_smallest_kernel,
-            {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES},
+            {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES, **_BOUNDS},
             {"BLOCK": BLOCK, "CHANNELS": depth},
             num_warps=NUM_WARPS,
             num_stages=2,
@@ -281,6 +297,7 @@ CONFIGS = (
                 **_SIZES,
                 "step": "i32",
                 "num_parts": "i32",
+                **_BOUNDS,
             },
             {"WEIGHTED": weighted, "TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS, "PARTS": PARTS},
             NUM_WARPS,

@@ -18,10 +18,13 @@ import triton.language as tl
 from torch import Tensor
 
 from seats_ops.backend import MAX_GRID
+from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
 from seats_ops.ops.max_min_diversity.op import MAX_MATRIX
 
 EPS = tl.constexpr(1e-8)
+# A number of tokens or rows that bounds nothing.
+UNKNOWN = 2**62
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 # Of `greedy`: a bound, so that the assembler does not spill to fit more programs, see `launch`.
 MAX_REGISTERS = 160
@@ -37,14 +40,16 @@ BLOCK_OWN, BLOCK_WALK = 16, 64
 
 
 @triton.jit
-def _window(cu_seqlens, first_window, program):
-    """Where the window of a program begins, and its length (int64); programs count from the chunk's first window."""
-    window = tl.cast(first_window, tl.int64) + program
-    begin = tl.load(cu_seqlens + window).to(tl.int64)
-    return begin, tl.load(cu_seqlens + window + 1).to(tl.int64) - begin
+def _window(cu_seqlens, first_window, program, total, ld):
+    """Where the window of a program begins, and its length (int64); programs count from the chunk's first window.
+
+    A window has at most the `ld` tokens that its matrix has room for.
+    """
+    begin, end = bounds(cu_seqlens, tl.cast(first_window, tl.int64) + program, total, ld)
+    return begin, end - begin
 
 
-@triton.jit(do_not_specialize=["first_window"])
+@triton.jit(do_not_specialize=["first_window", "total", "num_rows"])
 def gram_kernel(
     features,
     index,
@@ -58,8 +63,10 @@ def gram_kernel(
     INDEXED: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
+    total=UNKNOWN,
+    num_rows=UNKNOWN,
 ):
-    begin, length = _window(cu_seqlens, first_window, tl.program_id(2))
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(2), total, ld)
     matrix += tl.program_id(2).to(tl.int64) * ld * ld
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -67,9 +74,13 @@ def gram_kernel(
         return
     channel = tl.arange(0, BLOCK_CHANNELS)
     product = tl.zeros((BLOCK, BLOCK), tl.float32)
+    read_row, read_column = row < length, column < length
     if INDEXED:
-        row_at = tl.load(index + begin + row, mask=row < length, other=0).to(tl.int64)
-        column_at = tl.load(index + begin + column, mask=column < length, other=0).to(tl.int64)
+        row_at = tl.load(index + begin + row, mask=read_row, other=0).to(tl.int64)
+        column_at = tl.load(index + begin + column, mask=read_column, other=0).to(tl.int64)
+        # An index that names no row counts as a row of zeros.
+        read_row = read_row & (row_at >= 0) & (row_at < num_rows)
+        read_column = read_column & (column_at >= 0) & (column_at < num_rows)
     else:
         # 64-bit addresses once per window: a window has at most MAX_MATRIX rows, whose offsets fit 32 bits.
         features += begin * row_stride
@@ -78,8 +89,8 @@ def gram_kernel(
     columns = features + (column_at * row_stride)[:, None]
     for start in range(0, channels, BLOCK_CHANNELS):
         inside = (start + channel < channels)[None, :]
-        a = tl.load(rows + (start + channel)[None, :], mask=(row < length)[:, None] & inside, other=0.0)
-        b = tl.load(columns + (start + channel)[None, :], mask=(column < length)[:, None] & inside, other=0.0)
+        a = tl.load(rows + (start + channel)[None, :], mask=read_row[:, None] & inside, other=0.0)
+        b = tl.load(columns + (start + channel)[None, :], mask=read_column[:, None] & inside, other=0.0)
         product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
     valid = (row < length)[:, None] & (column < ld)[None, :]
     tl.store(matrix + row[:, None] * ld + column[None, :], product, mask=valid)
@@ -106,7 +117,7 @@ def _two_smallest(first, second, block, column):
     return tl.minimum(first, smallest), tl.minimum(tl.maximum(first, smallest), tl.minimum(second, next_one))
 
 
-@triton.jit(do_not_specialize=["first_window"])
+@triton.jit(do_not_specialize=["first_window", "total"])
 def distances_kernel(
     matrix,
     inverse_norms,
@@ -114,10 +125,11 @@ def distances_kernel(
     second_smallest,
     first_window,
     ld,
+    total,
     BLOCK_OWN: tl.constexpr,
     BLOCK_WALK: tl.constexpr,
 ):
-    begin, length = _window(cu_seqlens, first_window, tl.program_id(1))
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(1), total, ld)
     if tl.program_id(0) * BLOCK_OWN >= length:
         return
     matrix += tl.program_id(1).to(tl.int64) * ld * ld
@@ -152,7 +164,7 @@ def sane_weight(weight):
     return tl.minimum(tl.maximum(weight, LOWEST), HIGHEST)
 
 
-@triton.jit(do_not_specialize=["first_window"])
+@triton.jit(do_not_specialize=["first_window", "total"])
 def greedy_kernel(
     matrix,
     second_smallest,
@@ -162,10 +174,11 @@ def greedy_kernel(
     keep_mask,
     first_window,
     ld,
+    total,
     WEIGHTED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    begin, length = _window(cu_seqlens, first_window, tl.program_id(0))
+    begin, length = _window(cu_seqlens, first_window, tl.program_id(0), total, ld)
     matrix += tl.program_id(0).to(tl.int64) * ld * ld
     token = tl.arange(0, BLOCK)
     inside = token < length
@@ -209,14 +222,14 @@ def max_min_diversity(
     max_keep: int | None,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
-    if max_seqlen > MAX_MATRIX:
+    num_windows = num_keep.shape[0]
+    if num_windows and max_seqlen > MAX_MATRIX:
         from seats_ops.ops.max_min_diversity.large import max_min_large
 
-        packed = features if index is None else features[index]
+        packed = features if index is None else features[index.long()]
         return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep)
     total = features.shape[0] if index is None else index.shape[0]
     keep_mask = torch.empty(total, dtype=torch.bool, device=features.device)
-    num_windows = num_keep.shape[0]
     if not num_windows or not max_seqlen:
         return keep_mask
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
@@ -250,6 +263,8 @@ def max_min_diversity(
             INDEXED=index is not None,
             BLOCK=BLOCK_ROWS,
             BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
+            total=total,
+            num_rows=features.shape[0],
             num_warps=gram_warps(features.dtype),
             num_stages=gram_stages(features.dtype),
         )
@@ -262,6 +277,7 @@ def max_min_diversity(
             second_smallest,
             start,
             ld,
+            total,
             BLOCK_OWN=BLOCK_OWN,
             BLOCK_WALK=BLOCK_WALK,
             num_warps=4,
@@ -277,6 +293,7 @@ def max_min_diversity(
             keep_mask,
             start,
             ld,
+            total,
             WEIGHTED=weights is not None,
             BLOCK=block,
             num_warps=greedy_warps(block),
@@ -301,6 +318,8 @@ CONFIGS = (
                 "channels": "i32",
                 "row_stride": "i32",
                 "ld": "i32",
+                "total": "i32",
+                "num_rows": "i32",
             },
             {"INDEXED": indexed, "BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
             gram_warps(dtype),
@@ -320,6 +339,7 @@ CONFIGS = (
             "second_smallest": "*fp32",
             "first_window": "i32",
             "ld": "i32",
+            "total": "i32",
         },
         {"BLOCK_OWN": BLOCK_OWN, "BLOCK_WALK": BLOCK_WALK},
         4,
@@ -338,6 +358,7 @@ CONFIGS = (
                 "keep_mask": "*i1",
                 "first_window": "i32",
                 "ld": "i32",
+                "total": "i32",
             },
             {"WEIGHTED": weighted, "BLOCK": block},
             greedy_warps(block),

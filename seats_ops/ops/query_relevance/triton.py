@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from seats_ops.ops.kernels import bounds, softmax_base
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2, split_channels
 
 # float32 elements of one key tile: 32 registers per thread at four warps.
@@ -51,8 +52,8 @@ def query_logits_kernel(
     row = tl.program_id(1).to(tl.int64)
     key_head = tl.program_id(2).to(tl.int64)
     num_key_heads = num_heads // group
-    begin = tl.load(cu_seqlens + row).to(tl.int64)
-    end = tl.load(cu_seqlens + row + 1).to(tl.int64)
+    # No more than there are parts for, and the second launch reads no other.
+    begin, end = bounds(cu_seqlens, row, total, tl.cast(num_parts, tl.int64) * BLOCK)
     first = begin + part.to(tl.int64) * BLOCK
     if first >= end:
         return
@@ -85,7 +86,7 @@ def query_logits_kernel(
         peak = tl.max(tl.where(inside, logit, float("-inf")), 0)
         slot = (row * num_heads + head) * num_parts + part
         tl.store(peaks + slot, peak)
-        tl.store(sums + slot, tl.sum(tl.where(inside, tl.exp(logit - peak), 0.0), 0))
+        tl.store(sums + slot, tl.sum(tl.where(inside, tl.exp(logit - softmax_base(peak)), 0.0), 0))
 
 
 @triton.jit(do_not_specialize=["total", "num_parts", "num_heads"])
@@ -103,8 +104,7 @@ def query_scores_kernel(
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(1).to(tl.int64)
-    begin = tl.load(cu_seqlens + row).to(tl.int64)
-    end = tl.load(cu_seqlens + row + 1).to(tl.int64)
+    begin, end = bounds(cu_seqlens, row, total, tl.cast(num_parts, tl.int64) * BLOCK_KEYS)
     token = begin + tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = token < end
     if begin + tl.program_id(0).to(tl.int64) * BLOCK >= end:
@@ -121,7 +121,8 @@ def query_scores_kernel(
             part_peak = tl.load(peaks + slot + start + lane, mask=used, other=float("-inf"))
             part_sum = tl.load(sums + slot + start + lane, mask=used, other=0.0)
             higher = tl.maximum(peak, tl.max(part_peak, 0))
-            norm = norm * tl.exp(peak - higher) + tl.sum(part_sum * tl.exp(part_peak - higher), 0)
+            base = softmax_base(higher)
+            norm = norm * tl.exp(peak - base) + tl.sum(part_sum * tl.exp(part_peak - base), 0)
             peak = higher
         logit = tl.load(logits + tl.cast(head, tl.int64) * total + token, mask=inside, other=float("-inf"))
         score += tl.exp(logit - peak) / norm

@@ -30,8 +30,9 @@ def segment_topk_kernel(scores, segment, budget, keep_mask, total, num_segments,
     if pid >= num_segments:
         token = (pid - num_segments).to(tl.int64) * BLOCK + lane
         inside = token < total
-        free = inside & (tl.load(segment + token, mask=inside, other=0) < 0)
-        tl.store(keep_mask + token, free, mask=free)
+        number = tl.load(segment + token, mask=inside, other=0).to(tl.int64)
+        # An id that names no segment keeps nothing; only values of a device can hold one.
+        tl.store(keep_mask + token, number < 0, mask=inside & ((number < 0) | (number >= num_segments)))
         return
 
     first = total.to(tl.int64)
@@ -39,7 +40,7 @@ def segment_topk_kernel(scores, segment, budget, keep_mask, total, num_segments,
     size = tl.full((), 0, tl.int64)
     for start in range(0, total, BLOCK):
         token = start + lane
-        mine = tl.load(segment + token, mask=token < total, other=-1) == pid
+        mine = _belongs(segment, pid, token, token < total)
         first = tl.minimum(first, tl.min(tl.where(mine, token, total), 0))
         last = tl.maximum(last, tl.max(tl.where(mine, token, -1), 0))
         size += tl.sum(mine.to(tl.int64), 0)
@@ -68,9 +69,14 @@ def segment_topk_kernel(scores, segment, budget, keep_mask, total, num_segments,
 
 
 @triton.jit
+def _belongs(segment, pid, token, inside):
+    """No number stands for "outside": an unsigned id has none to spare."""
+    return inside & (tl.load(segment + token, mask=inside, other=0).to(tl.int64) == pid)
+
+
+@triton.jit
 def _load(scores, segment, pid, token, last):
-    inside = token <= last
-    mine = inside & (tl.load(segment + token, mask=inside, other=-1) == pid)
+    mine = _belongs(segment, pid, token, token <= last)
     return mine, ordered_key(tl.load(scores + token, mask=mine, other=0.0).to(tl.float32))
 
 

@@ -14,11 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from seats_ops.ops.kernels import ordered_key, round_half_even
+from seats_ops.ops.kernels import bounds, ordered_key, round_half_even
 from seats_ops.ops.launch import KernelConfig, launch
 
 VIDEO, AUDIO = tl.constexpr(1), tl.constexpr(2)
 LIMIT = tl.constexpr(1e30)
+LOWEST, HIGHEST = tl.constexpr(-3.4028234663852886e38), tl.constexpr(3.4028234663852886e38)
+# More than a prompt has tokens, so that a larger total says no more; two of them add up inside int32.
+MOST = tl.constexpr(2**29)
 # Elements of one comparison of tokens with windows.
 TILE = 1024
 # Tokens looked at per step where windows do not matter.
@@ -31,7 +34,8 @@ MAX_REGISTERS = 128
 
 @triton.jit
 def _softmax(logit, exists):
-    logit = tl.where(exists, logit, float("-inf"))
+    # A small temperature makes infinities, whose difference would be NaN.
+    logit = tl.where(exists, tl.minimum(tl.maximum(logit, LOWEST), HIGHEST), float("-inf"))
     power = tl.where(exists, tl.exp(logit - tl.max(logit, 0)), 0.0)
     return tl.where(exists, tl.div_rn(power, tl.sum(power, 0)), 0.0)
 
@@ -96,14 +100,17 @@ def _tokens(scores, modality, window, start, total, first_window, end_window, BL
     """A block of tokens: lane of the window (-1 if none of this prompt), modality, score."""
     token = tl.cast(start, tl.int64) + tl.arange(0, BLOCK)
     inside = token < total
-    kind = tl.load(modality + token, mask=inside, other=0).to(tl.int32)
-    number = tl.load(window + token, mask=inside, other=-1).to(tl.int64)
-    budgeted = (number >= first_window) & (number < end_window) & ((kind == VIDEO) | (kind == AUDIO))
+    kind = tl.load(modality + token, mask=inside, other=0).to(tl.int64)
+    number = tl.load(window + token, mask=inside, other=0).to(tl.int64)
+    here = inside & (number >= first_window) & (number < end_window)
+    budgeted = here & ((kind == VIDEO) | (kind == AUDIO))
     score = tl.load(scores + token, mask=budgeted, other=0.0).to(tl.float32)
-    return tl.where(budgeted, number - first_window, -1).to(tl.int32), kind, score
+    # Narrowed after they were compared: 2^32 + 1 is no video.
+    place = tl.where(budgeted, number - first_window, -1).to(tl.int32)
+    return place, tl.where(budgeted, kind, 0).to(tl.int32), score
 
 
-@triton.jit(do_not_specialize=["total"])
+@triton.jit(do_not_specialize=["total", "num_windows"])
 def window_budget_kernel(
     scores,
     modality,
@@ -113,15 +120,15 @@ def window_budget_kernel(
     budgets,
     temperature,
     total,
+    num_windows,
     WINDOWS: tl.constexpr,
     BLOCK: tl.constexpr,
     SCAN: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    first_window = tl.load(window_offsets + row).to(tl.int64)
-    end_window = tl.load(window_offsets + row + 1).to(tl.int64)
-    total_video = tl.load(totals + 2 * row).to(tl.int32)
-    total_audio = tl.load(totals + 2 * row + 1).to(tl.int32)
+    first_window, end_window = bounds(window_offsets, row, num_windows, num_windows)
+    total_video = tl.minimum(tl.maximum(tl.load(totals + 2 * row).to(tl.int64), 0), MOST).to(tl.int32)
+    total_audio = tl.minimum(tl.maximum(tl.load(totals + 2 * row + 1).to(tl.int64), 0), MOST).to(tl.int32)
 
     lane = tl.arange(0, WINDOWS)
     num_video = tl.zeros((WINDOWS,), tl.int32)
@@ -139,12 +146,12 @@ def window_budget_kernel(
         num_audio += tl.sum(audio.to(tl.int32), 0)
         sum_video += tl.sum(tl.where(video, score[:, None], 0.0), 0)
         sum_audio += tl.sum(tl.where(audio, score[:, None], 0.0), 0)
-    num_windows = tl.sum((num_video + num_audio > 0).to(tl.int32), 0)
+    used_windows = tl.sum((num_video + num_audio > 0).to(tl.int32), 0)
     all_video, all_audio = tl.sum(num_video, 0), tl.sum(num_audio, 0)
     mask = lane < end_window - first_window
     out = budgets + (first_window + lane) * 2
     # Each branch stores what it computed: a value per window that lived across both would be spilled.
-    if (num_windows > 1) & ((all_video == 0) | (all_audio == 0)):
+    if (used_windows > 1) & ((all_video == 0) | (all_audio == 0)):
         best = tl.where(all_video > 0, tl.minimum(total_video, all_video), tl.minimum(total_audio, all_audio))
         kept = _global_topk(
             scores,
@@ -166,8 +173,8 @@ def window_budget_kernel(
         mean_audio = tl.div_rn(sum_audio, tl.maximum(num_audio, 1).to(tl.float32))
         video_logit, audio_logit = tl.div_rn(mean_video, temperature), tl.div_rn(mean_audio, temperature)
         video, audio = _shared(video_logit, audio_logit, num_video, num_audio, total_video, total_audio)
-        video = tl.where(num_windows > 1, video, tl.minimum(num_video, total_video))
-        audio = tl.where(num_windows > 1, audio, tl.minimum(num_audio, total_audio))
+        video = tl.where(used_windows > 1, video, tl.minimum(num_video, total_video))
+        audio = tl.where(used_windows > 1, audio, tl.minimum(num_audio, total_audio))
         tl.store(out, video.to(tl.int64), mask=mask)
         tl.store(out + 1, audio.to(tl.int64), mask=mask)
 
@@ -249,6 +256,7 @@ def window_budget(
         budgets,
         temperature,
         scores.shape[0],
+        num_windows,
         WINDOWS=lanes,
         BLOCK=token_block(lanes),
         SCAN=SCAN,
@@ -267,6 +275,7 @@ CONFIGS = tuple(
             **dict.fromkeys(("modality", "window", "totals", "window_offsets", "budgets"), "*i64"),
             "temperature": "fp32",
             "total": "i32",
+            "num_windows": "i32",
         },
         {"WINDOWS": lanes, "BLOCK": token_block(lanes), "SCAN": SCAN},
         lane_warps(lanes),
