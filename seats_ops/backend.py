@@ -7,6 +7,7 @@ import importlib.util
 import os
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seats_ops.errors import BackendUnavailable
@@ -70,6 +71,26 @@ def resolve_backend(backend: str, primitive: str, tensor: Tensor, unfit: str | N
 def too_many(what: str, number: int, most: int = MAX_GRID) -> str | None:
     """A reason for `resolve_backend` if a launch would have more than `most` of something, else None."""
     return f"{number} {what} in a call, above {most}" if number > most else None
+
+
+def shared_memory(device: torch.device) -> int | None:
+    """Bytes of shared memory that one program may use on a CUDA or HIP device; None elsewhere, where none is used."""
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    # HIP has the plain number only.
+    return int(getattr(properties, "shared_memory_per_block_optin", 0) or properties.shared_memory_per_block)
+
+
+def too_much_shared(what: str, need: int, tensor: Tensor) -> str | None:
+    """A reason for `resolve_backend` if `what` needs more shared memory than the tensor's device has, else None."""
+    room = shared_memory(tensor.device)
+    return None if room is None or need <= room else f"{what} takes {need} bytes of shared memory, above {room}"
+
+
+def capturing(tensor: Tensor) -> bool:
+    """Whether what is done with the tensor now is recorded into a CUDA graph instead of being done."""
+    return tensor.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def implementation(primitive: str, backend: str, tensor: Tensor, unfit: str | None = None) -> Any:

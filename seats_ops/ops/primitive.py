@@ -18,8 +18,11 @@ PRECISION = {"cpu": _backends.mkldnn.matmul, "cuda": _backends.cuda.matmul}
 FULL = ("none", "ieee")
 
 
-def primitive(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Define `seats_ops::name`, opaque to the compiler, from a function whose first tensor says where it runs."""
+def primitive(name: str, *tags: torch.Tag) -> Callable[[Callable[..., Any]], Any]:
+    """Define `seats_ops::name`, opaque to the compiler, from a function whose first tensor says where it runs.
+
+    `tags` say what a compiler must know, e.g. `torch.Tag.cudagraph_unsafe` of what copies from the host.
+    """
 
     def define(body: Callable[..., Any]) -> Any:
         @functools.wraps(body)
@@ -29,7 +32,7 @@ def primitive(name: str) -> Callable[[Callable[..., Any]], Any]:
                 return body(*args)
 
         schema = torch.library.infer_schema(body, mutates_args=())
-        return torch.library.custom_op(f"seats_ops::{name}", exactly, mutates_args=(), schema=schema)
+        return torch.library.custom_op(f"seats_ops::{name}", exactly, mutates_args=(), schema=schema, tags=tags)
 
     return define
 

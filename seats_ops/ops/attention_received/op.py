@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation, too_many
+from seats_ops.backend import implementation, too_many, too_much_shared
+from seats_ops.ops.attention_received.tiles import shared_memory_need
 from seats_ops.ops.primitive import primitive
 
 
@@ -20,7 +21,15 @@ def attention_received(
     backend: str,
 ) -> Tensor:
     """See `api.attention_received`."""
-    unfit = too_many("segments", cu_seqlens.shape[0] - 1)
+    total, heads, channels = query.shape
+    unfit = (
+        too_many("segments", cu_seqlens.shape[0] - 1)
+        or too_many("heads", heads)
+        or too_much_shared(
+            f"a head_dim of {channels} in {query.dtype}", shared_memory_need(query.dtype, channels), query
+        )
+    )
+    max_seqlen = max(0, min(max_seqlen, total))
     module = implementation("attention_received", backend, query, unfit)
     return module.attention_received(query, key, cu_seqlens, logsumexp, scale, max_seqlen)
 

@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seats_ops.backend import implementation
+from seats_ops.backend import capturing, implementation
 from seats_ops.ops.derivatives import has_tangent
 from seats_ops.ops.primitive import primitive
 
 
-@primitive("kept_index")
+# Without `num_kept` the host waits for the number.
+@primitive("kept_index", torch.Tag.cudagraph_unsafe)
 def kept_index(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
     """int64 [K]: positions of the True entries of `keep_mask`, ascending."""
+    if num_kept is None and capturing(keep_mask):
+        raise ValueError("num_kept: expected an int while a CUDA graph is captured, got None")
     return implementation("compact", backend, keep_mask).kept_index(keep_mask, num_kept)
 
 
@@ -34,10 +37,12 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> 
     return gather_op(index, tensors, dim, backend)
 
 
-@primitive("gather")
+# The kernel finds tensors through a table of addresses that the host copies.
+@primitive("gather", torch.Tag.cudagraph_unsafe)
 def gather_op(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
     """Opaque `gather`, differentiable in backward mode."""
-    return implementation("compact", backend, index).gather(index, tensors, dim)
+    unfit = "a CUDA graph is captured, which would keep addresses of this call" if capturing(index) else None
+    return implementation("compact", backend, index, unfit).gather(index, tensors, dim)
 
 
 @gather_op.register_fake

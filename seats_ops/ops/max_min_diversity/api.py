@@ -81,5 +81,7 @@ def max_min_diversity(
     check_max_keep("max_keep", max_keep, num_keep)
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
+    if max_keep is None and max_seqlen > op.MAX_MATRIX and num_keep.numel() and backend != "reference":
+        max_keep = int(num_keep.max())
     bounds = (max_seqlen, max_keep)
     return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, *bounds, check_backend(backend))

@@ -183,7 +183,7 @@ def max_min_large(
     max_seqlen: int,
     max_keep: int | None,
 ) -> Tensor:
-    """See `api.max_min_diversity`. `max_keep` gives the number of launches; without it the counts are read."""
+    """See `api.max_min_diversity`. `max_keep` gives the number of launches; nothing is read from the device."""
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
     weights = None if weights is None else weights.contiguous()
     total, channels = features.shape
@@ -222,9 +222,7 @@ def max_min_large(
         num_stages=2,
         max_registers=MAX_REGISTERS,
     )
-    if max_keep is None:
-        max_keep = int(num_keep.max())
-    for step in range(min(max_keep, max_seqlen) + 1):
+    for step in range(min(max_seqlen if max_keep is None else max_keep, max_seqlen) + 1):
         new, old = step % 2, (step + 1) % 2
         launch(
             step_kernel,

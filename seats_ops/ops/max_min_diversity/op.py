@@ -10,6 +10,8 @@ from seats_ops.ops.primitive import primitive
 
 # Tokens of a window up to which the kernels hold a matrix of distances.
 MAX_MATRIX = 4096
+# Offsets inside a window of that many tokens fit 32 bits.
+MAX_CHANNELS = 2**31 // MAX_MATRIX - 1
 
 
 @primitive("max_min_diversity")
@@ -24,7 +26,10 @@ def max_min_diversity(
     backend: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
-    unfit = too_many("windows, one of them long,", num_keep.shape[0]) if max_seqlen > MAX_MATRIX else None
+    max_seqlen = max(0, min(max_seqlen, features.shape[0] if index is None else index.shape[0]))
+    unfit = too_many("channels", features.shape[1], MAX_CHANNELS)
+    if max_seqlen > MAX_MATRIX:
+        unfit = unfit or too_many("windows, one of them long,", num_keep.shape[0])
     module = implementation("max_min_diversity", backend, features, unfit)
     return module.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep)
 

@@ -236,8 +236,6 @@ def max_min_diversity(
     weights = None if weights is None else weights.contiguous()
     index = None if index is None else index.contiguous()
     channels = features.shape[1]
-    if channels * MAX_MATRIX >= 2**31:
-        raise ValueError(f"features: expected fewer than {2**31 // MAX_MATRIX} channels, got {channels}")
     ld = triton.cdiv(max_seqlen, 16) * 16
     chunk = min(MAX_GRID, max(1, MATRIX_BYTES // (4 * ld * ld)))
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)

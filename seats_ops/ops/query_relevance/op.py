@@ -8,13 +8,22 @@ from torch import Tensor
 from seats_ops.backend import implementation, too_many
 from seats_ops.ops.primitive import primitive
 
+# Of a key: 16 keys of them are the largest tile that Triton takes.
+MAX_CHANNELS = 65536
+
 
 @primitive("query_relevance")
 def query_relevance(
     query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float, max_seqlen: int, backend: str
 ) -> Tensor:
     """See `api.query_relevance`."""
-    module = implementation("query_relevance", backend, key, too_many("prompts", query.shape[0]))
+    unfit = (
+        too_many("prompts", query.shape[0])
+        or too_many("key heads", key.shape[1])
+        or too_many("channels", key.shape[2], MAX_CHANNELS)
+    )
+    module = implementation("query_relevance", backend, key, unfit)
+    max_seqlen = max(0, min(max_seqlen, key.shape[0]))
     return module.query_relevance(query, key, cu_seqlens, scale, max_seqlen)
 
 

@@ -39,7 +39,8 @@ def window_budget(
     slot = torch.where(budgeted, slot, 2 * num_windows)
     sizes, means = _sizes_and_means(scores, slot, num_windows)
 
-    weights = _softmax_over_windows(means / temperature, sizes.sum(1) > 0, row, window_offsets)
+    logits = (means / temperature).clamp(torch.finfo(torch.float32).min, torch.finfo(torch.float32).max)
+    weights = _softmax_over_windows(logits, sizes.sum(1) > 0, row, window_offsets)
     budget = _inter_window(weights, sizes.sum(1), totals.sum(1), row, window_offsets)
     shared = _intra_window(budget, weights, sizes, totals[row])
     one_part = _has_one_part(sizes, row, window_offsets)
