@@ -108,7 +108,7 @@ def test_ties_of_a_greedy_selection(matrix: int, weighted: bool, kinds: int, mon
     features = tied_features(sum(lengths), seed=kinds, kinds=kinds)
     weights = None if not weighted else torch.tensor([1.0, 2.0]).repeat(len(features) // 2)
     offsets = packed_offsets(lengths)
-    expected, _ = brute_force_mask(features, offsets, counts, weights)
+    expected, _ = brute_force_mask(features, offsets, counts, weights, np.float32)
     keep = F.max_min_diversity(features, offsets, torch.tensor(counts), weights=weights, backend="triton")
     assert keep.nonzero().flatten().tolist() == expected.nonzero().flatten().tolist()
 
