@@ -81,7 +81,7 @@ def test_other_keys_leave_their_segment_undefined_and_no_other(bad: dict[int, fl
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-12, 1e-30])
 def test_scores_that_overflow_over_a_small_temperature(temperature: float) -> None:
-    """The best window takes what it can hold: budgets add up, whatever the quotients are."""
+    """The best window is kept whole, the others keep one token of each modality, whatever the quotients are."""
     window = torch.arange(24) // 8
     scores = torch.where(window == 1, INF, torch.where(window == 0, -INF, 1.0))
     totals, modality = torch.tensor([[6, 5]]), torch.tensor([1, 2] * 12)
@@ -89,5 +89,4 @@ def test_scores_that_overflow_over_a_small_temperature(temperature: float) -> No
         budgets = F.window_budget(
             scores, modality, window, totals, num_windows=3, temperature=temperature, backend=backend
         )
-        assert budgets.sum(1).tolist() == [2, 7, 2] or budgets.sum(1).tolist() == [1, 8, 2], budgets
         assert budgets.tolist() == [[1, 1], [4, 4], [1, 1]]
