@@ -45,7 +45,8 @@ def attention_received(
         scale: default D ** -0.5.
         logsumexp: float32 [H, T], log of the softmax denominator of every row, as attention kernels return it; computed
             here if not given. It must belong to the same segments.
-        max_seqlen: upper bound of the segment lengths. Given as an int, nothing is read from the device.
+        max_seqlen: upper bound of the segment lengths. Given as an int, nothing is read from the device. Kernels cut a
+            longer segment there: the values of the rest are undefined, and no memory beyond the tensors is touched.
         backend: "auto", "triton" or "reference".
         validate: check the values of a `cu_seqlens` on a device too (one read); on the CPU they always are.
 

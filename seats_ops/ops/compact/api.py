@@ -27,7 +27,8 @@ def compact(
         keep_mask: bool [T].
         *tensors: each of size T along `dim`, on the mask's device.
         dim: the token dimension of every tensor, negative counts from the end.
-        num_kept: number of True entries, if known. Without it one device read.
+        num_kept: number of True entries, if known. Without it one device read. Where it is wrong for the mask of a
+            device, the kernel takes the first of them, or rows of zeros for those that are missing.
         backend: "auto", "triton" or "reference".
         validate: check `num_kept` against the mask on a device too (one read); on the CPU it always is.
 

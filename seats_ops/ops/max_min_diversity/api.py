@@ -49,7 +49,9 @@ def max_min_diversity(
         weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
         index: integer [T], row of `features` of every token of the packed axis; None means they are the rows in order.
             Windows whose tokens are no neighbours in memory are read where they are.
-        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device.
+        max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device. Kernels cut a
+            longer window there or a little later: the mask of the rest is undefined, and no memory beyond the tensors
+            is touched.
         max_keep: upper bound of `num_keep`. It spares the Triton backend a read when `max_seqlen` is above 4096, where
             every pick is a launch of its own.
         backend: "auto", "triton" or "reference".

@@ -41,7 +41,9 @@ def query_relevance(
         key: [T, Hkv, D] of the same dtype, packed; Hkv divides Hq.
         cu_seqlens: integer [B+1]; None means one prompt (B = 1).
         scale: default D ** -0.5.
-        max_seqlen: upper bound of the prompt lengths. Given as an int, nothing is read from the device.
+        max_seqlen: upper bound of the prompt lengths. Given as an int, nothing is read from the device. Kernels cut a
+            longer prompt there or a little later: the scores of the rest are undefined, and no memory beyond the
+            tensors is touched.
         backend: "auto", "triton" or "reference".
         validate: check the values of device tensors too (one read); those of CPU tensors always are.
 

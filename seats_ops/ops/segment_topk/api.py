@@ -22,7 +22,8 @@ def segment_topk(
     """Top-`budget[g]` tokens of every segment g by score; tokens outside all segments are kept.
 
     Exact counts, stable: among equal scores the lowest index is kept. A budget above the size of its segment keeps it
-    whole. NaN ranks as -inf, and -0.0 equals 0.0. Nothing is read from the device.
+    whole. NaN ranks as -inf, and -0.0 equals 0.0. Nothing is read from the device. Kernels stay inside the tensors
+    whatever ids and budgets those of a device hold; a token whose id names no segment is dropped.
 
     Args:
         scores: float32, bfloat16 or float16 [T].

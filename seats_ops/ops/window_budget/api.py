@@ -46,8 +46,9 @@ def window_budget(
     A prompt with one non-empty window or one modality gets the per-window counts of its global top-Tv video and top-Ta
     audio tokens, decided on the device. A window without tokens gets 0 and takes no part.
 
-    For means NaN counts as 0 and other values are limited to +-1e30; in a ranking NaN is lowest. Nothing is read from
-    the device.
+    For means NaN counts as 0 and other values are limited to +-1e30, quotients by the temperature to what float32
+    holds; in a ranking NaN is lowest. Nothing is read from the device. Kernels stay inside the tensors whatever ids,
+    totals and offsets those of a device hold.
 
     Args:
         scores: float32, bfloat16 or float16 [T].
