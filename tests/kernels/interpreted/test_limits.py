@@ -34,9 +34,34 @@ def many_windows(number: int, backend: str) -> Tensor:
     return F.window_budget(ones, ones.long(), token, totals, num_windows=number, temperature=0.1, backend=backend)
 
 
+def many_heads(number: int, backend: str) -> Tensor:
+    q = torch.ones(1, number, 1)
+    return F.attention_received(q, q, packed_offsets([1]), backend=backend)
+
+
+def many_key_heads(number: int, backend: str) -> Tensor:
+    return F.query_relevance(torch.ones(1, number, 1), torch.ones(1, number, 1), backend=backend)
+
+
+def many_channels_of_a_key(number: int, backend: str) -> Tensor:
+    return F.query_relevance(torch.ones(1, 1, number), torch.ones(1, 1, number), backend=backend)
+
+
+def many_channels(number: int, backend: str) -> Tensor:
+    return F.max_min_diversity(torch.ones(1, number), packed_offsets([1]), torch.tensor([1]), backend=backend)
+
+
 @pytest.mark.parametrize(
     ("call", "most", "what"),
-    [(many_segments, 65535, "segments"), (many_prompts, 65535, "prompts"), (many_windows, 2048, "windows")],
+    [
+        (many_segments, 65535, "segments"),
+        (many_prompts, 65535, "prompts"),
+        (many_windows, 2048, "windows"),
+        (many_heads, 65535, "heads"),
+        (many_key_heads, 65535, "key heads"),
+        (many_channels_of_a_key, 65536, "channels"),
+        (many_channels, 524287, "channels"),
+    ],
 )
 def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:
     with pytest.raises(BackendUnavailable, match=f"{most + 1} {what} in a call, above {most}"):
