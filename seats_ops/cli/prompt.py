@@ -32,8 +32,9 @@ def interleaved_runs(
     token opens at most one chunk, which shows where temporal patches are further apart than a chunk is long.
     """
     positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
-    # Multiplied in the processor's order: a patch that begins right on a chunk's edge must not slip by rounding.
-    starts = [grid * seconds_per_grid * config.position_id_per_seconds for grid in range(num_grids)]
+    # Rounded as the model's own positions: a patch that begins right on a chunk's edge is on one side of it for both.
+    spacing = torch.tensor(seconds_per_grid, dtype=torch.float32)
+    starts = (torch.arange(num_grids) * spacing * config.position_id_per_seconds).tolist()
     grids = [start for start in starts for _ in range(tokens_per_grid)]
     video = _chunk_sizes(grids, positions_per_chunk)
     audio = _chunk_sizes([float(position) for position in range(num_audio)], positions_per_chunk)
