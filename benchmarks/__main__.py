@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from benchmarks.growth import grow
 from benchmarks.memory import peak_bytes
 from benchmarks.results import RESULTS, append
 from benchmarks.timing import measure, spread
+from seats_ops import functional
 
 # Input sets on a GPU, so that no round finds the numbers of the one before in a cache.
 INPUTS = 3
@@ -46,6 +48,8 @@ def run(
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "primitives.jsonl",
 ) -> None:
     """Primitives and stages, each beside what users would write instead."""
+    known(names or [], builders(), "names")
+    known([size], SIZES, "--size")
     place = machine.place(device)
     context = {**machine.describe(place), "size": size, "ceilings": ceilings(place)}
     seeds = range(INPUTS if place.type != "cpu" else 1)
@@ -54,8 +58,8 @@ def run(
             continue
         asked = asked_of_a_gpu(build, SIZES[size])
         for entries in zip(*(build(replace(SIZES[size], seed=seed), place) for seed in seeds), strict=True):
-            require_green(entries[0].tests, place.type)
-            row = _row(entries, place, repeats, context["ceilings"], asked[entries[0].name])
+            tests = require_green(entries[0].tests, place.type)
+            row = {"tests": tests} | _row(entries, place, repeats, context["ceilings"], asked[entries[0].name])
             append(output, {**context, **row})
             _show(row)
 
@@ -69,6 +73,7 @@ def growth(
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "growth.jsonl",
 ) -> None:
     """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
+    known(names or [], functional.__all__, "names")
     place = machine.place(device)
     context = {**machine.describe(place), "ceilings": ceilings(place)}
     for row in grow(names, longest, place, repeats):
@@ -87,6 +92,13 @@ def draw(
     target = target or results.with_suffix(".png")
     plot.draw(results, target)
     console.print(f"wrote {target}")
+
+
+def known(names: Iterable[str], among: Iterable[str], argument: str) -> None:
+    """A name that nobody knows is an error, and not a run of nothing."""
+    unknown = sorted(set(names) - set(among))
+    if unknown:
+        raise typer.BadParameter(f"got {', '.join(unknown)}, expected of {', '.join(among)}", param_hint=argument)
 
 
 def _row(
@@ -129,6 +141,7 @@ def _show(row: dict[str, Any]) -> None:
         for name, side in row["sides"].items()
         if name != OURS
     )
+    whole_model.say(row["tests"])
     console.print(
         f"{row['name']}: {ours * 1e3:.2f} ms, peak {row['sides'][OURS]['peak_bytes'] / 2**20:.1f} MiB, "
         f"{row['sides'][OURS]['launches']} launches, {row['sides'][OURS]['host_reads']} reads, "
@@ -136,5 +149,13 @@ def _show(row: dict[str, Any]) -> None:
     )
 
 
+def main() -> None:
+    """What a user can mend is said in a line, not in a traceback."""
+    try:
+        app()
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"benchmarks: {error}")
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -16,9 +16,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from benchmarks.machine import ROOT
 from benchmarks.prefill_model import clip_prompt, model_of_width
-from benchmarks.timing import now, spread
+from benchmarks.timing import spread
 from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS, kv_bytes
+from seats_ops.cli.stopwatch import now
 from seats_ops.integrations import attach
 
 SIDES = ("unpruned", "uniform", "per-layer")

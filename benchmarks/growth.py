@@ -43,11 +43,12 @@ def grow(names: list[str] | None, longest: int, device: torch.device, repeats: i
             for entry in build(size, device):
                 if axis == "windows" and "/audio" in entry.name:
                     continue
-                require_green(entry.tests, device.type)
+                tests = require_green(entry.tests, device.type)
                 ours = entry.sides[OURS]
                 seconds = measure([{OURS: ours}], device, repeats)[OURS]
                 yield {
                     "name": f"growth/{axis}/{place}/{entry.name}",
+                    "tests": tests,
                     "axis": axis,
                     "place": place,
                     "entry": entry.name,

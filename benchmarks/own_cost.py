@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks.timing import now
+from seats_ops.cli.stopwatch import now
 from seats_ops.integrations.adapter import Adapter
 from seats_ops.integrations.saliency import TowerWatch
 

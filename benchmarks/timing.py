@@ -41,14 +41,6 @@ def spread(seconds: list[float]) -> dict[str, float]:
     return {"median": statistics.median(seconds), "p20": cuts[0], "p80": cuts[-1]}
 
 
-def now(device: torch.device) -> float:
-    """Seconds on the clock of a device: what the process has spent computing, or the time once a GPU is done."""
-    if device.type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def _on_cpu(run: Callable[[], Any]) -> float:
     start = time.process_time()
     run()

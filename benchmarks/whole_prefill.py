@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.own_cost import own_seconds
 from benchmarks.prefill_model import clip_prompt, model_of_width
-from benchmarks.timing import now, spread
+from benchmarks.timing import spread
 from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS, kv_bytes, last_logits_only
-from seats_ops.cli.stopwatch import Stopwatch
+from seats_ops.cli.stopwatch import Stopwatch, now
 from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
 from seats_ops.schedule import Schedule

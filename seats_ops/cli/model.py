@@ -1,12 +1,21 @@
-"""The demo's model: Qwen2.5-Omni's own architecture at one eighth of the 7B's width, or a real checkpoint."""
+"""The demo's model: Qwen2.5-Omni's own architecture at one sixteenth of the 7B's width, or a real checkpoint."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import torch
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
-SCALE = 8
+SCALE = 16
 """The demo model is this many times narrower than Qwen2.5-Omni-7B; its 28 layers and its vocabulary are the 7B's."""
+
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""An owner and a name, one slash between them."""
+
+SUCH_AS = "such as Qwen/Qwen2.5-Omni-7B"
 
 
 def qwen2_5_omni_7b_config() -> Qwen2_5OmniThinkerConfig:
@@ -62,10 +71,10 @@ def qwen2_5_omni_3b_config() -> Qwen2_5OmniThinkerConfig:
 
 
 def demo_config() -> Qwen2_5OmniThinkerConfig:
-    """The 7B's thinker at an eighth of every width: a quarter of the heads, each half as wide.
+    """The 7B's thinker at a sixteenth of every width: a quarter of the heads, each a quarter as wide.
 
     The language model keeps its 28 layers, so that drops after layers 16, 18, 20 and the late drop before layer 24
-    mean what they mean on the 7B. The encoders, whose work no schedule changes, have 8 layers instead of 32.
+    mean what they mean on the 7B. The encoders, whose work no schedule changes, have 4 layers instead of 32.
     """
     full = qwen2_5_omni_7b_config()
     text, vision, audio = full.text_config, full.vision_config, full.audio_config
@@ -77,18 +86,18 @@ def demo_config() -> Qwen2_5OmniThinkerConfig:
             "num_hidden_layers": text.num_hidden_layers,
             "num_attention_heads": text.num_attention_heads // 4,
             "num_key_value_heads": text.num_key_value_heads // 4,
-            "rope_parameters": _rope([8, 12, 12]),
+            "rope_parameters": _rope([4, 6, 6]),
         },
         vision_config={
-            "depth": 8,
+            "depth": 4,
             "hidden_size": vision.hidden_size // SCALE,
             "intermediate_size": vision.intermediate_size // SCALE,
             "num_heads": vision.num_heads // 4,
             "out_hidden_size": vision.out_hidden_size // SCALE,
-            "fullatt_block_indexes": [3, 7],
+            "fullatt_block_indexes": [1, 3],
         },
         audio_config={
-            "encoder_layers": 8,
+            "encoder_layers": 4,
             "d_model": audio.d_model // SCALE,
             "encoder_ffn_dim": audio.encoder_ffn_dim // SCALE,
             "encoder_attention_heads": audio.encoder_attention_heads // 4,
@@ -113,26 +122,37 @@ def random_model(
     return model.to(device).eval()
 
 
+def may_be_a_model(name: str) -> bool:
+    """Something on this machine, or a name that is worth asking a network for."""
+    return Path(name).exists() or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))
+
+
 def load_checkpoint(
     model: str, *, device: str | torch.device, dtype: str | torch.dtype = "auto"
 ) -> Qwen2_5OmniThinkerForConditionalGeneration:
     """The thinker of a Qwen2.5-Omni checkpoint: a folder or a Hugging Face id, of the whole model or of its thinker."""
+    if not may_be_a_model(model):
+        raise ValueError(f"model: got {model!r}, expected a checkpoint folder or a Hugging Face id {SUCH_AS}")
     loaded = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(model, dtype=dtype)
     return loaded.to(device).eval()
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+    """The device of that name, a GPU with its index; "auto" is the current GPU, or the CPU where there is none.
 
     Raises:
         ValueError: an unknown name, or a GPU that is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return device
+    if not (device.index or 0) < torch.cuda.device_count():
         raise ValueError(f"device: got {name!r}, but torch finds {torch.cuda.device_count()} CUDA device(s)")
-    return device
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)

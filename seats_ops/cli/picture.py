@@ -17,7 +17,7 @@ KEPT = ("#8a97a5", "#2f6db5", "#1b8a6b", "#c98a12", "#b8452f", "#7b4ea3", "#4a7a
 FADED = 0.16
 """What is left of a dropped patch's contrast: enough to recognise the scene, too little to look kept."""
 
-MAX_COLUMNS = 6
+MAX_COLUMNS, MAX_IMAGE_HEIGHT = 6, 1.9
 PICTURE_WIDTH = 224
 """Pixels per frame in the figure; a video token is then some seven pixels wide."""
 
@@ -48,6 +48,7 @@ def draw(
     seconds: float,
     window_seconds: float,
     title: str,
+    subtitle: str,
     notes: list[str],
 ) -> None:
     """Write a PNG with one row of frames per stage above the spectrogram and one strip of audio tokens per stage.
@@ -57,25 +58,29 @@ def draw(
         rows: From all tokens to the last stage that keeps any.
         frames: uint8 `[grids, height, width, 3]`, the first frame of every temporal patch.
         mel: float `[mel bins, frames]`, log-mel features of 10 ms each; None for a silent video.
-        seconds: Length of the video.
+        seconds: Length of the video; the sound may last longer.
         window_seconds: Length of the windows that share a budget, marked under the spectrogram.
         title: Headline.
+        subtitle: What was saved, a line under it.
         notes: Small print, one line each.
     """
     grids = len(frames)
-    shown = np.unique(np.linspace(0, grids - 1, min(grids, MAX_COLUMNS)).round().astype(int))
-    thumbnails = [_thumbnail(frames[grid]) for grid in shown]
-    aspect = thumbnails[0].shape[0] / thumbnails[0].shape[1]
-
     label, right, gap = 1.75, 0.12, 0.05
-    cell = 9.4 / len(shown)
+    aspect = frames.shape[1] / frames.shape[2]
+    # Upright frames are narrow: more of them stand side by side, none taller than a screen allows.
+    tallest = MAX_IMAGE_HEIGHT / aspect + gap
+    columns = max(MAX_COLUMNS, int(9.4 // tallest))
+    shown = np.unique(np.linspace(0, grids - 1, min(grids, columns)).round().astype(int))
+    thumbnails = [_thumbnail(frames[grid]) for grid in shown]
+    cell = min(9.4 / len(shown), tallest)
     image_height = (cell - gap) * aspect
-    top, bottom = 0.80, 0.16 + 0.17 * len(notes)
+    top, bottom = 1.06, 0.16 + 0.17 * len(notes)
     sound_height = 0.0 if mel is None else 1.0 + 0.17 * len(rows) + 0.60
     width = label + 9.4 + right
     height = top + len(rows) * (image_height + gap) + sound_height + bottom
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
     figure.text(0.12 / width, 1 - 0.16 / height, title, fontsize=13, weight="bold", color=INK, va="top")
+    figure.text(0.12 / width, 1 - 0.44 / height, subtitle, fontsize=9.5, color=INK, va="top")
 
     def place(left: float, down: float, w: float, h: float) -> Axes:
         """Axes by distance in inches from the left and the top."""
@@ -95,9 +100,10 @@ def draw(
         down += image_height + gap
     if mel is not None:
         down += 0.16
-        _sound(place(label, down, 9.4 - gap, 1.0), mel, seconds)
+        longest = max(seconds, mel.shape[1] / 100)
+        _sound(place(label, down, 9.4 - gap, 1.0), mel, longest)
         strips = place(label, down + 1.04, 9.4 - gap, 0.17 * len(rows))
-        _strips(strips, rows, mel.shape[1] / 100, seconds, window_seconds)
+        _strips(strips, rows, mel.shape[1] / 100, longest, window_seconds)
     for number, note in enumerate(notes):
         figure.text(0.12 / width, (0.12 + 0.17 * (len(notes) - 1 - number)) / height, note, fontsize=7.5, color=MUTED)
     figure.savefig(path)

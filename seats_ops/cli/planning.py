@@ -7,12 +7,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
+import typer
 from rich.console import Console
 
 from seats_ops import Schedule, seats
-from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
+from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
 
-from .model import qwen2_5_omni_3b_config, qwen2_5_omni_7b_config
+from .model import SUCH_AS, may_be_a_model, qwen2_5_omni_3b_config, qwen2_5_omni_7b_config
 from .tables import new_table
 
 KNOWN = {"7b": qwen2_5_omni_7b_config, "3b": qwen2_5_omni_3b_config}
@@ -25,13 +26,20 @@ def read_config(model: str) -> Any:
     """A config by short name, file, folder or Hugging Face id.
 
     Raises:
-        OSError: there is no such config. ValueError: it is not a known model's.
+        ValueError: there is no such config, or it is not a known model's; names that are nobody's stay on this machine.
     """
     if model.lower() in KNOWN:
         return KNOWN[model.lower()]()
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(model)
+    expected = f"{', '.join(KNOWN)}, a config.json, a folder with one, or a Hugging Face id {SUCH_AS}"
+    if not may_be_a_model(model):
+        raise ValueError(f"model: got {model!r}, expected {expected}")
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ValueError(f"model: got {model!r}, expected {expected}; {reason}") from error
 
 
 def prompt_lengths(text: int, video: int, audio: int, *, grid_tokens: int) -> PromptLengths:
@@ -51,6 +59,7 @@ def plan(
     grid_tokens: int,
     kv_policy: Literal["uniform", "per-layer"],
     schedule_json: Path | None,
+    as_json: bool = False,
 ) -> Schedule:
     """Print the schedule with its cost per segment of layers, and write it as JSON where asked to.
 
@@ -62,12 +71,18 @@ def plan(
         grid_tokens: Video tokens per temporal patch.
         kv_policy: As in `attach`.
         schedule_json: File to write `Schedule.to_dict` to.
+        as_json: Print schedule and cost as JSON, nothing else.
     """
     config = read_config(model)
     lengths = prompt_lengths(*tokens, grid_tokens=grid_tokens)
     schedule = seats(config, video=retention[0], audio=retention[1])
     thinker = getattr(config, "thinker_config", config)
     cost = prefill_cost(thinker, schedule, lengths, kv_policy=kv_policy)
+    if schedule_json is not None:
+        schedule_json.write_text(json.dumps(schedule.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(_as_dict(model, schedule, cost, kv_policy), indent=1))
+        return schedule
     ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in schedule.stages()]
     table = new_table(f"Schedule on {model}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
     for stage, ratio in zip(cost.stages, ratios, strict=True):
@@ -93,9 +108,30 @@ def plan(
         soft_wrap=True,
     )
     if schedule_json is not None:
-        schedule_json.write_text(json.dumps(schedule.to_dict(), indent=1) + "\n", encoding="utf-8")
         console.print(f"Written to {schedule_json}")
     return schedule
+
+
+def _as_dict(model: str, schedule: Schedule, cost: Cost, kv_policy: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "kv_policy": kv_policy,
+        "flops": cost.flops,
+        "full_flops": cost.full_flops,
+        "kv_bytes": cost.kv_bytes,
+        "full_kv_bytes": cost.full_kv_bytes,
+        "stages": [
+            {
+                "name": stage.name,
+                "layers": [stage.layers.start, stage.layers.stop - 1] if stage.layers else [],
+                "tokens": stage.tokens,
+                "flops": stage.flops,
+                "kv_bytes": stage.kv_bytes,
+            }
+            for stage in cost.stages
+        ],
+        "schedule": schedule.to_dict(),
+    }
 
 
 def _ratio(ratio: Any) -> str:

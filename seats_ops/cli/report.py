@@ -14,7 +14,7 @@ from .inputs import merged_grid
 from .picture import draw
 from .run import Run
 from .survivors import late_drop_layer, survivors
-from .tables import mean_retention
+from .tables import mean_retention, saved
 
 CREDIT = "Big Buck Bunny © 2008 Blender Foundation, CC BY 3.0"
 
@@ -27,6 +27,7 @@ def write_files(
     inputs: dict[str, Any],
     config: Any,
     flops: dict[str, list[int]],
+    clock: str,
     notes: list[str],
 ) -> list[Path]:
     """Write `<run>.png` and `<run>.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
@@ -36,6 +37,7 @@ def write_files(
         runs: Measured.
         clip, inputs, config: What the runs ran on.
         flops: Where -> FLOPs of every run there.
+        clock: What the times are: "CPU s" or "s".
         notes: Small print for the pictures.
 
     Returns:
@@ -43,20 +45,28 @@ def write_files(
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for run in runs:
+    for number, run in enumerate(runs):
         if run.trace is None:
             continue
         slug = run.name.lower().replace(" ", "-").rstrip("%")
         written += [folder / f"{slug}.png", folder / f"{slug}.json"]
-        _picture(written[-2], run, run.trace, clip, inputs, config, notes)
+        subtitle = saved(runs, number, flops["here"], clock)
+        _picture(written[-2], run, run.trace, clip, inputs, config, subtitle, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
-    written[-1].write_text(json.dumps(_report(runs, clip, config, flops), indent=1) + "\n", encoding="utf-8")
+    written[-1].write_text(json.dumps(_report(runs, clip, config, flops, clock), indent=1) + "\n", encoding="utf-8")
     return written
 
 
 def _picture(
-    path: Path, run: Run, trace: PruneTrace, clip: Clip, inputs: dict[str, Any], config: Any, notes: list[str]
+    path: Path,
+    run: Run,
+    trace: PruneTrace,
+    clip: Clip,
+    inputs: dict[str, Any],
+    config: Any,
+    subtitle: str,
+    notes: list[str],
 ) -> None:
     grid = merged_grid(inputs, config)
     mel = None
@@ -76,15 +86,17 @@ def _picture(
         seconds=clip.duration,
         window_seconds=float(config.seconds_per_chunk),
         title=f"What SEATS keeps of {clip.name}: {video:.0%} of video, {audio:.0%} of audio, mean of all layers",
+        subtitle=subtitle,
         notes=[legend, *notes],
     )
 
 
-def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]]) -> dict[str, Any]:
+def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]], clock: str) -> dict[str, Any]:
     layers = config.text_config.num_hidden_layers
     return {
         "environment": environment(),
-        "clip": {"name": clip.name, "frames": len(clip.frames), "seconds": clip.duration},
+        "clip": {"name": clip.name, "frames": len(clip.frames), "seconds": clip.duration, "fps": clip.fps},
+        "clock": clock,
         "runs": [
             {
                 "name": run.name,

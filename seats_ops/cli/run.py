@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from seats_ops import PruneTrace, Schedule, seats
 from seats_ops.integrations import attach
 
-from .stopwatch import Stopwatch
+from .stopwatch import Stopwatch, now
 
 PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
 """Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
@@ -29,6 +29,7 @@ class Run:
         retention: The schedule's (video, audio) retention ratios.
         trace: What the schedule kept; None without one.
         prefill_seconds: One measurement per repeat: encoders, selection, all decoder layers, logits of the last token.
+            CPU time where the model is on a CPU, so that neighbours on a shared machine count less; wall time on a GPU.
         encoder_seconds: Of each, the part spent in the vision and the audio tower.
         kv_bytes: Keys and values in the cache after the prefill, of all layers.
         answer: Token ids generated greedily.
@@ -42,18 +43,6 @@ class Run:
     encoder_seconds: list[float] = field(default_factory=list)
     kv_bytes: int = 0
     answer: list[int] = field(default_factory=list)
-
-    @property
-    def prefill(self) -> float:
-        """Median seconds of a whole prefill."""
-        return statistics.median(self.prefill_seconds)
-
-    @property
-    def decoder(self) -> float:
-        """Median seconds of a prefill without the encoders: what a schedule can change, selection included."""
-        return statistics.median(
-            [whole - part for whole, part in zip(self.prefill_seconds, self.encoder_seconds, strict=True)]
-        )
 
 
 def paper_runs(config: Any) -> list[Run]:
@@ -90,6 +79,7 @@ def measure(
         progress: Called with a description before each of the `len(runs) * (1 + repeats)` steps.
     """
     encoders = [model.model.visual, model.model.audio_tower]
+    clock = functools.partial(now, inputs["input_ids"].device)
     with last_logits_only(model):
         for run in runs:
             progress(f"{run.name}: selection and answer")
@@ -97,9 +87,11 @@ def measure(
                 output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             run.answer = output[0, inputs["input_ids"].shape[1] :].tolist()
         for repeat in range(repeats):
-            for run in runs:
+            # Forth and back: no run always comes after the same one.
+            for run in runs[:: -1 if repeat % 2 else 1]:
                 progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
-                with _attached(model, run.schedule, kv_policy, backend) as run.trace, Stopwatch(encoders) as watch:
+                attached = _attached(model, run.schedule, kv_policy, backend)
+                with attached as run.trace, Stopwatch(encoders, clock) as watch:
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)

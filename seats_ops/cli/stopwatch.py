@@ -10,11 +10,11 @@ import torch
 
 
 class Stopwatch:
-    """Seconds inside the block, and of these the seconds inside some modules; wall time unless given another clock."""
+    """Seconds of `clock` inside the block, and of these the seconds inside some modules."""
 
-    def __init__(self, modules: list[torch.nn.Module], clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, modules: list[torch.nn.Module], clock: Callable[[], float]) -> None:
         self.seconds = self.inside = 0.0
-        self._now = clock or _now
+        self._now = clock
         self._modules = modules
         self._handles: list[Any] = []
         self._start = 0.0
@@ -39,7 +39,9 @@ class Stopwatch:
         self.inside += self._now() - self._start
 
 
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def now(device: torch.device) -> float:
+    """Seconds on the clock of a device: what the process has spent computing, or the time once a GPU is done."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -10,6 +10,7 @@ from rich.table import Table
 from seats_ops import PruneTrace, Schedule
 from seats_ops.cost import PromptLengths, prefill_cost
 
+from .noise import Measured, told_apart
 from .run import Run
 
 TOKEN_NOTE = (
@@ -51,43 +52,71 @@ def token_table(runs: list[Run], prompt_tokens: int, num_layers: int) -> Table:
     return table
 
 
-def cost_table(runs: list[Run], flops: dict[str, list[int]]) -> Table:
+def cost_table(runs: list[Run], flops: dict[str, list[int]], clock: str) -> Table:
     """FLOPs, KV bytes and measured time per run, each with the ratio of the first run to it.
 
     Args:
-        runs: Measured; the first one is the baseline.
+        runs: Measured; the first one is the baseline, and each keeps less than the one before it.
         flops: Where -> FLOPs of every run there.
+        clock: What the times are: "CPU s" or "s".
     """
     columns: list[tuple[str, str, list[float]]] = []
     for place, counts in flops.items():
         unit, size = ("TFLOPs", 1e12) if counts[0] >= 1e12 else ("GFLOPs", 1e9)
         columns.append((f"{unit}\n{place}", ",.0f" if counts[-1] >= 10 * size else ",.2f", [n / size for n in counts]))
-    seconds = ".2f" if runs[-1].decoder >= 0.1 else ".4f"
-    columns += [
-        ("KV\nMiB", ",.2f", [run.kv_bytes / 2**20 for run in runs]),
-        ("prefill\ns", seconds, [run.prefill for run in runs]),
-        ("decoder\ns", seconds, [run.decoder for run in runs]),
-    ]
+    columns.append(("KV\nMiB", ",.2f", [run.kv_bytes / 2**20 for run in runs]))
+    times = told_apart([run.prefill_seconds for run in runs])
     table = new_table(
         "Cost of the prefill",
-        ["", *[heading for title, *_ in columns for heading in (title, "ratio")]],
+        ["", *[heading for title, *_ in columns for heading in (title, "ratio")], f"prefill\n{clock}", "ratio"],
     )
     for number, run in enumerate(runs):
         cells = []
         for _, form, values in columns:
             cells += [f"{values[number]:{form}}", f"{values[0] / values[number]:.1f}x"]
+        about = "~" if times[number].shared else ""
+        cells += [about + spread(times[number]), f"{about}{times[0].median / times[number].median:.1f}x"]
         table.add_row(run.name, *cells)
     return table
 
 
-def cost_note(flops: dict[str, list[int]], repeats: int) -> str:
+def spread(times: Measured) -> str:
+    """Median, lowest and highest."""
+    form = ".2f" if times.median >= 0.1 else ".4f"
+    low, high = min(times.seconds), max(times.seconds)
+    return f"{times.median:{form}} ({low:{form}}-{high:{form}})"
+
+
+def cost_note(flops: dict[str, list[int]], runs: list[Run]) -> str:
     """What the columns of `cost_table` mean."""
+    repeats = len(runs[0].prefill_seconds)
+    shared = any(time.shared for time in told_apart([run.prefill_seconds for run in runs]))
     paper = "; on a 7B, with the logits of all tokens left, as in the paper" if len(flops) > 1 else ""
     return (
         f"FLOPs are computed, one per multiply-add: here those of the decoder layers{paper}. KV cache and seconds are "
-        "measured here. Prefill: encoders, selection, decoder layers, logits of the last token, median of "
-        f"{repeats}. Decoder: the same without the encoders."
+        "measured here. Prefill: encoders, selection, decoder layers, logits of the last token; median of "
+        f"{repeats}, in brackets lowest and highest."
+        + " ~: not told apart from a neighbour, as their measurements overlap; they share one figure."
+        * shared
     )
+
+
+def saved(runs: list[Run], number: int, flops: list[int], clock: str) -> str:
+    """What one of the `runs` saved, in a line; `flops` are those of every run, `clock` as in `cost_table`."""
+    times = told_apart([run.prefill_seconds for run in runs])
+    unit, size = ("T", 1e12) if flops[0] >= 1e12 else ("G", 1e9)
+    bytes_left = [runs[i].kv_bytes / 2**20 for i in (0, number)]
+    parts = [
+        f"{1 - flops[number] / flops[0]:.0%} of the FLOPs ({flops[0] / size:.1f} → {flops[number] / size:.1f} {unit})",
+        f"{1 - bytes_left[1] / bytes_left[0]:.0%} of the KV cache ({bytes_left[0]:.1f} → {bytes_left[1]:.1f} MiB)",
+    ]
+    if times[number] == times[0]:
+        parts.append("no time that could be told from noise")
+    else:
+        before, after = times[0].median, times[number].median
+        about = "some " if times[number].shared else ""
+        parts.append(f"{about}{1 - after / before:.0%} of the time ({before:.2f} → {after:.2f} {clock})")
+    return "Saved in the prefill: " + ", ".join(parts)
 
 
 def stage_title(layer: int) -> str:
