@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_spread() -> None:
 
 
 def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.__main__.require_green", lambda *_: None)
+    monkeypatch.setattr("benchmarks.__main__.require_green", lambda *_: "green")
     file, picture = tmp_path / "results.jsonl", tmp_path / "picture.png"
     for _ in range(2):
         run = CliRunner().invoke(
@@ -91,7 +92,7 @@ def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_growth_is_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.growth.require_green", lambda *_: None)
+    monkeypatch.setattr("benchmarks.growth.require_green", lambda *_: "green")
     file = tmp_path / "growth.jsonl"
     options = ["--longest", "225", "--repeats", "1", "--device", "cpu", "--output", str(file)]
     run = CliRunner().invoke(app, ["growth", "window_budget", *options])
@@ -187,6 +188,33 @@ def test_time_in_the_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(RuntimeError, match="TRITON_INTERPRET"):
         place("cuda")
+
+
+def test_without_the_tools_for_tests_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pytest" else real(name))
+    said = gate.require_green(("tests/no_such_test.py",), "cpu")
+    assert said.startswith("not run: no pytest (pip install")
+
+
+def test_why_tests_do_not_run_is_said() -> None:
+    with pytest.raises(gate.RedTests, match="no_such_test"):
+        gate.require_green(("tests/no_such_test.py",), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (["run", "compat"], "attention_received, compact, "),
+        (["run", "compact", "--size", "huge"], "small, paper, ten_minutes, hour"),
+        (["growth", "stage_one"], "window_budget"),
+        (["decode", "--retention", "11"], "35, 25, 15, 10"),
+    ],
+)
+def test_what_nobody_knows_is_an_error_that_lists_the_known(arguments: list[str], known: str) -> None:
+    run = CliRunner().invoke(app, arguments)
+    assert run.exit_code == 2
+    assert known in " ".join(run.output.replace("│", " ").split())
 
 
 def test_red_tests_forbid_timing(tmp_path: Path) -> None:

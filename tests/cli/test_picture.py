@@ -64,7 +64,17 @@ def test_any_length_is_drawn(tmp_path: Path, sound: bool, grids: int) -> None:
     frames = generator.integers(0, 256, (grids, 45, 80, 3), dtype=np.uint8)
     mel = generator.random((128, 100 * grids)) if sound else None
     path = tmp_path / "picture.png"
-    draw(path, rows, frames, mel, seconds=float(grids), window_seconds=2.0, title="A title", notes=["A note"])
+    draw(
+        path,
+        rows,
+        frames,
+        mel,
+        seconds=float(grids),
+        window_seconds=2.0,
+        title="A title",
+        subtitle="Saved",
+        notes=["A note"],
+    )
     picture = np.asarray(Image.open(path).convert("RGB"))
     height, width, _ = picture.shape
     assert 1000 < width < 2000

