@@ -39,7 +39,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_stand_in_is_as_strict_as_the_device() -> None:
-    with pytest.raises(ValueError, match="Expected a torch.device with a specified index or an integer"):
+    with pytest.raises(ValueError, match=r"Expected a torch\.device with a specified index or an integer"):
         torch.cuda.set_device(torch.device("cuda"))
     with pytest.raises(ValueError, match="Expected a cuda device"):
         torch.cuda.synchronize(torch.device("cpu"))

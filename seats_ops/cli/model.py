@@ -124,7 +124,7 @@ def random_model(
 
 def may_be_a_model(name: str) -> bool:
     """Something on this machine, or a name that is worth asking a network for."""
-    return Path(name).exists() or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))
+    return (name != "" and Path(name).exists()) or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))
 
 
 def load_checkpoint(

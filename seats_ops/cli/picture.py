@@ -67,12 +67,12 @@ def draw(
     grids = len(frames)
     label, right, gap = 1.75, 0.12, 0.05
     aspect = frames.shape[1] / frames.shape[2]
-    # Upright frames are narrow: more of them stand side by side, none taller than a screen allows.
-    tallest = MAX_IMAGE_HEIGHT / aspect + gap
-    columns = max(MAX_COLUMNS, int(9.4 // tallest))
+    # Upright frames stand closer together, so that all rows fit on a screen.
+    widest = MAX_IMAGE_HEIGHT / aspect + gap if aspect > 1 else 9.4
+    columns = max(MAX_COLUMNS, int(9.4 // widest))
     shown = np.unique(np.linspace(0, grids - 1, min(grids, columns)).round().astype(int))
     thumbnails = [_thumbnail(frames[grid]) for grid in shown]
-    cell = min(9.4 / len(shown), tallest)
+    cell = min(9.4 / len(shown), widest)
     image_height = (cell - gap) * aspect
     top, bottom = 1.06, 0.16 + 0.17 * len(notes)
     sound_height = 0.0 if mel is None else 1.0 + 0.17 * len(rows) + 0.60

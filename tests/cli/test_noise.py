@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_a_wide_group_takes_in_the_one_before_it() -> None:
 def test_results_never_rise(times: list[list[float]]) -> None:
     results = told_apart(times)
     assert len(results) == len(times)
-    for before, after in zip(results, results[1:], strict=False):
+    for before, after in itertools.pairwise(results):
         assert before == after or min(before.seconds) > max(after.seconds)
 
 
