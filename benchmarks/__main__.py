@@ -98,7 +98,7 @@ def known(names: Iterable[str], among: Iterable[str], argument: str) -> None:
     """A name that nobody knows is an error, and not a run of nothing."""
     unknown = sorted(set(names) - set(among))
     if unknown:
-        raise typer.BadParameter(f"got {', '.join(unknown)}, expected of {', '.join(among)}", param_hint=argument)
+        raise typer.BadParameter(f"got {', '.join(unknown)}, expected one of {', '.join(among)}", param_hint=argument)
 
 
 def _row(

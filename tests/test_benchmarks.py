@@ -193,7 +193,7 @@ def test_time_in_the_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_the_tools_for_tests_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pytest" else real(name))
-    said = gate.require_green(("tests/no_such_test.py",), "cpu")
+    said = gate.require_green(("tests/never_run.py",), "cpu")
     assert said.startswith("not run: no pytest (pip install")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -75,8 +76,12 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
 
 def _check(trace: PruneTrace) -> None:
     """Raises TypeError: JSON with a trace's names need not be one."""
-    counts = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
-    lengths = [trace.prompt_lengths, trace.kv_lengths, *[[stage.layer, stage.num_tokens] for stage in trace.stages]]
+    counts: list[Any] = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
+    lengths: list[Any] = [
+        trace.prompt_lengths,
+        trace.kv_lengths,
+        *[[stage.layer, stage.num_tokens] for stage in trace.stages],
+    ]
     for found, kind in (*((each, dict) for each in counts), *((each, list) for each in lengths)):
         numbers = list(found.values()) if isinstance(found, dict) else found
         if not isinstance(found, kind) or not all(isinstance(number, int) for number in numbers):

@@ -8,7 +8,8 @@ from einops import rearrange
 from transformers import PretrainedConfig, WhisperFeatureExtractor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from .clip import SAMPLING_RATE, Clip
+from .clip import Clip
+from .decoding import SAMPLING_RATE
 
 MIN_FRAME_TOKENS = 128
 """Qwen2.5-Omni enlarges frames that would give fewer video tokens than this."""

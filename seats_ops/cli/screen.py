@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from seats_ops.cost import PromptLengths
 
-from .clip import SAMPLING_RATE, Clip
+from .clip import Clip
+from .decoding import SAMPLING_RATE
 from .inputs import merged_grid
 from .model import SCALE
 from .options import Options
