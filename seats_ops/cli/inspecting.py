@@ -76,16 +76,14 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
 
 def _check(trace: PruneTrace) -> None:
     """Raises TypeError: JSON with a trace's names need not be one."""
-    counts: list[Any] = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
-    lengths: list[Any] = [
-        trace.prompt_lengths,
-        trace.kv_lengths,
-        *[[stage.layer, stage.num_tokens] for stage in trace.stages],
-    ]
-    for found, kind in (*((each, dict) for each in counts), *((each, list) for each in lengths)):
-        numbers = list(found.values()) if isinstance(found, dict) else found
-        if not isinstance(found, kind) or not all(isinstance(number, int) for number in numbers):
-            raise TypeError(f"whole numbers are missing where it has {found!r}")
+    dicts: list[Any] = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
+    lists: list[Any] = [trace.prompt_lengths, trace.kv_lengths]
+    lists += [[stage.layer, stage.num_tokens] for stage in trace.stages]
+    for kind, values in ((dict, dicts), (list, lists)):
+        for found in values:
+            numbers: Any = found.values() if isinstance(found, dict) else found
+            if not isinstance(found, kind) or not all(isinstance(number, int) for number in numbers):
+                raise TypeError(f"whole numbers are missing where it has {found!r}")
     for stage in trace.stages:
         if stage.budgets is not None and (stage.budgets.dim() != 2 or stage.budgets.shape[1] != 2):
             raise TypeError(f"budgets are not pairs in {stage.name!r}")
