@@ -28,7 +28,7 @@ def kept_columns(prefill: Prefill, logits_to_keep: Any) -> Tensor:
     """
     plan, grid = prefill.run.layout.plan(), prefill.grid
     width, num_rows = prefill.prompt_width, plan.num_rows * grid.copies
-    columns = torch.arange(num_rows * width).view(num_rows, width, 1)
+    columns = torch.arange(num_rows * width, dtype=torch.int64, device="cpu").view(num_rows, width, 1)
     try:
         # Transformers itself says what is asked for.
         asked = slice_logits_to_keep(columns, logits_to_keep).squeeze(-1)
@@ -63,7 +63,8 @@ def hidden_to_keep(hidden: Tensor, prefill: Prefill, logits_to_keep: Any, on_hos
     slots = kept_columns(prefill, on_host)
     num_rows, width = hidden.shape[:2]
     first = max(width - slots.shape[-1], 0)
-    if torch.equal(slots, torch.arange(num_rows * width).view(num_rows, width)[:, first:]):
+    every = torch.arange(num_rows * width, dtype=torch.int64, device="cpu").view(num_rows, width)
+    if torch.equal(slots, every[:, first:]):
         return hidden[:, first:]
     picked = hidden.flatten(0, 1).index_select(0, slots.flatten().to(hidden.device, non_blocking=True))
     return picked.unflatten(0, slots.shape)

@@ -33,8 +33,9 @@ def interleaved_runs(
     """
     positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
     # Rounded as the model's own positions: a patch that begins right on a chunk's edge is on one side of it for both.
-    spacing = torch.tensor(seconds_per_grid, dtype=torch.float32)
-    starts = (torch.arange(num_grids) * spacing * config.position_id_per_seconds).tolist()
+    spacing = torch.tensor(seconds_per_grid, dtype=torch.float32, device="cpu")
+    grid = torch.arange(num_grids, dtype=torch.float32, device="cpu")
+    starts = (grid * spacing * config.position_id_per_seconds).tolist()
     grids = [start for start in starts for _ in range(tokens_per_grid)]
     video = _chunk_sizes(grids, positions_per_chunk)
     audio = _chunk_sizes([float(position) for position in range(num_audio)], positions_per_chunk)

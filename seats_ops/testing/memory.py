@@ -70,7 +70,7 @@ def _span(tensor: Tensor) -> tuple[int, int]:
 
 def surrounded(tensor: Tensor, by: int | float, room: int = 64) -> Tensor:
     """The same tensor with memory of somebody else's, full of `by`, right before and right behind it."""
-    whole = torch.full((tensor.numel() + 2 * room,), by, dtype=tensor.dtype)
+    whole = torch.full((tensor.numel() + 2 * room,), by, dtype=tensor.dtype, device=tensor.device)
     return whole[room : room + tensor.numel()].view(tensor.shape).copy_(tensor)
 
 
