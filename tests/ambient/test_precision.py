@@ -67,9 +67,11 @@ def test_calls_of_several_threads_overlap() -> None:
         thread = threading.Thread(target=longer)
         thread.start()
         inside.wait()
-        with full_precision(torch.device("cpu")):
+        try:
+            with full_precision(torch.device("cpu")):
+                assert SETTINGS["cpu"].fp32_precision == "ieee"
             assert SETTINGS["cpu"].fp32_precision == "ieee"
-        assert SETTINGS["cpu"].fp32_precision == "ieee"
-        leave.set()
-        thread.join()
+        finally:
+            leave.set()
+            thread.join()
         assert SETTINGS["cpu"].fp32_precision == set_by_user == "bf16"
