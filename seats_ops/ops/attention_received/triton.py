@@ -134,6 +134,8 @@ def column_sum_kernel(
             logit = tl.dot(q_tail, k_tail, logit, input_precision="ieee")
         peak = tl.load(peaks + head * total + other, mask=valid, other=0.0)
         if GIVEN:
+            # An infinite denominator leaves no probability defined.
+            peak = tl.where(tl.abs(peak) == float("inf"), float("nan"), peak)
             attention = tl.exp2(logit * (scale * LOG2E) - (peak * LOG2E)[:, None])
         else:
             norm = tl.load(norms + head * total + other, mask=valid, other=1.0)
