@@ -20,6 +20,11 @@ from tests.test_stage_protocol import MINE
 TEXT = Modality.TEXT
 
 
+def name(value: Any) -> str:
+    """Of a case: the class of a stage, or the rules it breaks; the same in every process."""
+    return "+".join(sorted(value)) if isinstance(value, set) else getattr(value, "__name__", type(value).__name__)
+
+
 @pytest.mark.parametrize(
     "stage",
     [
@@ -30,7 +35,7 @@ TEXT = Modality.TEXT
         ModalityDropper(("video", "audio", "image")),
         *MINE,
     ],
-    ids=str,
+    ids=name,
 )
 def test_ours_pass(stage: Any) -> None:
     check_stage(stage)
@@ -234,7 +239,7 @@ class Miscounted(Even):
         (type("Custom", (Custom,), {"inputs": ("score",)})(every_other), {"schedule"}),
         (Custom, {"schedule"}),
     ],
-    ids=str,
+    ids=name,
 )
 def test_stages_that_break_rules(stage: Any, rules: set[str]) -> None:
     with pytest.raises(AssertionError) as caught:
