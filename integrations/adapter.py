@@ -7,6 +7,7 @@ import inspect
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -22,6 +23,7 @@ from seats_ops.integrations.prefill import Prefill
 from seats_ops.integrations.prompt_cache import prune_cache
 from seats_ops.integrations.ranks import tensor_parallel_group
 from seats_ops.integrations.refusals import (
+    check_default_dtype,
     check_forward,
     check_keeps_columns,
     check_seconds_per_grid,
@@ -72,6 +74,8 @@ class Adapter:
         self.closed = False
         self.call: Call | None = None
         self.num_forwards = 0
+        # What the model remembered of a prompt's positions, by its cache.
+        self.deltas: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         # Prompts of the `generate` that has not reached its first forward yet.
         self.sources: int | None = None
         self.was_reached = False
@@ -160,10 +164,13 @@ class Adapter:
         self.was_reached = True
         sources, self.sources = self.sources, None
         arguments = {**dict(zip(self.argument_names, args, strict=False)), **kwargs}
+        check_default_dtype(self.family, arguments)
         input_ids = check_forward(arguments, self.text_model, self.family.arguments)
         self.check_clock(arguments)
         cache = arguments.get("past_key_values")
         is_prefill = cache is None or cache.get_seq_length() == 0
+        if not is_prefill and arguments.get("position_ids") is None:
+            self._check_positions(cache)
         if not is_prefill and input_ids.shape[1] > 1 and not bool(self.media.is_text(input_ids).all()):
             raise UnsupportedModelState(
                 "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
@@ -181,6 +188,19 @@ class Adapter:
         args = tuple(... if name == "logits_to_keep" else value for name, value in zip(given, args, strict=True))
         return args, kwargs if "logits_to_keep" in given else {**kwargs, "logits_to_keep": ...}
 
+    def _rope_deltas(self) -> Any:
+        """What the model itself keeps of the latest prompt, to count the positions of later tokens; None for none."""
+        return next((x.rope_deltas for x in (self.thinker, self.thinker.model) if hasattr(x, "rope_deltas")), None)
+
+    def _check_positions(self, cache: Any) -> None:
+        """Raise UnsupportedModelState if the model would go on from the positions of another prompt."""
+        now, then = self._rope_deltas(), self.deltas.get(cache)
+        if then is not None and now is not then and not (now.shape == then.shape and bool((now == then).all())):
+            raise UnsupportedModelState(
+                "past_key_values: expected the cache of the model's latest prompt, got that of an earlier one: "
+                "transformers counts the positions of new tokens from the latest; give position_ids"
+            )
+
     def check_clock(self, arguments: dict[str, Any]) -> None:
         """Raise UnsupportedModelState for videos of unknown speed, where windows go by time."""
         if self.options.windows == "time":
@@ -191,6 +211,8 @@ class Adapter:
         call, self.call = self.call, None
         if call is not None and call.masks is not None:
             call.masks.close()
+        if call is not None and call.prefill is not None:
+            call.prefill.undisturb()
         return call
 
     def _end(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
@@ -244,6 +266,7 @@ class Adapter:
             hidden = hidden_to_keep(output.last_hidden_state, call.prefill, asked, call.columns_on_host())
             output.last_hidden_state = hidden
         if output.past_key_values is not None:
+            self.deltas[output.past_key_values] = self._rope_deltas()
             prune_cache(call.prefill, output.past_key_values, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:

@@ -24,6 +24,7 @@ from seats_ops.integrations.refusals import (
     check_text_config,
 )
 from seats_ops.integrations.saliency import SALIENCY_SEGMENTS
+from seats_ops.integrations.turns import methods_run_of
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 
@@ -122,10 +123,10 @@ class Attachment(contextlib.ExitStack):
         self._check()
         for earlier in owners_on(self.thinker):
             if not earlier.closed or earlier.turns.is_taken():
-                raise UnsupportedModelState(
-                    "model: expected one without a schedule, got one that is attached already (`detach(model)` ends it)"
-                )
+                raise _already_attached()
             earlier.close()
+        if methods_run_of({id(module) for module in (self.model, *self.thinker.modules())}):
+            raise UnsupportedModelState("model: expected one that is at rest, got one whose call is under way")
         adapter = Adapter(self.family, self.model, self.thinker, self.schedule, self.options)
         guards: list[Guard] = [ThinkerGuard(self.thinker, adapter)]
         if self.model is not self.thinker:
@@ -137,6 +138,8 @@ class Attachment(contextlib.ExitStack):
             self.push(functools.partial(_warn_if_unused, adapter))
             adapter.attachment = self
             adapter.register()
+            if next(owner for owner in owners_on(self.thinker) if not owner.closed) is not adapter:
+                raise _already_attached()  # by another thread, meanwhile
             for guard in guards:
                 guard.module.__dict__["generate"] = guard
             self.trace = adapter.trace
@@ -146,6 +149,9 @@ class Attachment(contextlib.ExitStack):
             self.close()
             raise
 
+    def __reduce__(self) -> Any:
+        raise TypeError("Attachment: expected to stay with its model, got a copy asked for; `attach` the other model")
+
     def __del__(self) -> None:
         if not self._was_entered and not sys.is_finalizing():
             warnings.warn(
@@ -154,6 +160,12 @@ class Attachment(contextlib.ExitStack):
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def _already_attached() -> UnsupportedModelState:
+    return UnsupportedModelState(
+        "model: expected one without a schedule, got one that is attached already (`detach(model)` ends it)"
+    )
 
 
 def _warn_if_unused(adapter: Adapter, kind: object, *_: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
-from seats_ops.validation import describe
+from seats_ops.validation import check_positive, describe
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Family:
     audio_block: int = 50
     embedding: str | None = None
     arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_positive("audio_rate", self.audio_rate)
+        if type(self.audio_block) is not int or self.audio_block < 1:
+            raise ValueError(f"audio_block: expected an int from 1, got {describe(self.audio_block)}")
 
     def text_model(self, thinker: nn.Module) -> Any:
         """The decoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ class Prefill:
         self.position_ids: Tensor | None = None
         self.attention_mask: Any = None
         self.deepstack: DeepStack | None = None
+        self.pending: list[Callable[[], None]] = []
 
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
@@ -182,4 +184,11 @@ class Prefill:
             cu_seqlens=self.run.layout.cu_seqlens,
             max_seqlen=self.grid.width,
             backend=self.run.backend,
+            pending=self.pending,
         )
+
+    def undisturb(self) -> None:
+        """Do what scoring was kept from doing at its end by an interrupt."""
+        while self.pending:
+            self.pending[-1]()
+            self.pending.pop()

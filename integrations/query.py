@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ def query_scores(
     cu_seqlens: Tensor,
     max_seqlen: int,
     backend: str,
+    pending: list[Callable[[], None]],
 ) -> Tensor:
     """What layer `layer` would attend to if it came once more, seen from the query tokens (SEATS section 3.2).
 
@@ -37,19 +38,22 @@ def query_scores(
         cu_seqlens: integer [B+1].
         max_seqlen: upper bound of the prompt lengths.
         backend: of the primitive.
+        pending: takes what is to be undone while the call lasts, should it be interrupted.
 
     Returns:
         float32 [T].
     """
     attention = layer.self_attn
-    with _weights_in_place(layer), _weights_in_place(attention), _undisturbed(_called_once_more(layer)):
+    with _weights_in_place(layer), _weights_in_place(attention), _undisturbed(_called_once_more(layer), pending):
         normed = layer.input_layernorm(hidden)
         q, k = _query_and_key(attention, normed, query)
         if hasattr(attention, "q_norm"):
             q, k = attention.q_norm(q), attention.k_norm(k)
     q = _rotate(q, cos[query], sin[query])
     k = _rotate(k, cos, sin)
-    scores = F.query_relevance(q, k, cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend)
+    scores = F.query_relevance(
+        q.detach(), k.detach(), cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend
+    )
     # A split projection is as wide as the whole one by its attribute, and as its part by what it puts out. The plans of
     # transformers split none that gives q, k and v in one.
     projection = getattr(attention, "q_proj", None)
@@ -77,7 +81,7 @@ def _called_once_more(layer: Any) -> list[nn.Module]:
 
 
 @contextmanager
-def _undisturbed(modules: list[nn.Module]) -> Iterator[None]:
+def _undisturbed(modules: list[nn.Module], pending: list[Callable[[], None]]) -> Iterator[None]:
     """A call of modules that leaves no trace: dropout draws nothing, and what they count or measure is not changed.
 
     Flags are set one by one: a `train` of their own may do more than that (merge an adapter into its weights).
@@ -87,6 +91,14 @@ def _undisturbed(modules: list[nn.Module]) -> Iterator[None]:
     buffers = [
         (part._buffers, name, value) for part in parts for name, value in part._buffers.items() if value is not None
     ]
+
+    def restore() -> None:
+        for part in training:
+            part.training = True
+        for owner, name, value in buffers:
+            owner[name] = value
+
+    pending.append(restore)
     try:
         for part in training:
             part.training = False
@@ -94,10 +106,8 @@ def _undisturbed(modules: list[nn.Module]) -> Iterator[None]:
             owner[name] = value.clone()
         yield
     finally:
-        for part in training:
-            part.training = True
-        for owner, name, value in buffers:
-            owner[name] = value
+        restore()
+        pending.remove(restore)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from seats_ops.integrations.arguments import FORWARD, GENERATE, Argument
 from seats_ops.integrations.cache import check_cache
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
+from seats_ops.integrations.tower_kinds import CropTower
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
@@ -71,6 +72,16 @@ def check_audio_rate(family: Family, config: Any) -> None:
             f"model: expected {family.audio_rate:g} audio tokens per second as its family has, got {told:g} by "
             f"config.{name}; give attach(..., family=dataclasses.replace(seats_ops.integrations.family_of(model), "
             f"audio_rate={told:g}, audio_block=...)) with the tokens of a Stage I block"
+        )
+
+
+def check_default_dtype(family: Family, arguments: Mapping[str, Any]) -> None:
+    """Raise UnsupportedModelState for pictures that transformers itself encodes otherwise under float16 as default."""
+    pictures = isinstance(family.vision, CropTower) and arguments.get("image_pixel_values") is not None
+    if pictures and torch.get_default_dtype() == torch.float16:
+        raise UnsupportedModelState(
+            "image_pixel_values: expected a default dtype of float32 while pictures are encoded, got torch.float16 by "
+            "torch.set_default_dtype: transformers sorts patches into bins that it makes in that dtype"
         )
 
 

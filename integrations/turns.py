@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
+from collections.abc import Container
 from types import FrameType
 
+import transformers
 from torch import nn
 
 from seats_ops.errors import UnsupportedModelState
+
+_TRANSFORMERS = os.path.dirname(transformers.__file__) + os.sep
 
 
 def frame_of_forward() -> FrameType:
@@ -33,6 +38,17 @@ def runs_forward_of(module: nn.Module) -> bool:
         if frame.f_code.co_filename == file and "forward" in frame.f_code.co_name:
             return True
         frame = frame.f_back
+    return False
+
+
+def methods_run_of(modules: Container[int]) -> bool:
+    """Whether code of transformers is at work, in any thread, as a method of one of these modules, given by `id`."""
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(_TRANSFORMERS) and id(frame.f_locals.get("self")) in modules:
+                return True
+            frame = frame.f_back
     return False
 
 

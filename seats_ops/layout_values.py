@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from seats_ops.layout import TokenLayout
 
 NUM_MODALITIES = 4
+# Budgets are held for every id up to the largest.
+MOST_IDS = 2**24
 
 
 def check_layout_values(layout: TokenLayout) -> None:
@@ -28,8 +30,10 @@ def check_layout_values(layout: TokenLayout) -> None:
         raise ValueError(f"modality: expected values of Modality, 0 to {NUM_MODALITIES - 1}, got {low} to {high}")
     rows = rows_of(layout.cu_seqlens, len(layout))
     for name, ids in (("block", layout.block), ("window", layout.window)):
-        if ids is not None and int(ids.min()) < -1:
-            raise ValueError(f"{name}: expected ids >= -1, got {int(ids.min())}")
+        if ids is not None and not -1 <= int(ids.min()) <= int(ids.max()) < MOST_IDS:
+            raise ValueError(
+                f"{name}: expected ids from -1 to {MOST_IDS - 1}, got {int(ids.min())} to {int(ids.max())}"
+            )
     if layout.window is not None:
         inside = layout.window >= 0
         if number is not None and int(layout.window.max()) >= number:

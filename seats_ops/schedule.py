@@ -100,7 +100,8 @@ class Schedule:
 
 
 def _stages(name: str, value: object) -> tuple[Stage, ...]:
-    stages = (value,) if isinstance(value, Stage) else value
+    is_one = isinstance(value, Stage) or (callable(value) and not isinstance(value, Iterable))
+    stages = (value,) if is_one else value
     if not isinstance(stages, Iterable) or isinstance(stages, (str, Mapping)):
         raise TypeError(f"{name}: expected a stage or a list of stages, got {describe(value)}")
     return tuple(check_stage_type(name, stage) for stage in stages)

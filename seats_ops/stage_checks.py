@@ -27,7 +27,9 @@ def check_stage_type(where: str, value: object) -> Stage:
         ValueError: inputs that nobody has.
     """
     if isinstance(value, type) or not isinstance(value, Stage) or not callable(value.to_dict):
-        raise TypeError(f"{where}: expected stages such as StagePruner(0.5), got {describe(value)}")
+        missing = [name for name in ("inputs", "to_dict") if callable(value) and not hasattr(value, name)]
+        what = f" without {' and '.join(missing)}" if missing and not isinstance(value, type) else ""
+        raise TypeError(f"{where}: expected stages such as StagePruner(0.5), got {describe(value)}{what}")
     inputs, who = value.inputs, f"{where}: {name_of(value)}"
     if not isinstance(inputs, tuple) or not all(isinstance(name, str) for name in inputs):
         raise TypeError(f"{who}.inputs: expected a tuple of names among {INPUTS}, got {describe(inputs)}")

@@ -119,7 +119,8 @@ class PruneTrace:
         """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for another format."""
         data = json.loads(text)
         missing = {"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data)
-        if not isinstance(data, dict) or data.get("format") != FORMAT or missing:
+        is_trace = isinstance(data, dict) and data.get("format") == FORMAT and not missing
+        if not is_trace or not isinstance(data["stages"], list):
             raise ValueError(f"text: expected a prune trace of format {FORMAT}, got {text[:60]!r}")
         return cls(
             stages=[_record_from_dict(stage) for stage in data["stages"]],

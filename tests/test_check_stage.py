@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seats_ops import DiversitySelector, Modality, ModalityDropper, RecordedStage, StagePruner, TokenLayout
+from seats_ops import DiversitySelector, Modality, ModalityDropper, RecordedStage, Schedule, StagePruner, TokenLayout
 from seats_ops.testing import check_stage, layout_of_runs
 from tests.custom_stages import Custom, every_other
 from tests.test_custom_allocators import Even
@@ -245,3 +245,38 @@ def test_stages_that_break_rules(stage: Any, rules: set[str]) -> None:
     with pytest.raises(AssertionError) as caught:
         check_stage(stage)
     assert {line[2:].split(":")[0] for line in str(caught.value).splitlines()[1:]} == rules
+
+
+@dataclass(frozen=True)
+class Bare:
+    """Of somebody who has not read on."""
+
+    def __call__(self, layout: Any, *, backend: str = "auto") -> Any:
+        return layout.is_modality(TEXT)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(AssertionError, match="Bare.* without inputs and to_dict"):
+        check_stage(Bare())
+    with pytest.raises(TypeError, match=r"before_llm: .*Bare.* without inputs and to_dict"):
+        Schedule(before_llm=[Bare()])
+
+
+@dataclass(frozen=True)
+class Owner(Custom):
+    """Its `allocator` is a word of its own."""
+
+    allocator: Any = Even()
+
+
+def test_an_attribute_means_nothing_by_its_name() -> None:
+    check_stage(Owner(every_other))
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_under_a_default_device(device: str) -> None:
+    torch.set_default_device(device)
+    try:
+        check_stage(DiversitySelector(0.5))
+    finally:
+        torch.set_default_device(None)

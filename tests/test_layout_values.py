@@ -50,3 +50,10 @@ def test_any_integer_dtype_makes_a_layout(dtype: torch.dtype) -> None:
     kept = layout.select(torch.tensor([True, False, True, True, True, False]))
     assert kept.position.tolist() == [0, 2, 3, 0]
     assert kept.cu_seqlens.tolist() == [0, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["window", "block"])
+def test_ids_that_nothing_can_be_held_for(name: str) -> None:
+    ids = torch.tensor([-1, 0, 10**12])
+    with pytest.raises(ValueError, match=f"{name}: expected ids from -1 to .* got -1 to 1000000000000"):
+        TokenLayout(torch.tensor([0, 1, 1]), torch.arange(3), torch.tensor([0, 3]), **{name: ids})

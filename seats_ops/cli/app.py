@@ -97,7 +97,9 @@ def demo(
         Literal["auto", "triton", "reference"], typer.Option(help="What computes the selection.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the checkpoint's weights: auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the weights of --model.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
 ) -> None:
     """Run one prompt about a video with all tokens and with SEATS at 35, 25, 15 and 10 percent, and compare.

@@ -32,6 +32,8 @@ PICTURE_NOTE = "Random weights: this shows how selection works, not what a train
 def run_demo(options: Options, console: Console) -> list[Run]:
     """Run everything, print the tables, write pictures, traces and `report.json` to `options.out`."""
     random = options.model is None
+    if random and options.dtype != "auto":
+        raise ValueError(f"--dtype: expected auto, as there is no --model whose weights it is for, got {options.dtype}")
     clip = load_clip(options.video or bundled_clip(), fps=options.fps, max_frames=options.max_frames)
     if options.video is None:
         clip = replace(clip, name="Big Buck Bunny")

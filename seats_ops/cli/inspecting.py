@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from seats_ops import PruneTrace
 
@@ -44,11 +45,13 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
         typer.echo(json.dumps(stored, indent=1))
         return trace
     media = [name for name, count in trace.prompt_counts.items() if count]
-    table = new_table(f"{path.name}: {len(trace.prompt_lengths)} prompt(s)", ["stage", "acts", "tokens", *media])
+    table = new_table(
+        f"{escape(path.name)}: {len(trace.prompt_lengths)} prompt(s)", ["stage", "acts", "tokens", *media]
+    )
     table.add_row("prompt", "", f"{sum(trace.prompt_lengths):,}", *[f"{trace.prompt_counts[m]:,}" for m in media])
     for stage in trace.stages:
         counts = [_count(stage.counts.get(name, 0), trace.prompt_counts[name]) for name in media]
-        table.add_row(stage.name, stage_title(stage.layer).replace("\n", " "), f"{stage.num_tokens:,}", *counts)
+        table.add_row(escape(stage.name), stage_title(stage.layer).replace("\n", " "), f"{stage.num_tokens:,}", *counts)
     console.print(table)
 
     budgeted = [stage for stage in trace.stages if stage.budgets is not None]
@@ -70,12 +73,17 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
     if indices:
         for stage in trace.stages:
             for row, kept in enumerate(stage.kept_indices):
-                console.print(f"{stage.name} (layer {stage.layer}), prompt {row}: {kept.tolist()}", soft_wrap=True)
+                console.print(
+                    f"{escape(stage.name)} (layer {stage.layer}), prompt {row}: {kept.tolist()}", soft_wrap=True
+                )
     return trace
 
 
 def _check(trace: PruneTrace) -> None:
     """Raises TypeError: JSON with a trace's names need not be one."""
+    names: list[Any] = [stage.name for stage in trace.stages]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names of stages are missing where it has {names!r}")
     dicts: list[Any] = [trace.prompt_counts, *[stage.counts for stage in trace.stages]]
     lists: list[Any] = [trace.prompt_lengths, trace.kv_lengths]
     lists += [[stage.layer, stage.num_tokens] for stage in trace.stages]

@@ -37,7 +37,7 @@ def read_config(model: str) -> Any:
         raise ValueError(f"model: got {model!r}, expected {expected}")
     try:
         return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ValueError(f"model: got {model!r}, expected {expected}; {reason}") from error
 

@@ -43,7 +43,10 @@ def write_files(
     Returns:
         The paths written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out: expected a folder to write to, got {folder} ({error.strerror})") from error
     written = []
     for number, run in enumerate(runs):
         if run.trace is None:

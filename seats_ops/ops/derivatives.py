@@ -11,7 +11,7 @@ def has_tangent(tensor: Tensor) -> bool:
     """`tensor` may carry a forward-mode derivative (`torch.autograd.forward_ad`, `torch.func.jvp`)."""
     if torch.compiler.is_compiling():
         # A trace does not see the derivative of a tensor, but that somebody is at it.
-        return _is_transformed() or forward_ad._current_level >= 0
+        return is_transformed() or forward_ad._current_level >= 0
     return forward_ad.unpack_dual(tensor).tangent is not None
 
 
@@ -20,14 +20,15 @@ def check_constant(name: str, tensor: Tensor) -> None:
 
     Plain backward mode needs no check: the result requires no gradient, so that torch refuses to start from it.
     """
-    if has_tangent(tensor) or (_is_transformed() and _requires_grad_inside(tensor)):
+    if has_tangent(tensor) or (is_transformed() and _requires_grad_inside(tensor)):
         raise ValueError(
             f"{name}: expected a tensor that is not differentiated, as the result has no derivative, got one in "
             f"forward mode or in a transform of torch.func; {name}.detach() is a constant"
         )
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
+    """The call is inside a transform of torch.func."""
     return torch._C._are_functorch_transforms_active()
 
 

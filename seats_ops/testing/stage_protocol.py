@@ -19,6 +19,7 @@ from seats_ops.prompt_lengths import PromptLengths
 from seats_ops.schedule import STAGES, Schedule
 from seats_ops.stage_call import call_stage
 from seats_ops.stage_checks import check_kept, check_result, name_of
+from seats_ops.stage_pruner import StagePruner
 from seats_ops.stages import Stage
 from seats_ops.testing.mixed_devices import OneDevice
 from seats_ops.testing.stage_inputs import INPUT_DTYPES, fixed_layouts, layout_of_row, tensors_for
@@ -54,12 +55,18 @@ def check_stage(stage: Stage, layouts: Sequence[TokenLayout] | None = None) -> N
         found.note("equality", f"expected a value that can be copied, got {_shown(error)}")
     _check_value(stage, before, found)
     _check_stored(stage, schedule, found)
-    with torch.random.fork_rng(devices=[]):
+    # On the CPU, whatever the default device is.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         found.run(fixed_layouts() if layouts is None else {f"layouts[{i}]": x for i, x in enumerate(layouts)})
     if "equality" not in found.rules and before != stage:
         found.note("state", "expected a stage that stays as it is, got one that calls change")
     if found.rules:
         raise found.report()
+
+
+def _parts(stage: Any) -> tuple[Any, ...]:
+    """What has settings and counts of its own."""
+    return (stage, stage.allocator) if isinstance(stage, StagePruner) else (stage,)
 
 
 def _shown(error: Exception) -> str:
@@ -85,7 +92,7 @@ def _check_stored(stage: Any, schedule: Schedule, found: _Findings) -> None:
         return None
     if not hasattr(type(stage), "from_dict"):
         return None
-    kinds = [type(stage), type(getattr(stage, "allocator", None))]
+    kinds = [type(part) for part in _parts(stage)]
     own = [kind for kind in kinds if hasattr(kind, "from_dict") and kind.__name__ not in STAGES]
     try:
         again = Schedule.from_dict(stored, types=own)
@@ -201,8 +208,7 @@ class _Findings:
         return None
 
     def check_counts(self, case: _Case, mask: Tensor) -> None:
-        counters = (self.stage, getattr(self.stage, "allocator", None))
-        if case.layout.window is None or not any(hasattr(counter, "count_tokens") for counter in counters):
+        if case.layout.window is None or not any(hasattr(part, "count_tokens") for part in _parts(self.stage)):
             return
         names, rows = ("text", "video", "audio", "image"), case.layout.rows()
         for row in range(case.layout.num_rows):

@@ -195,6 +195,36 @@ def test_inspect_refuses_another_file(tmp_path: Path, content: str) -> None:
     assert "seats-ops: " in fail("inspect", str(path))
 
 
+def trace_with(**entries: Any) -> str:
+    stage = {"name": "A", "layer": 0, "num_tokens": 1, "counts": {}, "kept_indices": [[0]], "budgets": None}
+    empty = {"format": 1, "prompt_lengths": [1], "prompt_counts": {}, "kv_lengths": [], "stages": [stage | entries]}
+    return json.dumps(empty)
+
+
+def test_inspect_shows_names_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "[red]x[/blue].json"
+    path.write_text(trace_with(name="[bold]A[/i]"))
+    text = run("inspect", str(path), "--indices")
+    assert "[bold]A[/i]" in text and "[red]x[/blue].json" in text
+
+
+@pytest.mark.parametrize("content", [trace_with(name=["x"]), trace_with().replace("[{", "{", 1).replace("}]", "}", 1)])
+def test_inspect_refuses_what_is_nearly_a_trace(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "nearly.json"
+    path.write_text(content)
+    assert "seats-ops: trace: expected" in fail("inspect", str(path))
+
+
+def test_plan_refuses_a_file_that_is_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("[" * 100_000)
+    assert "seats-ops: " in fail("plan", str(path))
+
+
+def test_demo_options_that_do_not_fit(tmp_path: Path) -> None:
+    assert "--dtype: expected auto" in fail("demo", "--dtype", "bfloat16")
+
+
 def test_env_names_versions_and_no_paths() -> None:
     text = run("env")
     assert torch.__version__ in text

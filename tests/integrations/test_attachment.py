@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 import warnings
@@ -137,3 +139,12 @@ def test_the_interpreter_may_end_inside_a_block() -> None:
     done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "end\n"
     assert "Error" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_it_stays_with_its_model(thinker: nn.Module) -> None:
+    attachment = attach(thinker, LATE)
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="Attachment"):
+            copied(attachment)
+    with pytest.warns(RuntimeWarning, match="nothing was pruned"), attachment:
+        pass

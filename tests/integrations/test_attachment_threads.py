@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from seats_ops import UnsupportedModelState
-from seats_ops.integrations import attach
+from seats_ops.integrations import attach, detach
+from seats_ops.integrations.adapter import Adapter
 from tests.integrations import probes
 from tests.integrations.models import small_omni
+from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
 
 SECONDS = 30
@@ -223,3 +225,62 @@ def test_an_interrupted_call_is_over(thinker: nn.Module, clip: dict[str, Any], e
         worker = _Worker(_Meeting(), lambda: probes.generate(thinker, clip, 3))
         worker.start()
         probes.assert_same(worker.finish(), expected)
+
+
+def decode(model: Any, cache: Any, **positions: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([[5]]), past_key_values=cache, **positions).logits
+
+
+def test_loops_that_take_turns(thinker: nn.Module, clip: dict[str, Any]) -> None:
+    """transformers counts new tokens from the latest prompt that it has seen: wrong for the one before, unpruned too."""
+    other = build_prompt(thinker.config, Text(4), Video((4, 4, 6), 1.0, mel_frames=390), Text(5), seed=9)
+    with torch.no_grad(), attach(thinker, SCHEDULES["preset"](thinker.config)):
+        expected = decode(thinker, thinker(**clip, use_cache=True).past_key_values)
+        first = thinker(**clip, use_cache=True).past_key_values
+        place = thinker.model.rope_deltas + clip["input_ids"].shape[1]
+        second = thinker(**other, use_cache=True).past_key_values
+        with probes.produced_logits(thinker) as produced, pytest.raises(UnsupportedModelState, match="past_key_values"):
+            decode(thinker, first)
+        assert produced == []
+        assert torch.equal(decode(thinker, first, position_ids=place.expand(3, 1, 1)), expected)
+        decode(thinker, second)
+        # Two prompts whose positions are alike do not need them.
+        again = thinker(**clip, use_cache=True).past_key_values
+        thinker(**clip, use_cache=True)
+        assert torch.equal(decode(thinker, again), expected)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_block_that_begins_under_a_call(thinker: nn.Module, clip: dict[str, Any], place: str) -> None:
+    plain, footprint = probes.generate(thinker, clip, 4), probes.footprint(thinker)
+    find, visits = PLACES[place]
+    attachment = attach(thinker, SCHEDULES["preset"](thinker.config))
+    with stopped(find(thinker), lambda: probes.generate(thinker, clip, 4), visits) as worker:
+        with pytest.raises(UnsupportedModelState, match="call is under way"):
+            attachment.__enter__()
+        assert probes.footprint(thinker)[""] == footprint[""]
+        probes.assert_same(worker.finish(), plain)
+    assert probes.footprint(thinker) == footprint
+
+
+def test_of_two_who_attach_at_once_one_does(thinker: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    footprint, schedule = probes.footprint(thinker), SCHEDULES["preset"](thinker.config)
+    meeting, original = threading.Barrier(2), Adapter.register
+
+    def register(adapter: Adapter) -> None:
+        meeting.wait(SECONDS)
+        original(adapter)
+        meeting.wait(SECONDS)
+
+    monkeypatch.setattr(Adapter, "register", register)
+    workers = [_Worker(_Meeting(), attach(thinker, schedule).__enter__) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(SECONDS)
+    errors = [worker.error for worker in workers if worker.error is not None]
+    assert len(errors) == 1 and isinstance(errors[0], UnsupportedModelState)
+    with pytest.warns(RuntimeWarning, match="nothing was pruned"):
+        detach(thinker)
+    assert probes.footprint(thinker) == footprint

@@ -52,3 +52,19 @@ def test_published_rates_are_those_of_the_families(family: str) -> None:
     attachment = attach(SMALL[family]("sdpa"), LATE)
     with pytest.warns(RuntimeWarning), attachment:
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("audio_rate", 0, ValueError),
+        ("audio_rate", "25", TypeError),
+        ("audio_rate", -1.0, ValueError),
+        ("audio_block", 0, ValueError),
+        ("audio_block", 2.5, ValueError),
+    ],
+)
+def test_rates_that_are_none(name: str, value: Any, error: type[Exception]) -> None:
+    family = family_of(SMALL["qwen2_5_omni"]("sdpa"))
+    with pytest.raises(error, match=name):
+        dataclasses.replace(family, **{name: value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -150,3 +151,47 @@ def test_parts_that_are_frozen_in_their_mode_stay_so() -> None:
     modes = {name: module.training for name, module in model.named_modules()}
     step(model, model, KEEP_ALL)
     assert {name: module.training for name, module in model.named_modules()} == modes
+
+
+@pytest.mark.parametrize("line", range(1, 60, 4))
+def test_an_interrupt_while_scoring(line: int) -> None:
+    """Once the block is left, modules are as they were: in training mode, with the buffers they had."""
+    model = SMALL["qwen2_5_omni"]("sdpa").train()
+    for layer in model.model.language_model.layers:
+        layer.self_attn.q_proj.register_buffer("seen", torch.zeros(1))
+    before = [(module.training, [id(x) for x in module._buffers.values()]) for module in model.modules()]
+    seen = 0
+
+    def on_line(frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal seen
+        if event == "line" and frame.f_code.co_filename.endswith("integrations/query.py"):
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return on_line
+
+    traced = sys.gettrace()
+    try:
+        with pytest.raises(KeyboardInterrupt), attach(model, Schedule(after_layer={2: StagePruner(0.5)})):
+            sys.settrace(on_line)
+            model(**prompt_of(model))
+    finally:
+        sys.settrace(traced)
+    assert [(module.training, [id(x) for x in module._buffers.values()]) for module in model.modules()] == before
+
+
+def test_scores_are_constants_of_forward_mode_too() -> None:
+    model = SMALL["qwen2_5_vl"]("eager")
+    prompt, weight = prompt_of(model), model.model.language_model.layers[1].self_attn.q_proj.weight.detach()
+    name = "model.language_model.layers.1.self_attn.q_proj.weight"
+    change = torch.full_like(weight, 1e-3)
+
+    def logits(value: Tensor) -> Tensor:
+        return torch.func.functional_call(model, {name: value}, kwargs={**prompt, "use_cache": False}).logits[0, -1]
+
+    with attach(model, Schedule(after_layer={2: StagePruner(0.5)})):
+        _, slope = torch.func.jvp(logits, (weight,), (change,))
+        with torch.no_grad():
+            secant = (logits(weight + change) - logits(weight - change)) / 2
+    torch.testing.assert_close(slope, secant, rtol=0.02, atol=1e-3)

@@ -194,3 +194,23 @@ def test_inside_a_model(thinker: nn.Module, silent_clip: dict[str, Any], layer: 
     with pytest.raises(ValueError, match=r"Custom .*: expected to keep a token of every prompt"):
         generate(lambda layout: torch.zeros(len(layout), dtype=torch.bool))
     assert generate(every_other) == (tokens, left)
+
+
+@dataclass(frozen=True)
+class Scribbler(Custom):
+    """Writes to what it is given."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __call__(self, features: Any, layout: TokenLayout, *, backend: str = "auto") -> Any:
+        features.zero_()
+        return self.choose(layout)
+
+
+def test_what_is_written_to_in_inference_mode_is_a_copy() -> None:
+    with torch.inference_mode():
+        hidden = FEATURES.clone()
+        pruning = Pruning(Schedule(Scribbler(every_other)), LAYOUT)
+        (kept,) = pruning.before_llm(hidden)
+    assert torch.equal(hidden, FEATURES)
+    assert torch.equal(kept, FEATURES[every_other(LAYOUT)])

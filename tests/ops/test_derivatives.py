@@ -81,3 +81,24 @@ def test_constants_may_be_scored_while_others_are_differentiated(name: str) -> N
 def test_scores_of_a_mapped_tensor(name: str) -> None:
     both = torch.stack([HEADS, 2 * HEADS])
     torch.testing.assert_close(torch.vmap(SCORES[name])(both), torch.stack([SCORES[name](x) for x in both]))
+
+
+def test_a_given_denominator_is_a_constant_too() -> None:
+    total = torch.logsumexp(torch.einsum("qhd,khd->hqk", HEADS, HEADS) * HEADS.shape[-1] ** -0.5, -1)
+    offsets = torch.tensor([0, len(HEADS)])
+
+    def score(denominator: Tensor) -> Tensor:
+        return F.attention_received(HEADS, HEADS, offsets, logsumexp=denominator)
+
+    with pytest.raises(ValueError, match="logsumexp"):
+        torch.func.jvp(score, (total,), (torch.ones_like(total),))
+    assert not score(total.clone().requires_grad_()).requires_grad
+
+
+def test_compact_in_transforms() -> None:
+    mask, x = torch.tensor([True, False, True, True]), torch.arange(4.0)
+    assert torch.func.grad(lambda a: F.compact(mask, a)[0].pow(3).sum())(x).tolist() == [0.0, 0.0, 12.0, 27.0]
+    second = torch.func.hessian(lambda a: F.compact(mask, a)[0].pow(3).sum())(x)
+    assert torch.equal(second, torch.diag(torch.tensor([0.0, 0.0, 12.0, 18.0])))
+    both = torch.vmap(lambda a: F.compact(mask, a, num_kept=3)[0])(torch.stack([x, 2 * x]))
+    assert both.tolist() == [[0.0, 2.0, 3.0], [0.0, 4.0, 6.0]]

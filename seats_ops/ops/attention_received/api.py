@@ -36,6 +36,7 @@ def attention_received(
     mean over a segment is 1. Accumulation in float32. No more than a bounded tile of the attention matrix exists at a
     time (see `reference.py` for the bound). Values are those of the exact softmax: a logit of -inf is a weight of 0; a
     row with a NaN or +inf logit, or with nothing but -inf, has none, and makes all values of its segment NaN, no other.
+    Where q k^T itself leaves the range of float32, `scale` may come too late: NaN for Triton, finite for the reference.
     They are constants: forward-mode derivatives and those of torch.func are refused.
 
     Args:
@@ -76,6 +77,9 @@ def attention_received(
     scale = check_scale(scale, query.shape[2])
     check_constant("query", query)
     check_constant("key", key)
+    if logsumexp is not None:
+        check_constant("logsumexp", logsumexp)
+        logsumexp = logsumexp.detach()
     return op.attention_received(
         query.detach(), key.detach(), cu_seqlens, logsumexp, scale, max_seqlen, check_backend(backend)
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.backend import capturing, implementation
-from seats_ops.ops.derivatives import has_tangent
+from seats_ops.ops.derivatives import has_tangent, is_transformed
 from seats_ops.ops.primitive import primitive
 
 
@@ -30,9 +30,10 @@ def _(keep_mask: Tensor, num_kept: int | None, backend: str) -> Tensor:
 
 def gather(index: Tensor, tensors: Sequence[Tensor], dim: int, backend: str) -> list[Tensor]:
     """Rows `index` of every tensor along `dim`, with their derivatives of either mode."""
-    if any(has_tangent(tensor) for tensor in tensors):
-        # An operator of torch's own kind has no forward mode; what the reference is made of has.
-        unfit = "a tensor is differentiated in forward mode"
+    if is_transformed() or any(has_tangent(tensor) for tensor in tensors):
+        # An operator of torch's own kind has neither forward mode nor rules for transforms; what the reference is made
+        # of has.
+        unfit = "a tensor is differentiated in forward mode, or transformed by torch.func"
         return implementation("compact", backend, index, unfit).gather(index, tensors, dim)
     return gather_op(index, tensors, dim, backend)
 

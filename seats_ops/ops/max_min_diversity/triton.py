@@ -67,6 +67,8 @@ def gram_kernel(
     num_rows=UNKNOWN,
 ):
     begin, length = _window(cu_seqlens, first_window, tl.program_id(2), total, ld)
+    # At most ld: rows are compared with it in 32 bits, which takes fewer registers.
+    length = length.to(tl.int32)
     matrix += tl.program_id(2).to(tl.int64) * ld * ld
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -197,6 +199,13 @@ def greedy_kernel(
     tl.store(keep_mask + begin + token, inside & (candidate == 0), mask=inside)
 
 
+def _rows(features: Tensor, index: Tensor) -> Tensor:
+    """[T, D]: the rows that an index names; one that is no row counts as zeros."""
+    index = index.long()
+    known = (index >= 0) & (index < features.shape[0])
+    return features[torch.where(known, index, 0)].masked_fill_(~known[:, None], 0.0)
+
+
 def gram_warps(dtype: torch.dtype) -> int:
     """float32 is multiplied without matrix instructions, which takes more registers per product."""
     return 8 if dtype == torch.float32 else 4
@@ -226,7 +235,7 @@ def max_min_diversity(
     if num_windows and max_seqlen > MAX_MATRIX:
         from seats_ops.ops.max_min_diversity.large import max_min_large
 
-        packed = features if index is None else features[index.long()]
+        packed = features if index is None else _rows(features, index)
         return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep)
     total = features.shape[0] if index is None else index.shape[0]
     keep_mask = torch.empty(total, dtype=torch.bool, device=features.device)

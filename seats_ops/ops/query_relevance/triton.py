@@ -76,12 +76,12 @@ def query_logits_kernel(
     for member in range(group):
         head = key_head * group + member
         q = query + (row * num_heads + head) * CHANNELS
-        q_head = tl.load(q + head_channel, mask=head_channel < CHANNELS, other=0.0).to(tl.float32)
+        # Scaled before the product, which overflows later then.
+        q_head = tl.load(q + head_channel, mask=head_channel < CHANNELS, other=0.0).to(tl.float32) * scale
         logit = tl.sum(k_head * q_head[None, :], 1)
         if TAIL > 0:
-            q_tail = tl.load(q + tail_channel, mask=in_tail, other=0.0).to(tl.float32)
+            q_tail = tl.load(q + tail_channel, mask=in_tail, other=0.0).to(tl.float32) * scale
             logit += tl.sum(k_tail * q_tail[None, :], 1)
-        logit = logit * scale
         tl.store(logits + head * total + token, logit, mask=inside)
         peak = tl.max(tl.where(inside, logit, float("-inf")), 0)
         slot = (row * num_heads + head) * num_parts + part

@@ -90,3 +90,13 @@ def test_scores_that_overflow_over_a_small_temperature(temperature: float) -> No
             scores, modality, window, totals, num_windows=3, temperature=temperature, backend=backend
         )
         assert budgets.tolist() == [[1, 1], [4, 4], [1, 1]]
+
+
+def test_a_huge_key_of_a_prompt() -> None:
+    """The product fits float32 once the query is scaled, and not before."""
+    key, query = torch.ones(40, 1, 16), torch.full((1, 1, 16), 0.2)
+    key[3] = 3e38
+    expected = torch.zeros(40)
+    expected[3] = 1.0
+    for backend in ("reference", "triton"):
+        assert torch.equal(F.query_relevance(query, key, scale=0.25, backend=backend), expected)

@@ -69,9 +69,11 @@ def test_max_min_diversity(offsets: list[int], matrix: int, monkeypatch: pytest.
         diversity.max_min_diversity(features, given, torch.tensor(counts), None, None, 16, 3)
 
 
+@pytest.mark.parametrize("most", [4096, 8], ids=["matrix", "long window"])
 @pytest.mark.parametrize("entries", [[-1, 60], [HUGE, -HUGE], [-(2**63), 2**63 - 1]], ids=str)
-def test_an_index_that_names_no_row(entries: list[int]) -> None:
+def test_an_index_that_names_no_row(entries: list[int], most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts as a row of zeros, at distance 1 from everything."""
+    monkeypatch.setattr(diversity, "MAX_MATRIX", most)
     features, index = torch.eye(4)[[0, 0, 0, 1]].repeat(15, 1), torch.arange(20)
     index[[3, 7]] = torch.tensor(entries)
     counts = torch.tensor([4])
