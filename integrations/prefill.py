@@ -17,6 +17,7 @@ from seats_ops.integrations.query import query_scores
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import Modality
 from seats_ops.ops.compact.op import gather
+from seats_ops.ops.derivatives import has_tangent
 from seats_ops.stages import Stage
 
 
@@ -160,7 +161,9 @@ class Prefill:
         flat = gather(source, [x.flatten(0, 1) for x in tensors], 0, self.run.backend)
         # One operation makes them all, so that all seem to need gradients if one does: checkpointing would go through
         # the rotary embedding once per layer.
-        flat = [new if x.requires_grad else new.detach() for x, new in zip(tensors, flat, strict=True)]
+        if any(x.requires_grad for x in tensors):
+            constant = [not (x.requires_grad or has_tangent(x)) for x in tensors]
+            flat = [new.detach() if alone else new for alone, new in zip(constant, flat, strict=True)]
         rows = [x.unflatten(0, shape) for x in flat]
         return rows[0] if len(rows) == 1 else rows
 

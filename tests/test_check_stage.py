@@ -256,7 +256,7 @@ class Bare:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(AssertionError, match="Bare.* without inputs and to_dict"):
+    with pytest.raises(AssertionError, match=r"Bare.* without inputs and to_dict"):
         check_stage(Bare())
     with pytest.raises(TypeError, match=r"before_llm: .*Bare.* without inputs and to_dict"):
         Schedule(before_llm=[Bare()])
@@ -266,7 +266,7 @@ def test_what_is_missing_is_named() -> None:
 class Owner(Custom):
     """Its `allocator` is a word of its own."""
 
-    allocator: Any = Even()
+    allocator: Any = field(default_factory=Even)
 
 
 def test_an_attribute_means_nothing_by_its_name() -> None:

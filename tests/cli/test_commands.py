@@ -202,10 +202,10 @@ def trace_with(**entries: Any) -> str:
 
 
 def test_inspect_shows_names_as_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "[red]x[/blue].json"
+    path = tmp_path / "[red]x.json"
     path.write_text(trace_with(name="[bold]A[/i]"))
     text = run("inspect", str(path), "--indices")
-    assert "[bold]A[/i]" in text and "[red]x[/blue].json" in text
+    assert "[bold]A[/i]" in text and "[red]x.json" in text
 
 
 @pytest.mark.parametrize("content", [trace_with(name=["x"]), trace_with().replace("[{", "{", 1).replace("}]", "}", 1)])

@@ -233,7 +233,7 @@ def decode(model: Any, cache: Any, **positions: Any) -> torch.Tensor:
 
 
 def test_loops_that_take_turns(thinker: nn.Module, clip: dict[str, Any]) -> None:
-    """transformers counts new tokens from the latest prompt that it has seen: wrong for the one before, unpruned too."""
+    """transformers counts new tokens from the latest prompt that it has seen, also without pruning."""
     other = build_prompt(thinker.config, Text(4), Video((4, 4, 6), 1.0, mel_frames=390), Text(5), seed=9)
     with torch.no_grad(), attach(thinker, SCHEDULES["preset"](thinker.config)):
         expected = decode(thinker, thinker(**clip, use_cache=True).past_key_values)
