@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" l
 
 # One thread per worker: the workers already fill the cores.
 test: $(VENV)/.dev ## run the tests (ARGS="-k budget" narrows them)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --benchmark-disable $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --benchmark-disable $(ARGS)
 
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .
