@@ -22,8 +22,9 @@ from seats_ops.testing.device_work import host_waits
 
 ROOT = f"{Path(__file__).parents[2]}/"
 SOURCES = (f"{ROOT}seats_ops/", f"{ROOT}integrations/")
-# Tools of tests, and what calls the whole of a model's `generate`.
-AROUND = (f"{ROOT}seats_ops/testing/", f"{ROOT}integrations/guards.py", f"{ROOT}seats_ops/integrations/guards.py")
+# Tools of tests, what calls the whole of a model's `generate`, and what calls every hook.
+_ADAPTERS = (f"{ROOT}integrations/", f"{ROOT}seats_ops/integrations/")
+AROUND = (f"{ROOT}seats_ops/testing/", *(f"{folder}{name}.py" for folder in _ADAPTERS for name in ("guards", "hooks")))
 DEVICE, HOST = torch.device("meta"), torch.device("cpu")
 
 
