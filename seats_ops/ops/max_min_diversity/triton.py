@@ -200,10 +200,10 @@ def greedy_kernel(
 
 
 def _rows(features: Tensor, index: Tensor) -> Tensor:
-    """[T, D]: the rows that an index names; one that is no row counts as zeros."""
+    """[T, D]: the rows that an index names; one that is no row takes the nearest, which is inside the tensor."""
     index = index.long()
-    known = (index >= 0) & (index < features.shape[0])
-    return features[torch.where(known, index, 0)].masked_fill_(~known[:, None], 0.0)
+    nearest = index.clamp(0, features.shape[0] - 1)
+    return features[nearest]
 
 
 def gram_warps(dtype: torch.dtype) -> int:
