@@ -75,7 +75,7 @@ class ThinkerGuard(Guard):
     def _look(self, arguments: dict[str, Any]) -> None:
         text_model, own = self.adapter.text_model, self.adapter.family.arguments
         kv_policy = self.adapter.options.kv_policy
-        check_generate(self.module.generation_config, arguments, kv_policy, text_model.config, text_model, own)
+        check_generate(self.module.generation_config, arguments, kv_policy, text_model, own)
         self.adapter.check_clock(arguments)
         prompts = [arguments.get(name) for name in ("input_ids", "inputs")]
         self.adapter.sources = next((len(ids) for ids in prompts if isinstance(ids, Tensor)), None)

@@ -120,8 +120,7 @@ def check_generate(
     model_config: Any,
     arguments: dict[str, Any],
     kv_policy: str,
-    text_config: Any,
-    text_model: Any = None,
+    text_model: Any,
     own: Collection[str] = (),
 ) -> None:
     """Look at the arguments of `generate` for modes that hooks cannot see; raises UnsupportedModelState.
@@ -130,8 +129,7 @@ def check_generate(
         model_config: the model's own `generation_config`.
         arguments: by name.
         kv_policy: of the attachment.
-        text_config: of the decoder.
-        text_model: the decoder; looked at for what it is ready to do.
+        text_model: the decoder.
         own: names of further arguments that the author of a family vouches for.
     """
     for name, argument in GENERATE.items():
@@ -143,9 +141,9 @@ def check_generate(
             f"use_cache: expected True, got {_shown(use_cache)}: without a cache new tokens would see what "
             "kv_policy='uniform' says is dropped"
         )
-    if text_model is not None and use_cache in (None, True):
+    if use_cache in (None, True):
         _check_layers_cache(text_model)
-    check_cache(arguments.get("past_key_values"), context_length(text_config))
+    check_cache(arguments.get("past_key_values"), context_length(text_model.config))
 
 
 def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[str] = ()) -> Tensor:

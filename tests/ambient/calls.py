@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner, TokenLayout, WindowBudgetAllocator
 from seats_ops import functional as F
@@ -83,3 +84,9 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         (HEADS[:120].view(2, 60, 2, 32), HEADS[120:240].view(2, 60, 2, 32), BIAS, MASK[:120].view(2, 60), 0.2, 13),
     ),
 }
+
+
+def answer(name: str) -> list[Any]:
+    """Every tensor that a call gives."""
+    function, arguments = CALLS[name]
+    return tree_leaves(function(*arguments))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -12,41 +13,30 @@ Mode = Callable[[], AbstractContextManager[object]]
 
 
 @contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+def held(change: Callable[[Any], None], value: Any, read: Callable[[], Any]) -> Iterator[None]:
+    """A setting of the process at `value`, and back at what it was."""
+    before = read()
+    change(value)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        change(before)
 
 
-@contextmanager
-def default_device(device: str) -> Iterator[None]:
-    torch.set_default_device(device)
-    try:
-        yield
-    finally:
-        torch.set_default_device(None)
+def default_dtype(dtype: torch.dtype) -> AbstractContextManager[None]:
+    return held(torch.set_default_dtype, dtype, torch.get_default_dtype)
 
 
-@contextmanager
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
+def default_device(device: str) -> AbstractContextManager[None]:
+    return held(torch.set_default_device, device, lambda: None)
 
 
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def deterministic() -> AbstractContextManager[None]:
+    return held(torch.use_deterministic_algorithms, True, torch.are_deterministic_algorithms_enabled)
+
+
+def matmul_precision(precision: str) -> AbstractContextManager[None]:
+    return held(torch.set_float32_matmul_precision, precision, torch.get_float32_matmul_precision)
 
 
 AUTOCAST: dict[str, Mode] = {

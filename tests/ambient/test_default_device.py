@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,17 +9,12 @@ import torch
 
 from tests.ambient.modes import ELSEWHERE
 from tests.ambient.test_families import answer, family_case
-
-ROOT = Path(__file__).parents[2]
+from tests.own_process import assert_passes_alone
 
 
 def test_models_on_the_default_device() -> None:
     """On the CPU, in a process of its own: registering a device cannot be undone."""
-    path = Path(__file__).with_name("on_default_device.py")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(path)]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout[-8000:]
+    assert_passes_alone(Path(__file__).with_name("on_default_device.py"))
 
 
 # The other models make tensors of their own on the default device.

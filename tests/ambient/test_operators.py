@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
 
 from seats_ops import functional as F
-from tests.ambient.calls import CALLS, MASK
+from tests.ambient.calls import CALLS, MASK, answer
 from tests.ambient.modes import MODES, Mode
-
-
-def answer(name: str) -> list[Any]:
-    function, arguments = CALLS[name]
-    return tree_leaves(function(*arguments))
-
 
 EXPECTED = {name: answer(name) for name in CALLS}
 

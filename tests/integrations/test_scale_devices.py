@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +15,12 @@ from tests.integrations.agreement import TOLERANCE
 from tests.integrations.models import small_thinker
 from tests.integrations.scale_split import split, to_device
 from tests.integrations.schedules import SCHEDULES
-
-ROOT = Path(__file__).parents[2]
+from tests.own_process import assert_passes_alone
 
 
 def test_two_logical_devices() -> None:
     """On the CPU, in a process of its own: registering a device cannot be undone."""
-    path = Path(__file__).with_name("scale_two_devices.py")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(path)]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout[-8000:]
+    assert_passes_alone(Path(__file__).with_name("scale_two_devices.py"))
 
 
 @pytest.mark.gpu

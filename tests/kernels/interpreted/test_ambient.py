@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch.utils._pytree import tree_leaves
 
-from tests.ambient.calls import CALLS
+from seats_ops import functional
+from tests.ambient.calls import CALLS, answer
 from tests.ambient.modes import MODES, Mode
 
 # One of every primitive; the interpreter takes its time.
-NAMES = [
-    next(name for name in CALLS if name.startswith(primitive))
-    for primitive in (
-        "attention_received",
-        "max_min_diversity",
-        "query_relevance",
-        "window_budget",
-        "segment_topk",
-        "compact",
-    )
-]
-
-
-def answer(name: str) -> list[Any]:
-    function, arguments = CALLS[name]
-    return tree_leaves(function(*arguments))
+NAMES = [next(name for name in CALLS if name.startswith(primitive)) for primitive in functional.__all__]
 
 
 @pytest.mark.parametrize("name", NAMES)
