@@ -13,6 +13,7 @@ from torch import nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.call import Call
+from seats_ops.integrations.compat import cache_argument, cache_of
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.embedding import embedded
 from seats_ops.integrations.family import Family
@@ -167,10 +168,10 @@ class Adapter:
         check_default_dtype(self.family, arguments)
         input_ids = check_forward(arguments, self.text_model, self.family.arguments)
         self.check_clock(arguments)
-        cache = arguments.get("past_key_values")
+        name, cache = cache_argument(arguments)
         is_prefill = cache is None or cache.get_seq_length() == 0
         if not is_prefill and arguments.get("position_ids") is None:
-            self._check_positions(cache)
+            self._check_positions(name, cache)
         if not is_prefill and input_ids.shape[1] > 1 and not bool(self.media.is_text(input_ids).all()):
             raise UnsupportedModelState(
                 "input_ids: expected text only after an earlier prompt in the cache, got tokens of new media"
@@ -192,12 +193,12 @@ class Adapter:
         """What the model itself keeps of the latest prompt, to count the positions of later tokens; None for none."""
         return next((x.rope_deltas for x in (self.thinker, self.thinker.model) if hasattr(x, "rope_deltas")), None)
 
-    def _check_positions(self, cache: Any) -> None:
+    def _check_positions(self, name: str, cache: Any) -> None:
         """Raise UnsupportedModelState if the model would go on from the positions of another prompt."""
         now, then = self._rope_deltas(), self.deltas.get(cache)
         if then is not None and now is not then and not (now.shape == then.shape and bool((now == then).all())):
             raise UnsupportedModelState(
-                "past_key_values: expected the cache of the model's latest prompt, got that of an earlier one: "
+                f"{name}: expected the cache of the model's latest prompt, got that of an earlier one: "
                 "transformers counts the positions of new tokens from the latest; give position_ids"
             )
 
@@ -241,7 +242,7 @@ class Adapter:
             )
         if not call.is_prefill:
             mask = kwargs.get("attention_mask")
-            call.masks = DecodeMasks(self.text_model.config, call.arguments["past_key_values"], mask)
+            call.masks = DecodeMasks(self.text_model.config, cache_argument(call.arguments)[1], mask)
             return args, {**kwargs, "attention_mask": call.masks.for_text_model(call.input_ids.shape[1])}
         kwargs = embedded(self.family, self.text_model, kwargs)
         layout = call.layout(self.family, self.media, self.needs_blocks, self.options.windows)
@@ -265,9 +266,10 @@ class Adapter:
             asked = call.arguments["logits_to_keep"]
             hidden = hidden_to_keep(output.last_hidden_state, call.prefill, asked, call.columns_on_host())
             output.last_hidden_state = hidden
-        if output.past_key_values is not None:
-            self.deltas[output.past_key_values] = self._rope_deltas()
-            prune_cache(call.prefill, output.past_key_values, self.options.kv_policy)
+        cache = cache_of(output)
+        if cache is not None:
+            self.deltas[cache] = self._rope_deltas()
+            prune_cache(call.prefill, cache, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:
         stages = self.schedule.after_layer.get(index, ())

@@ -56,7 +56,7 @@ FORWARD: Mapping[str, Argument] = {
     **_all(TRANSLATED, "input_ids", "media are found by their placeholders"),
     **_all(TRANSLATED, "attention_mask", "2-D, of 0 and 1; layers get one for the tokens that are left"),
     **_all(TRANSLATED, "position_ids", "tokens keep theirs; rows that hold several samples are refused"),
-    **_all(TRANSLATED, "past_key_values", "keys of dropped tokens leave a `DynamicCache`; others are refused"),
+    **_all(TRANSLATED, "past_key_values cache", "keys of dropped tokens leave a `DynamicCache`; others are refused"),
     **_all(TRANSLATED, "logits_to_keep", "columns of the caller's `input_ids`; one that was dropped is refused"),
     **_all(TRANSLATED, "output_router_logits", "refused with the first drop: the balancing loss is over all columns"),
     **_all(REFUSED, "inputs_embeds", "media are found by their placeholders; pass input_ids and features instead"),
@@ -125,7 +125,7 @@ FULL_MODEL: Mapping[str, Argument] = {
 INSIDE: Mapping[str, Argument] = {
     **_all(TRANSLATED, "hidden_states inputs_embeds position_embeddings", "rows of the tokens that are left"),
     **_all(TRANSLATED, "visual_pos_masks deepstack_visual_embeds", "added by the adapter, to those that are left"),
-    **{name: FORWARD[name] for name in ("attention_mask", "position_ids", "past_key_values", "use_cache")},
+    **{name: FORWARD[name] for name in ("attention_mask", "position_ids", "past_key_values", "cache", "use_cache")},
     **_all(PASSES, "input_ids", "used up before the first layer"),
 }
 """What a decoder and its layers are called with, where that is not an argument of the model."""

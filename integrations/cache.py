@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.compat import CACHE_NAMES
 
 
 class PrunedLayer(DynamicLayer):
@@ -82,8 +83,8 @@ class PrunedLayer(DynamicLayer):
         """Append; raises UnsupportedModelState if the cache holds padding and nobody has masked it."""
         if self.padded and not self.masked:
             raise UnsupportedModelState(
-                "past_key_values: expected to be used inside `attach`, which masks the padding of a pruned batch, got "
-                "a forward outside of it"
+                f"{CACHE_NAMES[0]}: expected to be used inside `attach`, which masks the padding of a pruned batch, "
+                "got a forward outside of it"
             )
         self.masked = False
         return super().update(key_states, value_states, *args, **kwargs)
@@ -118,23 +119,27 @@ class PrunedLayer(DynamicLayer):
 
     def reset(self) -> None:
         """Forget all tokens, dropped ones included."""
+        # Dropped: filled with zeros they would still count.
+        self.keys = self.values = None  # type: ignore[assignment]
+        self.is_initialized = False
         super().reset()
         self.dropped, self.num_prompt, self.filled, self.padded = 0, 0, None, False
 
 
-def check_cache(cache: Any, context: float) -> None:
+def check_cache(name: str, cache: Any, context: float) -> None:
     """Raise UnsupportedModelState unless every layer is one that pruning understands.
 
     Args:
+        name: of the argument.
         cache: of the call, or None.
         context: tokens the model was made for; a sliding window that spans them all is none.
     """
     if cache is None:
         return
     if not isinstance(cache, Cache):
-        raise UnsupportedModelState(f"past_key_values: expected a DynamicCache or None, got {type(cache).__name__}")
+        raise UnsupportedModelState(f"{name}: expected a DynamicCache or None, got {type(cache).__name__}")
     if getattr(cache, "offloading", False):
-        raise UnsupportedModelState("past_key_values: expected a cache that is not offloaded, got offloading=True")
+        raise UnsupportedModelState(f"{name}: expected a cache that is not offloaded, got offloading=True")
     lazily_created = getattr(cache, "layer_class_to_replicate", None)
     odd = {
         type(layer).__name__
@@ -146,7 +151,7 @@ def check_cache(cache: Any, context: float) -> None:
         odd.add(lazily_created.__name__)
     if odd:
         raise UnsupportedModelState(
-            f"past_key_values: expected a DynamicCache of full-attention layers, got {type(cache).__name__} with "
+            f"{name}: expected a DynamicCache of full-attention layers, got {type(cache).__name__} with "
             f"{', '.join(sorted(odd))} (static, quantised and sliding caches cannot hold a pruned prompt)"
         )
 

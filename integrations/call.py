@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,11 @@ from seats_ops.integrations.grid import Grid
 from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.media_items import items_of_rows, lengths_of_items
 from seats_ops.integrations.prefill import Prefill
-from seats_ops.integrations.refusals import check_prompts, check_seconds_per_grid
+from seats_ops.integrations.refusals import check_copies, check_prompts, check_seconds_per_grid
 from seats_ops.integrations.rows import check_rows
 from seats_ops.integrations.saliency import Encoded, encoded_in
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
+from seats_ops.integrations.tower_kinds import VisionTower
 from seats_ops.layout import Modality, TokenLayout
 
 
@@ -91,6 +93,8 @@ class Call:
         """
         assert self.host is not None
         input_ids, grids = self.host.of(self.input_ids), self.arguments.get("video_grid_thw")
+        visual = torch.tensor([media.video_id, media.image_id], dtype=torch.int64, device="cpu")
+        check_copies(isinstance(family.vision, VisionTower) and bool(torch.isin(input_ids, visual).any()), self.copies)
         if grids is None:
             # `generate` encodes videos itself and hides their grids from forward.
             encoded = self._encoded(Modality.VIDEO)
@@ -117,7 +121,10 @@ class Call:
             # The last token is the query, and the one whose logits are the answer: it must not be dropped.
             raise ValueError("input_ids: expected prompts that end in text, got one that ends in media or is empty")
         if self.sources:
-            check_prompts(plan, self.input_ids.shape[1], self.copies, items)
+            known: dict[Modality, Sequence[int]] = dict(items)
+            if grids is not None:
+                known[Modality.VIDEO] = _tokens(grids, media)
+            check_prompts(plan, self.input_ids.shape[1], self.copies, known)
         if needs_blocks and grids is None and bool((plan.modality == Modality.VIDEO).any()):
             raise _no_grid()
         return layout.to(self.input_ids.device)
@@ -149,7 +156,7 @@ class Call:
                 pieces = values.split([n for n in lengths for _ in range(self.copies)])
                 values = torch.cat(pieces[:: self.copies])
             elif encoded.num_tokens != expected and encoded.grid_thw is not None:
-                per_item = (encoded.grid_thw.prod(1) // media.merge**2).tolist()
+                per_item = _tokens(encoded.grid_thw, media)
                 plan = layout.plan()
                 per_row = torch.bincount(plan.rows()[plan.modality == modality], minlength=plan.num_rows).tolist()
                 if sum(per_item) == len(values):
@@ -197,6 +204,11 @@ class Call:
         if modality not in order or len(self.visual) != len(order):
             return None
         return self.visual[order.index(modality)]
+
+
+def _tokens(grids: Tensor, media: MediaTokens) -> list[int]:
+    """Tokens of every video or picture."""
+    return (grids.prod(1) // media.merge**2).tolist()
 
 
 def _no_grid() -> UnsupportedModelState:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 from transformers.cache_utils import Cache
-from transformers.masking_utils import create_causal_mask
 
 from seats_ops.integrations.cache import PrunedLayer
+from seats_ops.integrations.compat import causal_mask
 
 
 class DecodeMasks:
@@ -44,13 +44,8 @@ class DecodeMasks:
         """The mask of layer `index` for new tokens `hidden` [B, Q, D], in the form its attention wants."""
         segment = self._segment(index)
         if segment not in self.by_segment:
-            self.by_segment[segment] = create_causal_mask(
-                config=self.text_config,
-                inputs_embeds=hidden,
-                attention_mask=self._padding_mask(index, hidden.shape[1]),
-                past_key_values=self.cache,
-                layer_idx=index,
-            )
+            padding = self._padding_mask(index, hidden.shape[1])
+            self.by_segment[segment] = causal_mask(self.text_config, hidden, padding, self.cache, index)
         return self.by_segment[segment]
 
     def _segment(self, index: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from seats_ops.integrations.compat import part
 from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.validation import check_positive, describe
 
@@ -48,7 +49,7 @@ class Family:
 
     def text_model(self, thinker: nn.Module) -> Any:
         """The decoder."""
-        return thinker.get_submodule(self.text_path)
+        return part(thinker, self.text_path)
 
 
 FAMILIES = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_utils import slice_logits_to_keep
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.compat import columns_of
 from seats_ops.integrations.prefill import Prefill
 
 
@@ -31,7 +31,7 @@ def kept_columns(prefill: Prefill, logits_to_keep: Any) -> Tensor:
     columns = torch.arange(num_rows * width, dtype=torch.int64, device="cpu").view(num_rows, width, 1)
     try:
         # Transformers itself says what is asked for.
-        asked = slice_logits_to_keep(columns, logits_to_keep).squeeze(-1)
+        asked = columns_of(columns, logits_to_keep).squeeze(-1)
     except (IndexError, RuntimeError, TypeError) as error:
         raise ValueError(f"logits_to_keep: expected columns of input_ids [{num_rows}, {width}]: {error}") from error
     row, column = asked // width, asked % width
@@ -59,7 +59,7 @@ def hidden_to_keep(hidden: Tensor, prefill: Prefill, logits_to_keep: Any, on_hos
         on_host: the same, on the CPU if it is a tensor.
     """
     if not prefill.gathers:
-        return slice_logits_to_keep(hidden, logits_to_keep)
+        return columns_of(hidden, logits_to_keep)
     slots = kept_columns(prefill, on_host)
     num_rows, width = hidden.shape[:2]
     first = max(width - slots.shape[-1], 0)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.masking_utils import create_causal_mask
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.compat import causal_mask
 from seats_ops.integrations.deepstack import DeepStack
 from seats_ops.integrations.grid import Grid
 from seats_ops.integrations.query import query_scores
@@ -118,12 +118,7 @@ class Prefill:
             if position_ids is not None:
                 self.position_ids = self.grid.positions().to(position_ids)
             self.rotary = cos, sin
-            self.attention_mask = create_causal_mask(
-                config=self.text_model.config,
-                inputs_embeds=hidden,
-                attention_mask=self._padding_mask(hidden),
-                past_key_values=None,
-            )
+            self.attention_mask = causal_mask(self.text_model.config, hidden, self._padding_mask(hidden))
         if stages:
             self.fired.add(index)
         if self.position_ids is not None:

@@ -12,6 +12,7 @@ from seats_ops.decoder_sizes import context_length, kinds_of_partial_attention
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.arguments import FORWARD, GENERATE, Argument
 from seats_ops.integrations.cache import check_cache
+from seats_ops.integrations.compat import LACKS, cache_argument
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
 from seats_ops.integrations.tower_kinds import CropTower
@@ -107,6 +108,8 @@ def check_arguments(arguments: dict[str, Any], known: Mapping[str, Argument], ow
         own: names that the author of a family vouches for.
     """
     for name, value in arguments.items():
+        if name in LACKS and value is not None:
+            raise UnsupportedModelState(f"{name}: expected None, got {_shown(value)}, which {LACKS[name]}")
         if name in known:
             _check(name, value, known[name])
         elif value is not None and name not in own:
@@ -143,7 +146,7 @@ def check_generate(
         )
     if use_cache in (None, True):
         _check_layers_cache(text_model)
-    check_cache(arguments.get("past_key_values"), context_length(text_model.config))
+    check_cache(*cache_argument(arguments), context_length(text_model.config))
 
 
 def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[str] = ()) -> Tensor:
@@ -165,10 +168,15 @@ def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[st
     mask = arguments.get("attention_mask")
     if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
         raise UnsupportedModelState(f"attention_mask: expected a 2-D mask or None, got {_shown(mask)}")
-    config, cache = text_model.config, arguments.get("past_key_values")
+    config, (name, cache) = text_model.config, cache_argument(arguments)
     if getattr(config, "is_causal", None) is False:
         _check("is_causal", False, FORWARD["is_causal"])
-    check_cache(cache, context_length(config))
+    check_cache(name, cache, context_length(config))
+    if "checkpointing" in LACKS and torch.is_grad_enabled() and any(map(_recomputes, text_model.layers)):
+        raise UnsupportedModelState(
+            "model: expected layers without gradient checkpointing in training mode, got some with it, which "
+            f"{LACKS['checkpointing']}; call model.gradient_checkpointing_disable() before"
+        )
     use_cache = arguments.get("use_cache")
     use_cache = getattr(config, "use_cache", None) if use_cache is None else use_cache
     if cache is not None or (use_cache and not _recomputes(text_model)):
@@ -232,6 +240,20 @@ def check_seconds_per_grid(name: str | None, arguments: dict[str, Any]) -> None:
         )
 
 
+def check_copies(is_visual: bool, copies: int) -> None:
+    """Raise UnsupportedModelState for copies of prompts whose pixels are encoded only after they were copied, too.
+
+    Args:
+        is_visual: the prompts have pictures or videos that come with grids.
+        copies: rows that `generate` makes of every prompt.
+    """
+    if is_visual and copies > 1 and "copies of media" in LACKS:
+        raise UnsupportedModelState(
+            f"num_beams, num_return_sequences: expected 1 for a prompt with videos or pictures, got {copies}, which "
+            f"{LACKS['copies of media']}"
+        )
+
+
 def check_prompts(plan: TokenLayout, width: int, copies: int, known: Mapping[Modality, Sequence[int]]) -> None:
     """Raise UnsupportedModelState where transformers' `generate` itself goes wrong.
 
@@ -239,7 +261,7 @@ def check_prompts(plan: TokenLayout, width: int, copies: int, known: Mapping[Mod
         plan: layout of the prompts on the CPU; each has a token.
         width: columns of `input_ids`.
         copies: rows that `generate` makes of every prompt.
-        known: tokens of every item, for media that are encoded after that.
+        known: tokens of every item, for pictures that are encoded after that, and for videos if they have grids.
     """
     rows = plan.rows()
     if bool((plan.position[plan.cu_seqlens[1:].long() - 1] < width - 1).any()):
@@ -247,14 +269,17 @@ def check_prompts(plan: TokenLayout, width: int, copies: int, known: Mapping[Mod
             "attention_mask: expected padding on the left, got some on the right: `generate` takes the positions of "
             "new tokens from the last column"
         )
-    for kind, name in ((Modality.AUDIO, "sounds"), (Modality.IMAGE, "pictures")):
+    for kind, name in ((Modality.AUDIO, "sounds"), (Modality.IMAGE, "pictures"), (Modality.VIDEO, "videos")):
         # Images are copied as pixels only where they are encoded after that.
-        if copies == 1 or not (kind == Modality.AUDIO or kind in known):
+        one_by_one = kind == Modality.AUDIO or (kind == Modality.IMAGE and kind in known)
+        newer = "" if one_by_one else LACKS.get("copies of several media", "")
+        if copies == 1 or not (one_by_one or newer):
             continue
         per_row = torch.bincount(rows[plan.modality == kind], minlength=plan.num_rows).tolist()
         most = most_in_a_row(lengths_of_items(plan.modality, rows, kind, known), per_row)
         if most > 1:
             raise UnsupportedModelState(
-                f"num_beams, num_return_sequences: expected 1 for a prompt with {most} {name}, got {copies}: "
-                "transformers repeats them one by one, so that they end up in the rows of others"
+                f"num_beams, num_return_sequences: expected 1 for a prompt with {most} {name}, got {copies}"
+                + (f", which {newer}" if newer else "")
+                + ": transformers repeats them one by one, so that they end up in the rows of others"
             )

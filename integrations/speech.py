@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.compat import cache_argument
 from seats_ops.integrations.prefill import Gather, Prefill
 from seats_ops.integrations.refusals import setting
 
@@ -70,9 +71,10 @@ def check_spoken(model_config: Any, arguments: dict[str, Any]) -> None:
         refuse("use_cache", "True", "the talker takes the first step for the prompt and all others for single tokens")
     if given("max_new_tokens") == 1:
         refuse("max_new_tokens", "at least 2", "transformers needs the states of a second step")
-    if arguments.get("past_key_values") is not None:
+    name, cache = cache_argument(arguments)
+    if cache is not None:
         raise UnsupportedModelState(
-            "thinker_past_key_values: expected None for speech, got a cache: the talker reads the whole prompt's states"
+            f"thinker_{name}: expected None for speech, got a cache: the talker reads the whole prompt's states"
         )
 
 

@@ -12,6 +12,7 @@ from einops import reduce
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
+from seats_ops.integrations.compat import part
 from seats_ops.integrations.conformer import watch_conformer
 from seats_ops.integrations.crops import watch_crops
 from seats_ops.integrations.family import Family
@@ -35,14 +36,14 @@ def watch_towers(
     if isinstance(family.vision, CropTower):
         yield watch_crops(family.vision, thinker, options, on_visual)
     elif family.vision is not None:
-        visual = thinker.get_submodule(family.vision.path)
+        visual = part(thinker, family.vision.path)
         names = family.vision.projections if options.needed else ()
         finish = functools.partial(_encode_vision, family.vision, visual, options, host)
         yield TowerWatch(visual, visual.blocks[-1].attn, names, finish, on_visual)
     if isinstance(family.audio, ConformerTower):
         yield watch_conformer(family.audio, thinker, options, on_audio)
     elif family.audio is not None:
-        tower = thinker.get_submodule(family.audio.path)
+        tower = part(thinker, family.audio.path)
         names = ("q_proj", "k_proj") if options.needed else ()
         finish = functools.partial(_encode_audio, family.audio, tower, options, host)
         yield TowerWatch(tower, tower.layers[-1].self_attn, names, finish, on_audio)

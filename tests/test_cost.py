@@ -35,6 +35,7 @@ from seats_ops.stages import MEDIA
 from seats_ops.testing import layout_of_runs
 from seats_ops.testing.golden import GoldenCase, golden_cases
 from seats_ops.testing.strategies import batch_runs, keep_ratios, seeds
+from tests.integrations.upstream import CACHE
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT_7B = Qwen2_5OmniTextConfig()
@@ -121,7 +122,7 @@ def run_layers(config: Qwen2_5OmniTextConfig, tokens: tuple[int, ...], last: int
     for layer, n in zip(model.layers, tokens, strict=True):
         with FlopCounterMode(display=False) as counter:
             rotary = (states(n, head_dim), states(n, head_dim))
-            layer(states(n, config.hidden_size), position_embeddings=rotary, past_key_values=cache, use_cache=True)
+            layer(states(n, config.hidden_size), position_embeddings=rotary, **{CACHE: cache}, use_cache=True)
         flops.append(counter.get_total_flops())
     with FlopCounterMode(display=False) as counter:
         head(states(last, config.hidden_size))

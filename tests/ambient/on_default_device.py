@@ -14,6 +14,7 @@ from tests.ambient.test_families import prompt_for, schedule_for
 from tests.integrations.families import SMALL
 from tests.integrations.scale_devices import DEVICES, two_devices
 from tests.integrations.scale_split import split, to_device
+from tests.integrations.upstream import CACHE, cache_of
 
 # Phi-4's encoder of sound, in transformers, compares lengths on the host with tensors on the device.
 FAMILIES = [family for family in SMALL if family != "phi4_multimodal"]
@@ -25,7 +26,7 @@ def answer(model: Any, inputs: dict[str, Any], schedule: Schedule) -> tuple[Tens
     with torch.no_grad(), attach(model, schedule) as trace:
         prefill = model(**inputs, use_cache=True)
         token = torch.full((1, 1), 5, dtype=torch.int64, device=device)
-        later = model(input_ids=token, past_key_values=prefill.past_key_values)
+        later = model(input_ids=token, **{CACHE: cache_of(prefill)})
     kept = [stage.kept_indices[0].tolist() for stage in trace.stages]
     return prefill.logits.cpu(), later.logits.cpu(), kept
 

@@ -19,6 +19,7 @@ from seats_ops.cli.model import (
     qwen2_5_omni_7b_config,
     random_model,
 )
+from tests.integrations.upstream import text_model
 
 
 def test_the_demo_model_keeps_the_7bs_proportions() -> None:
@@ -58,7 +59,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_generator_alone(tiny_confi
     first = random_model(tiny_config, seed=3)
     assert torch.equal(torch.rand(3), expected)
     second, other = random_model(tiny_config, seed=3), random_model(tiny_config, seed=4)
-    weights = [model.model.language_model.layers[0].mlp.up_proj.weight for model in (first, second, other)]
+    weights = [text_model(model).layers[0].mlp.up_proj.weight for model in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not first.training

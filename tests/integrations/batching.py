@@ -14,6 +14,7 @@ from seats_ops.integrations import attach
 from tests.integrations.agreement import TOLERANCE
 from tests.integrations.phi4_media import with_equal_crops
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt
+from tests.integrations.upstream import CACHE, cache_of
 
 PAD = 297
 # With a seed each, chosen so that no selection is a near-tie.
@@ -114,7 +115,7 @@ def assert_rows_alike(ids: Tensor, logits: Tensor, expected: list[Alone]) -> Non
 def converse(model: nn.Module, batch: dict[str, Any], starts: list[int], turns: list[list[list[int]]]) -> Tensor:
     """Feed every row its ids turn by turn, padded on the left where they differ; the last logits [B, turns, vocab]."""
     output = model(**batch, use_cache=True)
-    mask, cache, told = batch["attention_mask"], output.past_key_values, torch.tensor(starts)
+    mask, cache, told = batch["attention_mask"], cache_of(output), torch.tensor(starts)
     logits = [output.logits[:, -1]]
     for turn in turns:
         width = max(map(len, turn))
@@ -123,7 +124,7 @@ def converse(model: nn.Module, batch: dict[str, Any], starts: list[int], turns: 
         mask = torch.cat([mask, fresh], 1)
         positions = (told[:, None] + fresh.cumsum(1) - 1).expand(3, -1, -1)
         told = told + fresh.sum(1)
-        output = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+        output = model(input_ids=ids, attention_mask=mask, position_ids=positions, **{CACHE: cache})
         logits.append(output.logits[:, -1])
         assert cache.get_seq_length() == mask.shape[1]
     return torch.stack(logits, 1)

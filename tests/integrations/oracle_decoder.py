@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.integrations.upstream import text_model
+
 
 def decoder_of(thinker: nn.Module) -> tuple[nn.Module, Any]:
     """The text model and its config; a model that has no other is all three."""
-    return getattr(thinker.model, "language_model", thinker.model), getattr(
-        thinker.config, "text_config", thinker.config
-    )
+    return text_model(thinker), getattr(thinker.config, "text_config", thinker.config)
 
 
 def head_dim_of(config: Any) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.integrations.oracle_decoder import decoder_of
+from tests.integrations.upstream import audio_tower, vision_tower
 
 
 def encoded_audio(tower: nn.Module, features: Tensor, mask: Tensor) -> Any:
@@ -31,7 +32,7 @@ def merge(thinker: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, list[Tens
         return model.embed_tokens_extend(inputs["input_ids"], embeddings[None], **media)[0], []
     additions: list[Tensor] = []
     if inputs.get("input_features") is not None:
-        output = encoded_audio(model.audio_tower, inputs["input_features"], inputs["feature_attention_mask"])
+        output = encoded_audio(audio_tower(thinker), inputs["input_features"], inputs["feature_attention_mask"])
         embeddings[prompt == config.audio_token_id] = output.last_hidden_state
     for pixels, grids, token in (
         ("pixel_values", "image_grid_thw", config.image_token_id),
@@ -39,7 +40,7 @@ def merge(thinker: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, list[Tens
     ):
         if inputs.get(pixels) is None:
             continue
-        output = model.visual(inputs[pixels], grid_thw=inputs[grids])
+        output = vision_tower(thinker)(inputs[pixels], grid_thw=inputs[grids])
         embeddings[prompt == token] = output.pooler_output
         deep = getattr(output, "deepstack_features", None) or []
         additions = additions or [torch.zeros_like(embeddings) for _ in deep]

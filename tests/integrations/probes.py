@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.integrations.upstream import CACHE, cache_of
+
 UPSTREAM = (
     "transformers.models.qwen2_5_omni.modeling_qwen2_5_omni",
     "transformers.generation.utils",
@@ -74,7 +76,7 @@ def generate(thinker: nn.Module, inputs: dict[str, Any], count: int = 8, **optio
     """`generate`, greedy unless told otherwise."""
     options = {"do_sample": False, "max_new_tokens": count} | options
     output = thinker.generate(**inputs, **options, return_dict_in_generate=True, output_logits=True)
-    return Answer(output.sequences[0, -count:].tolist(), torch.cat(output.logits), output.past_key_values)
+    return Answer(output.sequences[0, -count:].tolist(), torch.cat(output.logits), cache_of(output))
 
 
 @torch.no_grad()
@@ -82,7 +84,7 @@ def decode(thinker: nn.Module, first: Tensor, cache: Any, count: int) -> Answer:
     """Greedy decoding with nothing but ids and the cache: first the ids `[n]` of `first`, then one token at a time."""
     fed, ids, logits = first[None], [], []
     for _ in range(count):
-        row = thinker(input_ids=fed, past_key_values=cache).logits[0, -1]
+        row = thinker(input_ids=fed, **{CACHE: cache}).logits[0, -1]
         logits.append(row)
         ids.append(int(row.argmax()))
         fed = torch.tensor([[ids[-1]]])
@@ -94,8 +96,8 @@ def loop(thinker: nn.Module, inputs: dict[str, Any], count: int = 8) -> Answer:
     """A decoding loop written by hand: one prefill, then `decode`."""
     output = thinker(**inputs, use_cache=True)
     row = output.logits[0, -1]
-    rest = decode(thinker, row.argmax()[None], output.past_key_values, count - 1)
-    return Answer([int(row.argmax()), *rest.ids], torch.cat([row[None], rest.logits]), output.past_key_values)
+    rest = decode(thinker, row.argmax()[None], cache_of(output), count - 1)
+    return Answer([int(row.argmax()), *rest.ids], torch.cat([row[None], rest.logits]), cache_of(output))
 
 
 def kept_sets(trace: Any) -> list[tuple[int, Tensor]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.integrations.oracle_inputs import encoded_audio
 from tests.integrations.prompt_tokens import audio_tokens
+from tests.integrations.upstream import audio_tower, vision_tower
 
 Segment = tuple[Tensor, Tensor, Tensor]  # query [H, n, d], key [H, n, d], weights [H, n, n] of one attention segment
 
@@ -71,7 +72,7 @@ def window_order(vision: Any, grids: list[list[int]]) -> list[int]:
 
 def visual_saliency(thinker: nn.Module, pixels: Tensor, grids: Tensor, windows: str) -> Tensor:
     """`[merged tokens]` float64 in prompt order; `windows` is "paper" (2 temporal grids) or "encoder"."""
-    tower, shapes = thinker.model.visual, grids.tolist()
+    tower, shapes = vision_tower(thinker), grids.tolist()
     segments = last_block_segments(tower.blocks[-1].attn, functools.partial(tower, pixels, grid_thw=grids))
     lengths = [n for t, h, w in shapes for n in cut(t * h * w, 2 * h * w)] if windows == "paper" else None
     merged = received(segments, lengths).view(-1, tower.spatial_merge_size**2).mean(1)
@@ -89,7 +90,7 @@ def audio_saliency(
 
     `length`: positions in a window, if not the authors' 100 before pooling (Qwen2.5-Omni) or 52 (Qwen3-Omni).
     """
-    tower, mel = thinker.model.audio_tower, mask.sum(1).tolist()
+    tower, mel = audio_tower(thinker), mask.sum(1).tolist()
     run = functools.partial(encoded_audio, tower, features, mask)
     segments = last_block_segments(tower.layers[-1].self_attn, run)
     pooled = 2 if tower.config.model_type.startswith("qwen2_5") else 1

@@ -25,6 +25,7 @@ from tests.integrations.prompt_tokens import visual_tokens
 from tests.integrations.prompts import Image, Part, Text, Video, build_prompt, columns_of, moving, stills
 from tests.integrations.schedules import DEEP_SCHEDULES
 from tests.integrations.speech_models import SPEAKERS
+from tests.integrations.upstream import CACHE, recompute
 
 
 class NotApplicable(Exception):
@@ -171,7 +172,7 @@ def media_in_a_later_turn(case: Case) -> None:
     with attach(model, case.schedule()):
         first = probes.loop(model, inputs, 2)
         turn = case.prompt(Text(2), Video((2, 4, 4)), Text(3))
-        model(**turn | {"attention_mask": None}, past_key_values=first.cache)
+        model(**turn | {"attention_mask": None}, **{CACHE: first.cache})
 
 
 def same_as_fused(case: Case, other: Any) -> None:
@@ -218,7 +219,7 @@ def training(case: Case) -> None:
         model(**inputs).logits[:, -1].square().sum().backward()
         plain = model.lm_head.weight.grad.clone()
         model.zero_grad()
-        model.gradient_checkpointing_enable()
+        recompute(model)
         model(**inputs).logits[:, -1].square().sum().backward()
     assert plain.abs().max() > 0
     torch.testing.assert_close(model.lm_head.weight.grad, plain)

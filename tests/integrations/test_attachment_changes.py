@@ -18,6 +18,7 @@ from seats_ops.integrations.hooks import Hook
 from tests.integrations import probes
 from tests.integrations.models import small_omni, small_thinker
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import audio_tower, place, text_model, vision_tower
 
 
 @pytest.fixture
@@ -39,24 +40,29 @@ def replace(parent: nn.Module, name: str) -> None:
     setattr(parent, name, copy.deepcopy(getattr(parent, name)))
 
 
+def replace_at(model: nn.Module, path: str) -> None:
+    parent, _, name = place(model, path).rpartition(".")
+    replace(model.get_submodule(parent), name)
+
+
 # A change, and what the refusal names.
 CHANGES: dict[str, tuple[Callable[[Any], None], str]] = {
     "adapter_on_a_tower": (lambda m: add_adapter(m, "visual.blocks.2.attn.q"), r"visual\.blocks\.2\.attn\.q, Linear"),
-    "layer": (lambda m: swap(m.model.language_model.layers, 5), r"language_model\.layers\.5"),
+    "layer": (lambda m: swap(text_model(m).layers, 5), r"model\.layers\.5"),
     "layers_exchanged": (
-        lambda m: m.model.language_model.layers.__setitem__(0, m.model.language_model.layers[1]),
-        r"language_model\.layers\.0",
+        lambda m: text_model(m).layers.__setitem__(0, text_model(m).layers[1]),
+        r"model\.layers\.0",
     ),
     "layer_more": (
-        lambda m: m.model.language_model.layers.append(copy.deepcopy(m.model.language_model.layers[0])),
+        lambda m: text_model(m).layers.append(copy.deepcopy(text_model(m).layers[0])),
         "expected 7 layers",
     ),
-    "layer_less": (lambda m: m.model.language_model.layers.__delitem__(6), r"language_model\.layers\.6, NoneType"),
-    "list_of_layers": (lambda m: replace(m.model.language_model, "layers"), r"language_model\.layers, ModuleList"),
-    "text_model": (lambda m: replace(m.model, "language_model"), r"model\.language_model"),
-    "tower": (lambda m: replace(m.model, "visual"), r"model\.visual"),
-    "last_attention": (lambda m: replace(m.model.audio_tower.layers[-1], "self_attn"), r"layers\.1\.self_attn"),
-    "projection": (lambda m: replace(m.model.audio_tower.layers[-1].self_attn, "k_proj"), r"self_attn\.k_proj"),
+    "layer_less": (lambda m: text_model(m).layers.__delitem__(6), r"model\.layers\.6, NoneType"),
+    "list_of_layers": (lambda m: replace(text_model(m), "layers"), r"model\.layers, ModuleList"),
+    "text_model": (lambda m: replace_at(m, "model.language_model"), r"another model(\.language_model)?, \w+TextModel"),
+    "tower": (lambda m: replace_at(m, "model.visual"), r"another (model\.)?visual"),
+    "last_attention": (lambda m: replace(audio_tower(m).layers[-1], "self_attn"), r"layers\.1\.self_attn"),
+    "projection": (lambda m: replace(audio_tower(m).layers[-1].self_attn, "k_proj"), r"self_attn\.k_proj"),
 }
 
 
@@ -82,7 +88,7 @@ def test_modules_that_are_hooked(thinker: nn.Module, clip: dict[str, Any], chang
 @pytest.mark.filterwarnings("ignore:attach. no forward")
 def test_encoding_with_a_changed_tower(thinker: nn.Module, clip: dict[str, Any]) -> None:
     with attach(thinker, SCHEDULES["preset"](thinker.config)):
-        swap(thinker.model.visual.blocks, -1)
+        swap(vision_tower(thinker).blocks, -1)
         with pytest.raises(UnsupportedModelState, match=r"visual\.blocks\.2"):
             thinker.get_video_features(clip["pixel_values_videos"], clip["video_grid_thw"])
 
@@ -99,9 +105,10 @@ def test_another_thinker_in_a_full_model(clip: dict[str, Any]) -> None:
 def test_modules_that_are_looked_at_when_they_are_needed(thinker: nn.Module, clip: dict[str, Any]) -> None:
     """An adapter on the decoder: projections are those of the call, so scores are, too."""
     schedule = SCHEDULES["pruners_only"](thinker.config)
+    parts = "2.self_attn.q_proj", "1.self_attn.k_proj"
     with attach(thinker, schedule) as trace:
         before = probes.generate(thinker, clip, 2)
-        add_adapter(thinker, "language_model.layers.2.self_attn.q_proj", "language_model.layers.1.self_attn.k_proj")
+        add_adapter(thinker, *(place(thinker, f"model.language_model.layers.{part}") for part in parts))
         changed = probes.generate(thinker, clip, 2)
         kept = probes.kept_sets(trace)
     with attach(thinker, schedule) as trace:

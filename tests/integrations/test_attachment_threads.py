@@ -18,6 +18,7 @@ from tests.integrations import probes
 from tests.integrations.models import small_omni
 from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, audio_tower, cache_of, text_model, vision_tower
 
 SECONDS = 30
 
@@ -85,12 +86,12 @@ def stopped(module: nn.Module, call: Callable[[], Any], visits: int = 0) -> Iter
 
 
 PLACES: dict[str, tuple[Callable[[Any], nn.Module], int]] = {
-    "vision_tower": (lambda model: model.model.visual.blocks[0], 0),
-    "audio_tower": (lambda model: model.model.audio_tower.layers[0], 0),
-    "first_layer": (lambda model: model.model.language_model.layers[0], 0),
-    "between_drops": (lambda model: model.model.language_model.layers[3], 0),
-    "last_layer": (lambda model: model.model.language_model.layers[-1], 0),
-    "while_decoding": (lambda model: model.model.language_model.layers[3], 2),
+    "vision_tower": (lambda model: vision_tower(model).blocks[0], 0),
+    "audio_tower": (lambda model: audio_tower(model).layers[0], 0),
+    "first_layer": (lambda model: text_model(model).layers[0], 0),
+    "between_drops": (lambda model: text_model(model).layers[3], 0),
+    "last_layer": (lambda model: text_model(model).layers[-1], 0),
+    "while_decoding": (lambda model: text_model(model).layers[3], 2),
 }
 
 
@@ -119,7 +120,7 @@ def test_a_block_that_ends_under_a_generation(
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
 def test_a_block_that_ends_under_a_forward(thinker: nn.Module, clip: dict[str, Any], breaks: bool) -> None:
-    schedule, layers = SCHEDULES["preset"](thinker.config), thinker.model.language_model.layers
+    schedule, layers = SCHEDULES["preset"](thinker.config), text_model(thinker).layers
     plain, footprint = probes.generate(thinker, clip, 3), probes.footprint(thinker)
     with torch.no_grad(), attach(thinker, schedule):
         expected = thinker(**clip).logits
@@ -163,7 +164,7 @@ CALLS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "generate": lambda model, clip: probes.generate(model, clip, 2),
     "forward": lambda model, clip: model(**clip),
     "encode": lambda model, clip: model.get_video_features(clip["pixel_values_videos"], clip["video_grid_thw"]),
-    "text_model": lambda model, clip: model.model.language_model(inputs_embeds=torch.zeros(1, 4, 64)),
+    "text_model": lambda model, clip: text_model(model)(inputs_embeds=torch.zeros(1, 4, 64)),
 }
 
 
@@ -218,7 +219,7 @@ def test_an_interrupted_call_is_over(thinker: nn.Module, clip: dict[str, Any], e
 
     with attach(thinker, SCHEDULES["preset"](thinker.config)):
         expected = probes.generate(thinker, clip, 3)
-        handle = thinker.model.language_model.layers[3].register_forward_pre_hook(interrupt)
+        handle = text_model(thinker).layers[3].register_forward_pre_hook(interrupt)
         with torch.no_grad(), pytest.raises(KeyboardInterrupt):
             CALLS[entry](thinker, clip)
         handle.remove()
@@ -229,24 +230,24 @@ def test_an_interrupted_call_is_over(thinker: nn.Module, clip: dict[str, Any], e
 
 def decode(model: Any, cache: Any, **positions: Any) -> torch.Tensor:
     with torch.no_grad():
-        return model(input_ids=torch.tensor([[5]]), past_key_values=cache, **positions).logits
+        return model(input_ids=torch.tensor([[5]]), **{CACHE: cache}, **positions).logits
 
 
 def test_loops_that_take_turns(thinker: nn.Module, clip: dict[str, Any]) -> None:
     """transformers counts new tokens from the latest prompt that it has seen, also without pruning."""
     other = build_prompt(thinker.config, Text(4), Video((4, 4, 6), 1.0, mel_frames=390), Text(5), seed=9)
     with torch.no_grad(), attach(thinker, SCHEDULES["preset"](thinker.config)):
-        expected = decode(thinker, thinker(**clip, use_cache=True).past_key_values)
-        first = thinker(**clip, use_cache=True).past_key_values
+        expected = decode(thinker, cache_of(thinker(**clip, use_cache=True)))
+        first = cache_of(thinker(**clip, use_cache=True))
         place = thinker.model.rope_deltas + clip["input_ids"].shape[1]
-        second = thinker(**other, use_cache=True).past_key_values
-        with probes.produced_logits(thinker) as produced, pytest.raises(UnsupportedModelState, match="past_key_values"):
+        second = cache_of(thinker(**other, use_cache=True))
+        with probes.produced_logits(thinker) as produced, pytest.raises(UnsupportedModelState, match=CACHE):
             decode(thinker, first)
         assert produced == []
         assert torch.equal(decode(thinker, first, position_ids=place.expand(3, 1, 1)), expected)
         decode(thinker, second)
         # Two prompts whose positions are alike do not need them.
-        again = thinker(**clip, use_cache=True).past_key_values
+        again = cache_of(thinker(**clip, use_cache=True))
         thinker(**clip, use_cache=True)
         assert torch.equal(decode(thinker, again), expected)
 

@@ -23,6 +23,7 @@ from tests.integrations.batching import (
 from tests.integrations.flash_stand_in import FlashStandIn
 from tests.integrations.models import small_thinker
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import needs
 
 NAMES = ["preset", "droppers_at_odd_layers", "several_stages_at_one_place"]
 
@@ -101,6 +102,8 @@ def test_later_turns_of_several_tokens(model: nn.Module, rows: list[dict[str, An
         assert (told[0] - told[1]).abs().max() < TOLERANCE
 
 
+@needs("copies of media")
+@needs("copies of several media")
 def test_beams(model: nn.Module, kv_policy: str) -> None:
     batch = batch_of(rows_of(model.config, "interleaved")[:3])
     found = []

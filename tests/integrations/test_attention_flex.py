@@ -22,6 +22,7 @@ from tests.integrations.batching import (
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Image, Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import text_model
 
 PLACES = [("uniform", "pruners_only"), ("per-layer", "unweighted_selector_late_drop"), ("per-layer", "pruners_only")]
 FAMILIES = ["qwen3_vl_moe", "qwen2_5_omni"]
@@ -43,9 +44,9 @@ def models(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """The same weights with flex and with fused attention in the decoder."""
     flex, fused = SMALL[request.param]("sdpa"), SMALL[request.param]("sdpa")
     # transformers does not offer it for Qwen2.5-Omni; the interface is the same.
-    monkeypatch.setattr(type(flex.model.language_model), "_supports_flex_attn", True)
+    monkeypatch.setattr(type(text_model(flex)), "_supports_flex_attn", True)
     flex.set_attn_implementation({"text_config": "flex_attention"})
-    assert flex.model.language_model.config._attn_implementation == "flex_attention"
+    assert text_model(flex).config._attn_implementation == "flex_attention"
     return flex, fused
 
 

@@ -22,6 +22,7 @@ from tests.integrations.batching import (
 )
 from tests.integrations.clear_choices import recorded_gaps
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import cache_of
 
 CLEAR = 1e-5  # padded attention is off by up to 5e-7 from unpadded
 
@@ -110,7 +111,7 @@ def test_keeping_everything_changes_no_bit_of_a_padded_batch(
         with attach(thinker, keeping, kv_policy=kv_policy) as trace:
             kept = thinker(**batch)
     assert torch.equal(kept.logits, untouched.logits)
-    assert {type(layer) for layer in kept.past_key_values.layers} == {DynamicLayer}
+    assert {type(layer) for layer in cache_of(kept).layers} == {DynamicLayer}
     for stage in trace.stages:
         columns = [row.nonzero()[:, 0].tolist() for row in batch["attention_mask"]]
         assert [kept.tolist() for kept in stage.kept_indices] == columns

@@ -17,6 +17,7 @@ from tests.integrations.batching import batch_of, rows_of
 from tests.integrations.models import small_thinker
 from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, cache_of
 
 NAMES = ["preset", "droppers_at_odd_layers", "pruners_only"]
 
@@ -28,7 +29,7 @@ def step(thinker: nn.Module, cache: Any, mask: Tensor) -> Tensor:
         input_ids=torch.full((len(mask), 1), 5),
         attention_mask=torch.cat([mask, later], 1),
         position_ids=torch.full((3, len(mask), 1), 99),
-        past_key_values=cache,
+        **{CACHE: cache},
     ).logits[:, -1]
 
 
@@ -39,7 +40,7 @@ def test_rows_may_be_chosen_repeated_and_copied(thinker: nn.Module, kv_policy: s
     batch = batch_of(rows_of(thinker.config, "interleaved"))
     mask = batch["attention_mask"]
     with attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy):
-        cache = thinker(**batch, use_cache=True).past_key_values
+        cache = cache_of(thinker(**batch, use_cache=True))
         copied, chosen, repeated, ordered = (copy.deepcopy(cache) for _ in range(4))
         expected = step(thinker, cache, mask)
         assert torch.equal(step(thinker, copied, mask), expected)
@@ -61,10 +62,10 @@ def test_a_cache_that_holds_padding_is_of_no_use_outside(thinker: nn.Module, kv_
     batch = batch_of(rows)
     mask = batch["attention_mask"]
     with attach(thinker, schedule, kv_policy=kv_policy):
-        expected = step(thinker, thinker(**batch, use_cache=True).past_key_values, mask)
-        cache = thinker(**batch, use_cache=True).past_key_values
+        expected = step(thinker, cache_of(thinker(**batch, use_cache=True)), mask)
+        cache = cache_of(thinker(**batch, use_cache=True))
     lengths = probes.physical_lengths(cache)
-    with pytest.raises(UnsupportedModelState, match=r"past_key_values.*attach"):
+    with pytest.raises(UnsupportedModelState, match=f"{CACHE}.*attach"):
         step(thinker, cache, mask)
     assert probes.physical_lengths(cache) == lengths
     with attach(thinker, SCHEDULES["only_audio_dropped"](thinker.config)):
@@ -77,10 +78,10 @@ def test_a_batch_without_padding_goes_on_outside(thinker: nn.Module) -> None:
     rows = [build_prompt(thinker.config, Text(6), Video((5, 4, 6)), Text(4), seed=seed) for seed in (1, 2)]
     batch = batch_of(rows)
     with attach(thinker, SCHEDULES["before_the_last_layer"](thinker.config)):
-        cache = thinker(**batch, use_cache=True).past_key_values
-        expected = thinker(input_ids=torch.tensor([[5], [6]]), past_key_values=cache).logits
-        cache = thinker(**batch, use_cache=True).past_key_values
-    got = thinker(input_ids=torch.tensor([[5], [6]]), past_key_values=cache).logits
+        cache = cache_of(thinker(**batch, use_cache=True))
+        expected = thinker(input_ids=torch.tensor([[5], [6]]), **{CACHE: cache}).logits
+        cache = cache_of(thinker(**batch, use_cache=True))
+    got = thinker(input_ids=torch.tensor([[5], [6]]), **{CACHE: cache}).logits
     assert (got - expected).abs().max() < TOLERANCE
 
 
@@ -91,7 +92,7 @@ def test_cropping_into_a_pruned_prompt_is_refused(kv_policy: str, name: str) -> 
     thinker = small_thinker()
     schedule = SCHEDULES[name](thinker.config)
     with attach(thinker, schedule, kv_policy=kv_policy):
-        cache = thinker(**rows_of(thinker.config, "separate")[0], use_cache=True).past_key_values
+        cache = cache_of(thinker(**rows_of(thinker.config, "separate")[0], use_cache=True))
         probes.decode(thinker, torch.tensor([3, 4]), cache, 1)
     lengths = probes.physical_lengths(cache)
     with pytest.raises(UnsupportedModelState, match="tokens_to_remove"):
@@ -106,12 +107,12 @@ def test_cropping_into_a_pruned_prompt_is_refused(kv_policy: str, name: str) -> 
 def test_a_mask_of_another_length_is_refused(thinker: nn.Module) -> None:
     batch = batch_of(rows_of(thinker.config, "separate"))
     with attach(thinker, SCHEDULES["preset"](thinker.config)):
-        cache = thinker(**batch, use_cache=True).past_key_values
+        cache = cache_of(thinker(**batch, use_cache=True))
         short = torch.ones(4, sum(batch["input_ids"].shape[1:]) - 1, dtype=torch.long)
         with pytest.raises(ValueError, match="attention_mask"):
             thinker(
                 input_ids=torch.full((4, 1), 5),
                 attention_mask=short,
                 position_ids=torch.full((3, 4, 1), 99),
-                past_key_values=cache,
+                **{CACHE: cache},
             )

@@ -23,6 +23,7 @@ from tests.integrations.clear_choices import recorded_gaps
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, moving
 from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import needs
 
 OTHERS = [family for family in SMALL if family != "qwen2_5_omni"]
 CLEAR = 1e-5
@@ -92,6 +93,7 @@ def test_padded_batches(model: nn.Module, kv_policy: str) -> None:
     assert_rows_alike(logits.argmax(-1), logits, expected)
 
 
+@needs("copies of media", lambda model, **_: hasattr(model.config, "video_token_id"))
 def test_beams(model: nn.Module, kv_policy: str) -> None:
     """What transformers repeats for every beam belongs together: a single prompt that says the same scores the same."""
     rows, schedule, steps = rows_of(model), preset(model), 4
@@ -111,6 +113,8 @@ def test_beams(model: nn.Module, kv_policy: str) -> None:
 @pytest.mark.parametrize(
     ("family", "given"), [("qwen2_5_vl", "tensor"), ("qwen2_5_vl", "list"), ("qwen3_omni", "tensor")]
 )
+@needs("copies of media")
+@needs("copies of several media")
 def test_clocks(model: nn.Module, family: str, given: str) -> None:
     """Windows by time for several answers: `generate` copies tensors for each of them, lists it leaves alone."""
     name = {"qwen2_5_vl": "second_per_grid_ts", "qwen3_omni": "video_second_per_grid"}[family]

@@ -16,6 +16,7 @@ from tests.integrations.batching import alone, answers, assert_kept_alike, asser
 from tests.integrations.prompts import Image, Text, Video, build_prompt
 from tests.integrations.saliency_oracle import visual_saliency
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import needs
 
 GRIDS = {"video": "video_grid_thw", "image": "image_grid_thw"}
 PIXELS = {"video": "pixel_values_videos", "image": "pixel_values"}
@@ -56,6 +57,7 @@ def call(thinker: nn.Module, inputs: dict[str, Any], entry: str) -> tuple[Tensor
 
 
 @pytest.mark.parametrize("kind", ["separate", "interleaved"])
+@needs("mm_encoder_outputs")
 def test_a_batch_answers_as_if_it_were_encoded_now(thinker: nn.Module, entry: str, kind: str) -> None:
     rows, schedule = rows_of(thinker.config, kind), SCHEDULES["preset"](thinker.config)
     expected = alone(thinker, rows, schedule, 3)
@@ -67,6 +69,8 @@ def test_a_batch_answers_as_if_it_were_encoded_now(thinker: nn.Module, entry: st
     assert_rows_alike(ids, logits, expected)
 
 
+@needs("copies of media")
+@needs("copies of several media")
 def test_several_answers(thinker: nn.Module) -> None:
     """transformers repeats the features for every beam, not what we wrote beside them."""
     several = [Image((1, 4, 6)), Video((2, 4, 6)), Text(2), Video((4, 4, 4)), Image((1, 6, 4))]
@@ -83,6 +87,7 @@ def test_several_answers(thinker: nn.Module) -> None:
     assert found[0][1] == found[1][1]
 
 
+@needs("mm_encoder_outputs")
 def test_the_saliency_that_was_given_decides(thinker: nn.Module, entry: str) -> None:
     """Two outstanding tokens in each block of 12: they are the ones that stay."""
     inputs = build_prompt(thinker.config, Text(4), Video((4, 4, 6)), Text(3))
@@ -94,6 +99,7 @@ def test_the_saliency_that_was_given_decides(thinker: nn.Module, entry: str) -> 
     assert kept == wanted
 
 
+@needs("mm_encoder_outputs")
 def test_outputs_of_a_tower_that_ran_in_a_block_carry_their_saliency(thinker: nn.Module, entry: str) -> None:
     inputs = build_prompt(thinker.config, Text(4), Image((1, 4, 6)), Video((4, 4, 6)), Text(3))
     schedule = SCHEDULES["preset"](thinker.config)

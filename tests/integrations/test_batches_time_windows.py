@@ -16,6 +16,7 @@ from tests.integrations import probes
 from tests.integrations.batching import alone, answers, assert_kept_alike, assert_rows_alike, batch_of, rows_of
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import needs
 
 ONE = [Text(4), Video((6, 4, 6), 1.0), Audio(431), Text(5)]
 SEVERAL = [
@@ -112,6 +113,8 @@ def test_batches_agree_with_their_rows(thinker: nn.Module, kv_policy: str, kind:
     assert_rows_alike(ids, logits, expected)
 
 
+@needs("copies of media")
+@needs("copies of several media")
 def test_several_answers(thinker: nn.Module) -> None:
     """`generate` copies what it was given for every answer."""
     rows = [build_prompt(thinker.config, Text(5), *[Video(grid, s) for grid, s in clips], Text(4)) for clips in CLIPS]

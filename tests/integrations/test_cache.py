@@ -13,12 +13,13 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.oracle import oracle_logits, prompt_positions
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, cache_of
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_logical_and_physical_length(thinker: nn.Module, clip: dict[str, Any], kv_policy: str, name: str) -> None:
     with torch.no_grad(), attach(thinker, SCHEDULES[name](thinker.config), kv_policy=kv_policy) as trace:
-        cache = thinker(**clip, use_cache=True).past_key_values
+        cache = cache_of(thinker(**clip, use_cache=True))
         prompt = clip["input_ids"].shape[1]
         kept = probes.kept_sets(trace)
         seen = [
@@ -37,9 +38,9 @@ def test_logical_and_physical_length(thinker: nn.Module, clip: dict[str, Any], k
 def test_keys_of_survivors_are_stored_in_order(thinker: nn.Module, clip: dict[str, Any], kv_policy: str) -> None:
     """The keys of a layer before the first drop are those of an unpruned run at the surviving columns."""
     with torch.no_grad():
-        full = thinker(**clip, use_cache=True).past_key_values
+        full = cache_of(thinker(**clip, use_cache=True))
         with attach(thinker, SCHEDULES["droppers_at_odd_layers"](thinker.config), kv_policy=kv_policy) as trace:
-            cache = thinker(**clip, use_cache=True).past_key_values
+            cache = cache_of(thinker(**clip, use_cache=True))
     prompt = clip["input_ids"].shape[1]
     columns = trace.stages[-1].kept_indices[0] if kv_policy == "uniform" else torch.arange(prompt)
     for states in ("keys", "values"):
@@ -66,7 +67,7 @@ def test_a_cache_of_the_caller_is_used(thinker: nn.Module, clip: dict[str, Any],
     for cache in (DynamicCache(), DynamicCache(config=thinker.config.text_config)):
         with attach(thinker, schedule, kv_policy=kv_policy) as trace:
             expected = probes.generate(thinker, clip)
-            answer = probes.generate(thinker, clip, past_key_values=cache)
+            answer = probes.generate(thinker, clip, **{CACHE: cache})
         assert answer.cache is cache
         assert torch.equal(answer.logits, expected.logits)
         assert probes.physical_lengths(cache) == [length + 7 for length in trace.kv_lengths]
@@ -90,8 +91,8 @@ def test_a_reset_cache_is_like_new(thinker: nn.Module, clip: dict[str, Any], kv_
         pruned = probes.generate(thinker, clip)
         pruned.cache.reset()
         assert pruned.cache.get_seq_length() == 0
-        assert torch.equal(probes.generate(thinker, clip, past_key_values=pruned.cache).logits, pruned.logits)
+        assert torch.equal(probes.generate(thinker, clip, **{CACHE: pruned.cache}).logits, pruned.logits)
     pruned.cache.reset()
-    again = probes.generate(thinker, clip, past_key_values=pruned.cache)
+    again = probes.generate(thinker, clip, **{CACHE: pruned.cache})
     assert torch.equal(again.logits, untouched.logits)
     assert probes.physical_lengths(again.cache) == probes.physical_lengths(untouched.cache)

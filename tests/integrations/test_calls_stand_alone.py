@@ -16,6 +16,7 @@ from tests.integrations.models import small_thinker
 from tests.integrations.probes import assert_same
 from tests.integrations.prompts import Audio, Image, Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import cache_of, text_model
 
 PRUNING = ["preset", "pruners_only", "several_stages_at_one_place"]
 KEEPING = {
@@ -50,7 +51,7 @@ def test_keeping_everything_copies_nothing(thinker: nn.Module, clip: dict[str, A
     written: list[torch.Tensor] = []
     read: list[torch.Tensor] = []
     with attach(thinker, KEEPING["ratios_of_one"]):
-        for layer in thinker.model.language_model.layers:
+        for layer in text_model(thinker).layers:
             layer.register_forward_hook(lambda module, args, output: written.append(output))
             layer.register_forward_pre_hook(lambda module, args: read.append(args[0]))
         thinker(**clip)
@@ -133,7 +134,7 @@ def test_a_forward_without_a_cache_agrees(thinker: nn.Module, clip: dict[str, An
         cached = thinker(**clip, use_cache=True).logits
         kept = probes.kept_sets(trace)
         plain = thinker(**clip, use_cache=False)
-    assert plain.past_key_values is None
+    assert cache_of(plain) is None
     assert torch.equal(plain.logits, cached)
     assert [columns.tolist() for _, columns in probes.kept_sets(trace)] == [columns.tolist() for _, columns in kept]
 

@@ -17,6 +17,7 @@ from tests.integrations.families import SMALL
 from tests.integrations.models import small_omni
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import CACHE, cache_of, needs, recompute, vision_tower
 
 REFUSED = "^model: expected layers that fill the cache, got gradient checkpointing in training mode"
 
@@ -33,14 +34,14 @@ def schedule_of(model: nn.Module) -> Any:
 def test_generate(family: str) -> None:
     model = SMALL[family]("sdpa").train()
     prompt = prompt_of(model)
-    model.activation_checkpointing_enable()
+    recompute(model)
     ran: list[nn.Module] = []
     for module in model.modules():
         module.register_forward_pre_hook(lambda module, _: ran.append(module))
     for kv_policy in ("uniform", "per-layer"):
         with attach(model, schedule_of(model), kv_policy=kv_policy):
             ran.clear()
-            for options in ({}, {"use_cache": True}, {"past_key_values": DynamicCache()}, {"num_beams": 2}):
+            for options in ({}, {"use_cache": True}, {CACHE: DynamicCache()}, {"num_beams": 2}):
                 with pytest.raises(UnsupportedModelState, match=REFUSED):
                     model.generate(**prompt, max_new_tokens=3, **options)
             assert ran == []
@@ -48,7 +49,7 @@ def test_generate(family: str) -> None:
         model.train().gradient_checkpointing_disable()
         with attach(model, schedule_of(model), kv_policy=kv_policy):
             probes.assert_same(probes.generate(model, prompt, 3), expected)
-        model.activation_checkpointing_enable()
+        recompute(model)
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -59,19 +60,20 @@ def test_generate_without_a_cache(family: str) -> None:
     options = {"use_cache": False, "max_new_tokens": 3, "do_sample": False}
     with attach(model, schedule_of(model), kv_policy="per-layer"):
         expected = model.generate(**prompt, **options)
-        model.train().activation_checkpointing_enable()
+        recompute(model.train())
         assert torch.equal(model.generate(**prompt, **options), expected)
 
 
 def test_generate_of_the_full_model() -> None:
     model = small_omni(talker=True).train()
     prompt = prompt_of(model.thinker)
-    model.thinker.activation_checkpointing_enable()
+    recompute(model.thinker)
     with attach(model, schedule_of(model.thinker)), pytest.raises(UnsupportedModelState, match=REFUSED):
         model.generate(**prompt, thinker_max_new_tokens=3, generation_mode="text")
 
 
 @pytest.mark.parametrize("family", SMALL)
+@needs("checkpointing")
 def test_a_layer_alone(family: str) -> None:
     """The decoder does not know that a layer of it computes anew, and makes a cache."""
     model = SMALL[family]("sdpa").train()
@@ -88,22 +90,23 @@ def test_a_layer_alone(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", SMALL)
+@needs("checkpointing")
 def test_forward(family: str) -> None:
     """Without a cache of the caller's, none is made: a forward is right. With one, it would stay empty."""
     model = SMALL[family]("sdpa").train()
     prompt = prompt_of(model)
     with attach(model, schedule_of(model)):
         expected = model(**prompt).logits
-        filled = model(**prompt, use_cache=True).past_key_values
-        model.activation_checkpointing_enable()
+        filled = cache_of(model(**prompt, use_cache=True))
+        recompute(model)
         for use_cache in (None, False, True):
             output = model(**prompt, use_cache=use_cache)
-            assert output.past_key_values is None
+            assert cache_of(output) is None
             assert torch.equal(output.logits, expected)
         for cache in (DynamicCache(), filled):
             inputs = prompt if cache is not filled else {"input_ids": torch.tensor([[5]])}
             with pytest.raises(UnsupportedModelState, match=REFUSED):
-                model(**inputs, past_key_values=cache)
+                model(**inputs, **{CACHE: cache})
 
 
 def test_towers_may_compute_anew() -> None:
@@ -112,6 +115,6 @@ def test_towers_may_compute_anew() -> None:
     prompt = prompt_of(model)
     with attach(model, schedule_of(model)):
         expected = probes.generate(model, prompt, 3)
-        for block in model.model.visual.blocks:
+        for block in vision_tower(model).blocks:
             block.gradient_checkpointing, block._gradient_checkpointing_func = True, torch.utils.checkpoint.checkpoint
         probes.assert_same(probes.generate(model, prompt, 3), expected)

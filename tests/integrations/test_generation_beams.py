@@ -15,6 +15,7 @@ from tests.integrations.agreement import TOLERANCE, next_in_generate
 from tests.integrations.batching import Told, alone, answers, assert_kept_alike, batch_of, converse
 from tests.integrations.prompts import Audio, Image, Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, cache_of, needs
 
 BEAMS, STEPS = 3, 4
 PLACES = [("sdpa", "uniform", 1), ("sdpa", "per-layer", 3), ("eager", "uniform", 3), ("eager", "per-layer", 1)]
@@ -57,6 +58,8 @@ def beam_search(teller: Teller, row: dict[str, Any]) -> tuple[list[list[int]], l
 
 
 @pytest.mark.parametrize(("attention", "kv_policy", "count"), PLACES)
+@needs("copies of media")
+@needs("copies of several media", lambda count, **_: count > 1)
 def test_beam_search(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: str, count: int) -> None:
     schedule, rows = SCHEDULES["preset"](thinker.config), rows[:count]
     batch = batch_of(rows)
@@ -74,6 +77,8 @@ def test_beam_search(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: 
 
 
 @pytest.mark.parametrize(("attention", "kv_policy", "count"), PLACES)
+@needs("copies of media")
+@needs("copies of several media", lambda count, **_: count > 1)
 def test_sampling_several_answers(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: str, count: int) -> None:
     """Drawn with one seed from what single prompts predict: the same tokens."""
     schedule, rows, copies = SCHEDULES["preset"](thinker.config), rows[:count], 2
@@ -95,6 +100,7 @@ def test_sampling_several_answers(thinker: nn.Module, rows: list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("attention", ["sdpa"])
+@needs("copies of media")
 def test_a_turn_after_several_answers(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: str) -> None:
     schedule, row = SCHEDULES["preset"](thinker.config), rows[0]
     torch.manual_seed(4)
@@ -105,14 +111,14 @@ def test_a_turn_after_several_answers(thinker: nn.Module, rows: list[dict[str, A
         )
         talk = torch.cat([first.sequences, question], 1)
         turn = {"input_ids": talk, "attention_mask": torch.ones_like(talk)}
-        ids, logits = answers(thinker, turn, 3, past_key_values=first.past_key_values)
+        ids, logits = answers(thinker, turn, 3, **{CACHE: cache_of(first)})
     assert first.sequences[0].tolist() != first.sequences[1].tolist()
     for i in range(2):
         with attach(thinker, schedule, kv_policy=kv_policy):
             said = torch.tensor([first.sequences[i, -3:].tolist()])
             cache = probes.generate(thinker, row, 3, logits_processor=[Told(said)]).cache
             turn = {"input_ids": talk[i : i + 1], "attention_mask": torch.ones(1, talk.shape[1], dtype=torch.long)}
-            expected = answers(thinker, turn, 3, past_key_values=cache)
+            expected = answers(thinker, turn, 3, **{CACHE: cache})
         assert ids[i].tolist() == expected[0][0].tolist()
         assert (logits[i] - expected[1][0]).abs().max() < TOLERANCE
 
@@ -144,6 +150,8 @@ def test_transformers_mixes_up_several_sounds(thinker: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("attention", ["sdpa"])
+@needs("copies of media")
+@needs("copies of several media")
 def test_beams_past_the_guard(thinker: nn.Module, rows: list[dict[str, Any]], kv_policy: str) -> None:
     """`generate` of the class is not looked at: copies are told from the features, and tokens selected for each."""
     schedule, batch = SCHEDULES["preset"](thinker.config), batch_of(rows)

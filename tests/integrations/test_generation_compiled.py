@@ -14,6 +14,7 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.models import small_thinker
 from tests.integrations.prompts import Text, Video, build_prompt
+from tests.integrations.upstream import text_model
 
 SCHEDULE = Schedule(before_llm=DiversitySelector(0.8), after_layer={1: StagePruner(0.5), 2: ModalityDropper()})
 # What comes out of compiled code is compared with code that is not: nothing else may differ.
@@ -50,7 +51,7 @@ def test_layers_one_by_one(how: Callable[[nn.Module], None], warm: bool) -> None
     for schedule in (SCHEDULE, Schedule(after_layer={1: ModalityDropper(("audio",))})):
         with attach(plain, schedule, kv_policy="per-layer") as trace:
             expected.append((schedule, probes.generate(plain, clip, 2), list(trace.kv_lengths)))
-    layers = model.model.language_model.layers[2:]
+    layers = text_model(model).layers[2:]
     if warm:
         for layer in layers:
             how(layer)

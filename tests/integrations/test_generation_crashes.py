@@ -17,6 +17,7 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.batching import answers, batch_of, rows_of
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, cache_of, text_model, vision_tower
 
 
 class _Broken(Exception):
@@ -56,7 +57,7 @@ class _Processor:
 
 def break_down(model: nn.Module, inputs: dict[str, Any], place: str, error: type[BaseException]) -> None:
     """`generate` in an attached model, which breaks at `place`."""
-    layers = model.model.language_model.layers
+    layers = text_model(model).layers
     fuse, options = _Fuse(0, error), {}
     broken: Any = hooked(layers[3].mlp, fuse)
     if place == "layer_while_decoding":
@@ -121,9 +122,9 @@ def test_a_broken_step_leaves_no_permission_behind(thinker: nn.Module, error: ty
     mask = torch.cat([batch["attention_mask"], torch.ones(4, 1, dtype=torch.long)], 1)
     step = {"input_ids": torch.full((4, 1), 5), "attention_mask": mask, "position_ids": torch.full((3, 4, 1), 99)}
     with attach(thinker, SCHEDULES["preset"](thinker.config)):
-        cache = thinker(**batch, use_cache=True).past_key_values
-        with hooked(thinker.model.language_model.layers[2], _Fuse(0, error)), pytest.raises(error):
-            thinker(**step, past_key_values=cache)
+        cache = cache_of(thinker(**batch, use_cache=True))
+        with hooked(text_model(thinker).layers[2], _Fuse(0, error)), pytest.raises(error):
+            thinker(**step, **{CACHE: cache})
         if left == "in_the_block":
             answers(thinker, batch, 1)
     for layer in cache.layers:
@@ -139,6 +140,6 @@ def test_a_generation_refused_before_its_first_forward(thinker: nn.Module, clip:
         expected = thinker(**batch).logits
         with pytest.raises(ValueError, match="max_new_tokens"):
             thinker.generate(**clip, max_new_tokens=-1)
-        with hooked(thinker.model.visual, _Fuse(0)), pytest.raises(_Broken):
+        with hooked(vision_tower(thinker), _Fuse(0)), pytest.raises(_Broken):
             thinker.generate(**batch, num_beams=4, max_new_tokens=2)
         assert torch.equal(thinker(**batch).logits, expected)

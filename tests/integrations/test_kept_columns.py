@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from seats_ops import DiversitySelector, PruneTrace, Schedule, StagePruner, UnsupportedModelState
 from seats_ops.integrations import attach
+from seats_ops.integrations.compat import LACKS
 from seats_ops.testing.stand_in_device import Device
 from tests.integrations import probes
 from tests.integrations.batching import batch_of
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import CACHE, needs, text_model
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "phi4_multimodal"]
 PARTS = [[Text(9), Video((5, 4, 6), 1.0), Text(7)], [Text(4), Video((3, 4, 6), 1.0), Text(6)]]
@@ -48,7 +50,8 @@ def forms(wanted: list[list[int]], width: int) -> dict[str, Any]:
     """Ways to ask for these columns of every row, at least one, in ascending order, of which the last is the last."""
     per_row = torch.tensor(wanted)
     mask = torch.zeros(len(wanted), width, dtype=torch.bool).scatter_(1, per_row, True)
-    same = {"columns per row": per_row, "from the end": per_row - width, "a mask of all rows": mask}
+    by_row = {"columns per row": per_row, "from the end": per_row - width, "a mask of all rows": mask}
+    same = {} if "columns per row" in LACKS else by_row
     if any(row != wanted[0] for row in wanted):
         return same
     return same | {
@@ -89,6 +92,18 @@ def test_columns_that_are_left(family: str, rows: int) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
+@needs("columns per row")
+def test_columns_per_row(family: str) -> None:
+    model = SMALL[family]("sdpa")
+    inputs = batch(model.config)
+    columns = torch.tensor([[-1], [-2]])
+    with attach(model, KEEP_ALL):
+        got = model(**inputs, logits_to_keep=columns).logits
+    assert torch.equal(got, model(**inputs, logits_to_keep=columns).logits)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
 def test_columns_that_are_not(family: str) -> None:
     model = SMALL[family]("sdpa")
     one, two = batch(model.config, rows=1), batch(model.config)
@@ -100,11 +115,11 @@ def test_columns_that_are_not(family: str) -> None:
         gone_early = next(c for c in range(width) if c not in early)
         gone_late = next(c for c in early if c not in late)
         longest_tail = next(n for n in range(1, width) if width - 1 - n not in late)
-        layers = model.get_submodule("model" if family == "phi4_multimodal" else "model.language_model").layers
+        layers = text_model(model).layers
         layers[0].register_forward_hook(lambda *_: ran.append(1))
         with probes.produced_logits(model) as produced:
             for column, runs in ((gone_early, False), (gone_early - width, False), (gone_late, True)):
-                for value in (torch.tensor([width - 1, column]), [column], torch.tensor([[column]])):
+                for value in (torch.tensor([width - 1, column]), [column]):
                     ran.clear()
                     with pytest.raises(UnsupportedModelState, match=f"^logits_to_keep: .* {column % width} of row 0"):
                         model(**one, logits_to_keep=value)
@@ -164,9 +179,9 @@ def test_generate_and_later_tokens(family: str) -> None:
             assert (got.logits - expected.logits).abs().max() < 1e-4
         with torch.no_grad():
             new = torch.tensor([[5, 6, 7]])
-            all_new = model(input_ids=new, past_key_values=probes.generate(model, prompt, 2).cache).logits
+            all_new = model(input_ids=new, **{CACHE: probes.generate(model, prompt, 2).cache}).logits
             cache = probes.generate(model, prompt, 2).cache
-            one = model(input_ids=new, past_key_values=cache, logits_to_keep=torch.tensor([1])).logits
+            one = model(input_ids=new, **{CACHE: cache}, logits_to_keep=torch.tensor([1])).logits
     assert (one - all_new[:, 1:2]).abs().max() < 1e-4
 
 

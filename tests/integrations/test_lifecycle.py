@@ -17,6 +17,7 @@ from tests.integrations.models import small_omni
 from tests.integrations.probes import assert_same
 from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import audio_tower, text_model, vision_tower
 
 
 class _Interrupted(Exception):
@@ -75,11 +76,11 @@ def test_an_exception_in_the_context_is_passed_on_and_cleaned_up_after(
 
 
 PLACES = {
-    "audio_tower": lambda model: model.model.audio_tower.layers[1],
-    "vision_tower": lambda model: model.model.visual.merger,
-    "before_the_first_drop": lambda model: model.model.language_model.layers[0].mlp,
-    "between_drops": lambda model: model.model.language_model.layers[3].self_attn,
-    "after_the_last_layer": lambda model: model.model.language_model.norm,
+    "audio_tower": lambda model: audio_tower(model).layers[1],
+    "vision_tower": lambda model: vision_tower(model).merger,
+    "before_the_first_drop": lambda model: text_model(model).layers[0].mlp,
+    "between_drops": lambda model: text_model(model).layers[3].self_attn,
+    "after_the_last_layer": lambda model: text_model(model).norm,
 }
 
 

@@ -13,6 +13,7 @@ from tests.integrations import probes
 from tests.integrations.agreement import TOLERANCE, assert_agrees, next_in_forward, next_in_generate
 from tests.integrations.oracle import oracle_logits
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import CACHE, cache_of
 
 QUESTION = [21, 150, 33, 7, 250]
 
@@ -66,7 +67,7 @@ def test_second_turn_by_generate(
         turn = {"input_ids": conversation, "attention_mask": torch.ones_like(conversation)}
         if passed == "new_tokens":
             turn["input_ids"] = conversation[:, first.cache.get_seq_length() :]
-        second = probes.generate(thinker, turn, 4, past_key_values=first.cache)
+        second = probes.generate(thinker, turn, 4, **{CACHE: first.cache})
     fed = [*first.ids, *QUESTION, *second.ids[:-1]]
     start, after = next_in_generate(thinker, clip), next_in_forward(thinker, clip)
     positions = [start, start + 1, *range(after + 2, after + len(fed))]
@@ -81,13 +82,13 @@ def test_loop_that_passes_masks_and_positions(
     start, length, rows = next_in_generate(thinker, clip), clip["input_ids"].shape[1], []
     fed = [[11], [12], [13, 14, 15], [16]]
     with attach(thinker, schedule, kv_policy=kv_policy) as trace:
-        cache = thinker(**clip, use_cache=True).past_key_values
+        cache = cache_of(thinker(**clip, use_cache=True))
         for tokens in fed:
             done = cache.get_seq_length() - length
             mask = torch.ones(1, length + done + len(tokens), dtype=torch.long)
             positions = torch.arange(start + done, start + done + len(tokens)).expand(3, 1, -1)
             ids = torch.tensor([tokens])
-            output = thinker(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+            output = thinker(input_ids=ids, attention_mask=mask, position_ids=positions, **{CACHE: cache})
             rows.append(output.logits[0])
     flat = [token for tokens in fed for token in tokens]
     later = range(start, start + len(flat))

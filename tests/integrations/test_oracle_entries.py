@@ -15,6 +15,7 @@ from tests.integrations.models import small_thinker
 from tests.integrations.oracle import differentiable_logits, oracle_logits, prompt_positions
 from tests.integrations.prompts import Audio, Image, Part, Text, Video, build_prompt, columns_without
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import text_model, weight
 
 PROMPTS: dict[str, list[Part]] = {
     "video": [Text(5), Video((6, 4, 6)), Text(4)],
@@ -98,7 +99,7 @@ def test_gradients(thinker: nn.Module, pristine: nn.Module, clip: dict[str, Any]
         "model.audio_tower.layers.0.fc1.weight",
     )
     gradients = [
-        torch.autograd.grad(row.square().sum(), [model.get_parameter(name) for name in names])
+        torch.autograd.grad(row.square().sum(), [weight(model, name) for name in names])
         for model, row in ((thinker, logits), (pristine, expected))
     ]
     for name, got, wanted in zip(names, *gradients, strict=True):
@@ -136,7 +137,7 @@ def test_text_positions_have_no_gaps(thinker: nn.Module, clip: dict[str, Any]) -
         seen.append((kwargs["position_ids"], kwargs["hidden_states"].shape[1]))
 
     with attach(thinker, SCHEDULES["preset"](thinker.config)):
-        for layer in thinker.model.language_model.layers:
+        for layer in text_model(thinker).layers:
             layer.self_attn.register_forward_pre_hook(look, with_kwargs=True)
         probes.generate(thinker, clip, 1)
     assert len(seen) == 7

@@ -19,6 +19,7 @@ from tests.integrations.phi4_model import phi4, phi4_config
 from tests.integrations.prompts import Audio, Image, Part, Text, build_prompt
 from tests.integrations.refusals import LATE
 from tests.integrations.schedules import DEEP_SCHEDULES
+from tests.integrations.upstream import CACHE
 
 SEVERAL: dict[str, list[Part]] = {
     "2 sounds": [Text(3), Audio(190), Text(2), Audio(190), Text(4)],
@@ -87,7 +88,7 @@ def test_a_cache_with_a_sliding_window_within_the_context(model: Any) -> None:
         with attach(model, LATE), probes.produced_logits(model) as produced:
             with pytest.raises(UnsupportedModelState, match="DynamicSlidingWindowLayer"):
                 call: Any = model.generate if entry == "generate" else model
-                call(**inputs, past_key_values=cache)
+                call(**inputs, **{CACHE: cache})
             assert produced == []
 
 
@@ -135,7 +136,7 @@ def test_transformers_forgets_the_prompt_where_the_rotary_embedding_changes(mode
     held: list[int] = []
 
     def note(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(CACHE)
         held.append(0 if cache is None else cache.get_seq_length())
 
     model.model.register_forward_pre_hook(note, with_kwargs=True)
@@ -148,7 +149,7 @@ def test_transformers_forgets_the_prompt_where_the_rotary_embedding_changes(mode
 def test_media_after_a_prompt_in_the_cache(model: Any) -> None:
     with attach(model, LATE):
         cache = probes.loop(model, heard(model), 2).cache
-        turn = heard(model, seed=2) | {"attention_mask": None, "past_key_values": cache}
+        turn = heard(model, seed=2) | {"attention_mask": None, CACHE: cache}
         with probes.produced_logits(model) as produced, pytest.raises(UnsupportedModelState, match="new media"):
             model(**turn)
         assert produced == []

@@ -15,6 +15,7 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.models import small_omni, small_thinker
 from tests.integrations.refusals import LATE, assert_refused
+from tests.integrations.upstream import CACHE
 
 MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "prompt_lookup": (r"prompt_lookup_num_tokens", {"prompt_lookup_num_tokens": 3}),
@@ -88,7 +89,7 @@ CACHES: dict[str, Callable[[Any], Cache]] = {
 @pytest.mark.parametrize("entry", ["generate", "forward"])
 def test_caches(thinker: nn.Module, silent_clip: dict[str, Any], kind: str, entry: str) -> None:
     cache = CACHES[kind](thinker.config.text_config)
-    assert_refused(thinker, silent_clip, entry, silent_clip | {"past_key_values": cache}, "past_key_values")
+    assert_refused(thinker, silent_clip, entry, silent_clip | {CACHE: cache}, CACHE)
 
 
 def test_speech(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from tests.integrations import probes
 from tests.integrations.models import small_omni, small_thinker
 from tests.integrations.refusals import LATE, REFUSED
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import audio_tower, text_model, vision_tower
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ def compile_in_place(module: nn.Module) -> None:
 COMPILED: dict[str, Callable[[nn.Module], object]] = {
     "forward": lambda thinker: replace_forward(thinker),
     "inner_forward": lambda thinker: replace_forward(thinker.model),
-    "forward_of_text_model": lambda thinker: replace_forward(thinker.model.language_model),
+    "forward_of_text_model": lambda thinker: replace_forward(text_model(thinker)),
     "in_place": lambda thinker: compile_in_place(thinker),
     "inner_in_place": lambda thinker: compile_in_place(thinker.model),
-    "text_model_in_place": lambda thinker: compile_in_place(thinker.model.language_model),
+    "text_model_in_place": lambda thinker: compile_in_place(text_model(thinker)),
 }
 
 
@@ -58,8 +59,8 @@ def test_a_wrapped_model() -> None:
 
 
 WATCHED: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "vision": lambda thinker: thinker.model.visual.blocks[-1].attn,
-    "audio": lambda thinker: thinker.model.audio_tower.layers[-1].self_attn,
+    "vision": lambda thinker: vision_tower(thinker).blocks[-1].attn,
+    "audio": lambda thinker: audio_tower(thinker).layers[-1].self_attn,
 }
 
 
@@ -104,7 +105,7 @@ def test_attaching_to_the_thinker_of_an_attached_model() -> None:
 UNSUPPORTED: dict[str, Callable[[nn.Module], Any]] = {
     "linear": lambda model: nn.Linear(2, 2),
     "inner_model": lambda model: model.model,
-    "text_model": lambda model: model.model.language_model,
+    "text_model": text_model,
     "not_a_module": lambda model: "Qwen/Qwen2.5-Omni-7B",
 }
 

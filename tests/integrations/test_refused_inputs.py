@@ -13,6 +13,7 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.oracle import merged_embeddings, prompt_positions
 from tests.integrations.refusals import LATE, REFUSED, assert_refused
+from tests.integrations.upstream import CACHE, cache_of
 
 
 @pytest.fixture
@@ -104,14 +105,14 @@ def test_new_media_in_a_later_turn(thinker: nn.Module, silent_clip: dict[str, An
     footprint = probes.footprint(thinker)
     with attach(thinker, LATE):
         first = probes.generate(thinker, silent_clip, 2)
-        arguments = silent_clip | {"past_key_values": first.cache}
+        arguments = silent_clip | {CACHE: first.cache}
         if entry == "generate":
             ids = torch.cat([silent_clip["input_ids"], torch.tensor([first.ids]), silent_clip["input_ids"]], dim=1)
             arguments |= {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": 2}
         call = thinker.generate if entry == "generate" else thinker
         with (
             probes.produced_logits(thinker) as produced,
-            pytest.raises(REFUSED, match=r"input_ids|past_key_values"),
+            pytest.raises(REFUSED, match=f"input_ids|{CACHE}"),
         ):
             call(**arguments)
         assert produced == []
@@ -120,7 +121,7 @@ def test_new_media_in_a_later_turn(thinker: nn.Module, silent_clip: dict[str, An
 
 def test_media_after_text_in_the_cache(thinker: nn.Module, silent_clip: dict[str, Any]) -> None:
     with torch.no_grad():
-        cache = thinker(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True).past_key_values
-    arguments = silent_clip | {"past_key_values": cache}
-    assert_refused(thinker, silent_clip, "forward", arguments, r"input_ids|past_key_values", REFUSED)
+        cache = cache_of(thinker(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True))
+    arguments = silent_clip | {CACHE: cache}
+    assert_refused(thinker, silent_clip, "forward", arguments, f"input_ids|{CACHE}", REFUSED)
     assert cache.get_seq_length() == 3

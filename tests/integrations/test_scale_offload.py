@@ -15,8 +15,8 @@ from seats_ops.integrations import attach
 from tests.integrations import probes
 from tests.integrations.models import golden_thinker, small_thinker
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import place, text_model
 
-TEXT = "model.language_model"
 HELD_BACK = (1, 2, 3)  # from 0: the layers after which the preset drops tokens, whose weights score them
 
 
@@ -25,15 +25,17 @@ def attention() -> str:
     return "sdpa"
 
 
-def device_map(num_layers: int) -> dict[str, str]:
+def device_map(model: nn.Module, num_layers: int) -> dict[str, str]:
     """Some layers on the disk, everything else on the CPU."""
-    whole = ["lm_head", "model.visual", "model.audio_tower", *(f"{TEXT}.{x}" for x in ("embed_tokens", "norm"))]
-    layers = {f"{TEXT}.layers.{i}": "disk" if i in HELD_BACK else "cpu" for i in range(num_layers)}
-    return dict.fromkeys([*whole, f"{TEXT}.rotary_emb"], "cpu") | layers
+    text = place(model, "model.language_model")
+    towers = [place(model, f"model.{name}") for name in ("visual", "audio_tower")]
+    parts = [f"{text}.{x}" for x in ("embed_tokens", "norm", "rotary_emb")]
+    layers = {f"{text}.layers.{i}": "disk" if i in HELD_BACK else "cpu" for i in range(num_layers)}
+    return dict.fromkeys(["lm_head", *towers, *parts], "cpu") | layers
 
 
 def on_disk(model: nn.Module, folder: Path, **options: Any) -> None:
-    dispatch_model(model, device_map(7), main_device="cpu", offload_dir=folder, force_hooks=True, **options)
+    dispatch_model(model, device_map(model, 7), main_device="cpu", offload_dir=folder, force_hooks=True, **options)
 
 
 OFFLOADS: dict[str, Callable[[nn.Module, Path], object]] = {
@@ -62,7 +64,7 @@ def offloaded(request: pytest.FixtureRequest, tmp_path: Path) -> nn.Module:
 def assert_held_back(model: Any) -> None:
     """No weight of the layers that score tokens is there outside a forward."""
     for index in HELD_BACK:
-        layer = model.model.language_model.layers[index]
+        layer = text_model(model).layers[index]
         assert {parameter.device.type for parameter in layer.parameters()} == {"meta"}, f"layer {index + 1}"
 
 
@@ -91,7 +93,7 @@ def test_loaded_with_a_device_map(golden_dir: Path, clip: dict[str, Any], kv_pol
     """The way of `from_pretrained`."""
     whole = golden_thinker(golden_dir)
     checkpoint = golden_dir / "end_to_end" / "qwen2_5" / "checkpoint"
-    parts = type(whole).from_pretrained(checkpoint, device_map=device_map(8), offload_folder=tmp_path).eval()
+    parts = type(whole).from_pretrained(checkpoint, device_map=device_map(whole, 8), offload_folder=tmp_path).eval()
     assert_held_back(parts)
     answers = []
     for model in (whole, parts):
@@ -107,7 +109,7 @@ def test_a_crash_while_scoring_leaves_no_weights_behind(clip: dict[str, Any], tm
 
     with attach(model, schedule):
         expected = probes.generate(model, clip, 3)
-    norm: Any = model.get_submodule(f"{TEXT}.layers.1.input_layernorm")
+    norm: Any = text_model(model).layers[1].input_layernorm
     calls: list[int] = []
 
     def second_call(*_: Any) -> None:

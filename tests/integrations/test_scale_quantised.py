@@ -18,6 +18,7 @@ from tests.integrations import probes
 from tests.integrations.agreement import TOLERANCE
 from tests.integrations.golden_case import GoldenCase
 from tests.integrations.models import golden_thinker
+from tests.integrations.upstream import place
 
 
 @pytest.fixture
@@ -51,8 +52,8 @@ def in_8_bits(golden_dir: Path) -> nn.Module:
 def linears(model: nn.Module, kind: type) -> dict[str, Any]:
     """The quantised layers of a model by name; its decoder and its towers have some."""
     found = {name: module for name, module in model.named_modules() if isinstance(module, kind)}
-    for part in ("language_model.layers.7.self_attn.q_proj", "visual.blocks", "audio_tower.layers"):
-        assert any(part in name for name in found), part
+    for part in ("model.language_model.layers.7.self_attn.q_proj", "model.visual.blocks", "model.audio_tower.layers"):
+        assert any(place(model, part) in name for name in found), part
     return found
 
 

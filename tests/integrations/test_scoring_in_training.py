@@ -17,6 +17,7 @@ from seats_ops.integrations.family import find_family
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import needs, place, recompute, text_model
 
 KEEP_ALL = Schedule(before_llm=DiversitySelector(1.0), after_layer={2: StagePruner(1.0), 4: StagePruner(1.0)})
 LORA: dict[str, Any] = {"r": 4, "lora_dropout": 0.2, "init_lora_weights": False}
@@ -49,6 +50,7 @@ def step(model: nn.Module, tuned: nn.Module, schedule: Schedule | None) -> tuple
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
+@needs("checkpointing")
 def test_an_adapter_in_training(kind: str) -> None:
     found = []
     for schedule in (None, KEEP_ALL, "pruning", "pruning, recomputed"):
@@ -56,7 +58,7 @@ def test_an_adapter_in_training(kind: str) -> None:
         torch.manual_seed(1)
         tuned = peft.get_peft_model(model, ADAPTERS[kind]).train()
         if schedule == "pruning, recomputed":
-            model.activation_checkpointing_enable()
+            recompute(model)
         if isinstance(schedule, str):
             schedule = small_preset(model.config, drop_layers=(2, 3, 4), late_layer=6, encoder_ratio_scale=1.7)
         found.append(step(model, tuned, schedule))
@@ -146,7 +148,7 @@ def test_modes_come_back_whatever_happens(error: BaseException) -> None:
 
 def test_parts_that_are_frozen_in_their_mode_stay_so() -> None:
     model = SMALL["qwen2_5_omni"]("sdpa").train()
-    layer = model.model.language_model.layers[1]
+    layer = text_model(model).layers[1]
     layer.self_attn.q_proj.eval()
     modes = {name: module.training for name, module in model.named_modules()}
     step(model, model, KEEP_ALL)
@@ -157,7 +159,7 @@ def test_parts_that_are_frozen_in_their_mode_stay_so() -> None:
 def test_an_interrupt_while_scoring(line: int) -> None:
     """Once the block is left, modules are as they were: in training mode, with the buffers they had."""
     model = SMALL["qwen2_5_omni"]("sdpa").train()
-    for layer in model.model.language_model.layers:
+    for layer in text_model(model).layers:
         layer.self_attn.q_proj.register_buffer("seen", torch.zeros(1))
     before = [(module.training, [id(x) for x in module._buffers.values()]) for module in model.modules()]
     seen = 0
@@ -183,8 +185,8 @@ def test_an_interrupt_while_scoring(line: int) -> None:
 
 def test_scores_are_constants_of_forward_mode_too() -> None:
     model = SMALL["qwen2_5_vl"]("eager")
-    prompt, weight = prompt_of(model), model.model.language_model.layers[1].self_attn.q_proj.weight.detach()
-    name = "model.language_model.layers.1.self_attn.q_proj.weight"
+    prompt, weight = prompt_of(model), text_model(model).layers[1].self_attn.q_proj.weight.detach()
+    name = place(model, "model.language_model.layers.1.self_attn.q_proj.weight")
     change = torch.full_like(weight, 1e-3)
 
     def logits(value: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from tests.integrations import probes
 from tests.integrations.batching import Alone, alone, answers, assert_kept_alike, batch_of, rows_of
 from tests.integrations.models import small_thinker
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import text_model
 
 ROUNDS = 2
 
@@ -35,9 +36,7 @@ class _Turns:
 def interleaved(work: list[Callable[[], Any]], models: list[nn.Module]) -> list[Any]:
     """Results of two pieces of work in threads of their own, layer by layer at the same time."""
     turns = _Turns()
-    handles = [
-        layer.register_forward_pre_hook(turns) for model in models for layer in model.model.language_model.layers
-    ]
+    handles = [layer.register_forward_pre_hook(turns) for model in models for layer in text_model(model).layers]
 
     def run(piece: Callable[[], Any]) -> Any:
         try:

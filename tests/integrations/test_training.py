@@ -16,6 +16,7 @@ from tests.integrations.models import small_thinker
 from tests.integrations.oracle import differentiable_logits
 from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES, small_preset
+from tests.integrations.upstream import needs, recompute, weight
 
 NAMES = ["preset", "droppers_at_odd_layers"]
 WEIGHTS = (
@@ -33,7 +34,7 @@ def backward(model: nn.Module, inputs: dict[str, Any], **options: Any) -> list[T
     """Gradients of the sum of squares of every row's last logits."""
     model.zero_grad()
     model(**inputs, **options).logits[:, -1].square().sum().backward()
-    return [model.get_parameter(name).grad.clone() for name in WEIGHTS]
+    return [weight(model, name).grad.clone() for name in WEIGHTS]
 
 
 def assert_close(got: list[Tensor], expected: list[Tensor]) -> None:
@@ -53,7 +54,7 @@ def test_a_prompt(training: nn.Module, pristine: nn.Module, clip: dict[str, Any]
         got = backward(training, clip)
     pristine.zero_grad()
     logits = differentiable_logits(pristine, clip, probes.kept_sets(trace), "uniform")[-1]
-    expected = torch.autograd.grad(logits.square().sum(), [pristine.get_parameter(weight) for weight in WEIGHTS])
+    expected = torch.autograd.grad(logits.square().sum(), [weight(pristine, name) for name in WEIGHTS])
     assert_close(got, list(expected))
 
 
@@ -69,7 +70,7 @@ def test_a_padded_batch(training: nn.Module, pristine: nn.Module, name: str, sid
     for i, (row, first) in enumerate(zip(rows, offsets(batch), strict=True)):
         kept = [(stage.layer, stage.kept_indices[i] - first) for stage in trace.stages]
         logits = differentiable_logits(pristine, row, kept, "uniform")[-1]
-        weights = [pristine.get_parameter(weight) for weight in WEIGHTS]
+        weights = [weight(pristine, name) for name in WEIGHTS]
         gradients = torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)
         expected = [e if g is None else e + g for e, g in zip(expected, gradients, strict=True)]
     assert_close(got, expected)
@@ -78,6 +79,7 @@ def test_a_padded_batch(training: nn.Module, pristine: nn.Module, name: str, sid
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("kind", ["clip", "batch"])
+@needs("checkpointing")
 def test_gradient_checkpointing(
     training: nn.Module, clip: dict[str, Any], reentrant: bool, kind: str, name: str
 ) -> None:
@@ -86,7 +88,7 @@ def test_gradient_checkpointing(
     schedule = SCHEDULES[name](training.config)
     with attach(training, schedule):
         expected = backward(training, inputs, use_cache=False)
-    training.activation_checkpointing_enable({"use_reentrant": reentrant})
+    recompute(training, {"use_reentrant": reentrant})
     with attach(training, schedule) as trace:
         got = backward(training, inputs, use_cache=False)
         stages = len(trace.stages)
@@ -95,18 +97,19 @@ def test_gradient_checkpointing(
         assert torch.equal(one, other), name
 
 
+@needs("checkpointing")
 def test_the_way_back_may_come_after_the_block(training: nn.Module, clip: dict[str, Any]) -> None:
     """Also where layers run once more then."""
     schedule = SCHEDULES["preset"](training.config)
     with attach(training, schedule):
         expected = backward(training, clip, use_cache=False)
-    training.activation_checkpointing_enable()
+    recompute(training)
     training.zero_grad()
     with attach(training, schedule):
         loss = training(**clip, use_cache=False).logits[:, -1].square().sum()
     loss.backward()
     for name, other in zip(WEIGHTS, expected, strict=True):
-        assert torch.equal(training.get_parameter(name).grad, other), name
+        assert torch.equal(weight(training, name).grad, other), name
 
 
 def test_a_step_of_training_and_then_an_answer(training: nn.Module, clip: dict[str, Any]) -> None:
@@ -124,6 +127,7 @@ def test_a_step_of_training_and_then_an_answer(training: nn.Module, clip: dict[s
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_omni"])
+@needs("checkpointing")
 def test_features_that_join_later_layers(family: str) -> None:
     """DeepStack features of dropped tokens get no gradient; those that join get that of their rows."""
     model = SMALL[family]("sdpa").train()
@@ -133,14 +137,14 @@ def test_features_that_join_later_layers(family: str) -> None:
     names = [name for name, value in model.named_parameters() if "merger_list" in name and value.dim() == 2]
     assert len(names) == 6
     found = []
-    for inputs, recompute in ((rows[0], False), (rows[1], False), (batch_of(rows), False), (batch_of(rows), True)):
-        if recompute:
-            model.activation_checkpointing_enable({"use_reentrant": True})
+    for inputs, again in ((rows[0], False), (rows[1], False), (batch_of(rows), False), (batch_of(rows), True)):
+        if again:
+            recompute(model, {"use_reentrant": True})
         model.zero_grad()
         with attach(model, schedule):
             model(**inputs, use_cache=False).logits[:, -1].square().sum().backward()
-        found.append([model.get_parameter(name).grad.clone() for name in names])
-    for first, second, both, again in zip(*found, strict=True):
+        found.append([weight(model, name).grad.clone() for name in names])
+    for first, second, both, recomputed in zip(*found, strict=True):
         assert both.abs().max() > 1e-3
         assert (both - first - second).abs().max() < 1e-4 * both.abs().max()
-        assert torch.equal(again, both)
+        assert torch.equal(recomputed, both)
