@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 # The folder is reachable as `integrations` from the repository root. Imported so, every class in it would exist twice.
 if __name__ != "seats_ops.integrations":
     raise ImportError(f"this package is imported as 'seats_ops.integrations', got {__name__!r}")
 
-from seats_ops.integrations.versions import unsupported_transformers
-
-if problem := unsupported_transformers():
-    raise ImportError(problem)
-
-from seats_ops.integrations.attach import Attachment, attach, detach
-from seats_ops.integrations.family import Family, family_of
 from seats_ops.integrations.generic import Pruning
-from seats_ops.integrations.saliency import set_saliency
-from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 
 __all__ = [
     "Attachment",
@@ -30,3 +24,30 @@ __all__ = [
     "family_of",
     "set_saliency",
 ]
+
+if TYPE_CHECKING:
+    from seats_ops.integrations.attachment import Attachment, attach, detach
+    from seats_ops.integrations.family import Family, family_of
+    from seats_ops.integrations.saliency import set_saliency
+    from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
+else:
+    # A decoder of one's own needs no transformers: what does is imported when it is first asked for.
+    _MODULES = {
+        "attachment": ("Attachment", "attach", "detach"),
+        "family": ("Family", "family_of"),
+        "saliency": ("set_saliency",),
+        "tower_kinds": ("AudioTower", "ConformerTower", "CropTower", "VisionTower"),
+    }
+
+    def __getattr__(name):
+        from seats_ops.integrations.versions import check_transformers
+
+        module = next((module for module, names in _MODULES.items() if name in names), None)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        check_transformers()
+        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -1,16 +1,13 @@
-"""The versions of transformers that the adapters were tested with."""
+"""The versions of transformers that the adapters take; nothing of it is imported here before somebody asks."""
 
 from __future__ import annotations
 
-SUPPORTED = ">=5.23,<5.24"
+FLOOR = "5.17"
+NEWEST_TESTED = "5.24"
 
 
-def unsupported_transformers() -> str | None:
-    """Why the adapters cannot work with the transformers that is installed; None if they can.
-
-    Hooks find modules, arguments and cache layers by their names, and these change between versions: with another one
-    pruning might go wrong without an error.
-    """
+def check_transformers() -> None:
+    """Raise ImportError, with what was found and what was expected, without a transformers that the adapters take."""
     try:
         import transformers
     except ModuleNotFoundError as error:
@@ -19,9 +16,20 @@ def unsupported_transformers() -> str | None:
         installed = "none installed"
     else:
         # A dependency of transformers, so it is only there if that is.
-        from packaging.specifiers import SpecifierSet
+        from packaging.version import Version
 
         installed = transformers.__version__
-        if SpecifierSet(SUPPORTED).contains(installed):
-            return None
-    return f"transformers: expected a version {SUPPORTED}, got {installed} (pip install 'seats_ops[hf]' brings one)"
+        if Version(installed) >= Version(FLOOR):
+            return
+    raise ImportError(
+        f"transformers: expected a version >={FLOOR}, got {installed} (pip install 'seats_ops[hf]' brings one)"
+    )
+
+
+def newer_than_tested() -> str | None:
+    """The version of transformers, if it is newer than all that the tests ran with."""
+    import transformers
+    from packaging.version import Version
+
+    newer = Version(transformers.__version__).release[:2] > Version(NEWEST_TESTED).release[:2]
+    return transformers.__version__ if newer else None

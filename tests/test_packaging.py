@@ -78,6 +78,6 @@ def test_wheel_contains_the_adapters_once(checkout: str, tmp_path: Path) -> None
 
     (wheel,) = tmp_path.glob("*.whl")
     files = zipfile.ZipFile(wheel).namelist()
-    assert {"seats_ops/py.typed", "seats_ops/integrations/attach.py"} <= set(files)
+    assert {"seats_ops/py.typed", "seats_ops/integrations/attachment.py"} <= set(files)
     assert {file.split("/")[0] for file in files} == {"seats_ops", f"seats_ops-{VERSION}.dist-info"}
     assert len(files) == len(set(files))

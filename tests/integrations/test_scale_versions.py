@@ -1,58 +1,159 @@
-"""Outside the range of transformers versions that the tests run with, importing the adapters says so."""
+"""Which versions of transformers the adapters take, and what each of them can do."""
 
 from __future__ import annotations
 
-import importlib
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
-from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from torch import nn
 
-from seats_ops.integrations.versions import SUPPORTED, unsupported_transformers
+import seats_ops.integrations
+from seats_ops import UnsupportedModelState
+from seats_ops.integrations import attach, compat, versions
+from seats_ops.integrations.versions import FLOOR, NEWEST_TESTED, check_transformers, newer_than_tested
+from tests.integrations import probes
+from tests.integrations.families import SMALL
+from tests.integrations.prompts import Text, Video, build_prompt, stills
+from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import CACHE
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = "seats_ops.integrations"
+INSTALLED = Version(transformers.__version__)
+# What the adapters name, and the version that brought it.
+BROUGHT = {
+    "checkpointing": "5.23",
+    "copies of media": "5.18",
+    "copies of several media": "5.20",
+    "columns per row": "5.21",
+    "mm_encoder_outputs": "5.18",
+    "cache": "5.24",
+}
 
 
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package counts as never imported, until the test is over."""
-    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]:
-        monkeypatch.delitem(sys.modules, name)
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
-def test_the_range_is_that_of_the_package() -> None:
+def test_the_floor_is_that_of_the_package() -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["optional-dependencies"]["hf"] == [f"transformers{SUPPORTED}"]
+    assert project["optional-dependencies"]["hf"] == [f"transformers>={FLOOR}"]
 
 
-def test_the_tests_run_with_the_version_that_is_pinned_and_supported() -> None:
-    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    assert f"\ntransformers=={transformers.__version__}\n" in pins
-    assert transformers.__version__ in SpecifierSet(SUPPORTED)
-
-
-@pytest.mark.parametrize("version", ["5.23.0", "5.23.4"])
-def test_supported(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+@pytest.mark.parametrize("version", ["5.17.0", "5.17.3", "5.24.0", "5.25.0.dev0", "6.0.0"])
+def test_taken(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(transformers, "__version__", version)
-    assert unsupported_transformers() is None
+    check_transformers()
 
 
-@pytest.mark.usefixtures("forgotten")
-@pytest.mark.parametrize("version", ["4.57.1", "5.22.2", "5.23.0.dev0", "5.24.0.dev0", "5.24.0", "6.0.0"])
-def test_not_supported(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+@pytest.mark.parametrize("version", ["4.57.1", "5.16.4", "5.17.0.dev0"])
+@pytest.mark.parametrize("name", [name for name in seats_ops.integrations.__all__ if name != "Pruning"])
+def test_below_the_floor(monkeypatch: pytest.MonkeyPatch, version: str, name: str) -> None:
     monkeypatch.setattr(transformers, "__version__", version)
-    with pytest.raises(ImportError, match=f"expected a version {SUPPORTED}, got {re.escape(version)} "):
-        importlib.import_module(PACKAGE)
+    monkeypatch.delitem(vars(seats_ops.integrations), name, raising=False)
+    with pytest.raises(ImportError, match=f"expected a version >={FLOOR}, got {re.escape(version)} "):
+        getattr(seats_ops.integrations, name)
 
 
-@pytest.mark.usefixtures("forgotten")
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=f"expected a version {SUPPORTED}, got none installed"):
-        importlib.import_module(PACKAGE)
+    monkeypatch.delitem(vars(seats_ops.integrations), "attach", raising=False)
+    with pytest.raises(ImportError, match=f"expected a version >={FLOOR}, got none installed"):
+        _ = seats_ops.integrations.attach
+
+
+@pytest.mark.parametrize("installed", ["none", "too old"])
+def test_a_decoder_of_ones_own_needs_none(installed: str) -> None:
+    fake = {"none": "None", "too old": "types.ModuleType('transformers')"}[installed]
+    code = (
+        f"import sys, types; sys.modules['transformers'] = fake = {fake}\n"
+        "if fake: fake.__version__ = '4.40.0'\n"
+        "import torch\n"
+        "from seats_ops import ModalityDropper, Schedule, TokenLayout\n"
+        "from seats_ops.integrations import Pruning\n"
+        "layout = TokenLayout(torch.tensor([0, 1, 1, 0]), torch.arange(4), torch.tensor([0, 4], dtype=torch.int32))\n"
+        "with Pruning(Schedule(after_layer={1: ModalityDropper()}), layout) as pruning:\n"
+        "    pruning.before_llm(torch.ones(4, 8))\n"
+        "    (hidden,) = pruning.after_layer(1, torch.ones(4, 8))\n"
+        "print(len(hidden), [name for name in sys.modules if name.startswith('transformers.')])\n"
+        "from seats_ops.integrations import attach\n"
+    )
+    result = run_python(code)
+    assert result.stdout == "2 []\n", result.stderr
+    got = {"none": "none installed", "too old": "4.40.0"}[installed]
+    assert f"ImportError: transformers: expected a version >={FLOOR}, got {got} " in result.stderr
+
+
+def test_names_of_the_package() -> None:
+    code = (
+        "import sys, seats_ops.integrations as package\n"
+        "assert 'transformers' not in sys.modules\n"
+        "assert set(package.__all__) <= set(dir(package))\n"
+        "import seats_ops.integrations.attachment\n"
+        "names = {}\n"
+        "exec('from seats_ops.integrations import *', names)\n"
+        "assert all(callable(names[name]) for name in package.__all__), names\n"
+        "package.pruning"
+    )
+    result = run_python(code)
+    assert "AttributeError: module 'seats_ops.integrations' has no attribute 'pruning'" in result.stderr, result.stderr
+
+
+def test_what_the_installed_version_lacks() -> None:
+    lacking = {name for name, version in BROUGHT.items() if Version(version) > INSTALLED}
+    assert set(compat.LACKS) - {"past_key_values"} == lacking
+    for name in lacking:
+        assert compat.LACKS[name] == f"needs transformers {BROUGHT[name]} or newer, got {INSTALLED}"
+
+
+def test_newer_than_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = Version(NEWEST_TESTED)
+    for version, newer in (
+        (FLOOR, False),
+        (f"{NEWEST_TESTED}.9", False),
+        (f"{newest.major}.{newest.minor + 1}.0.dev0", True),
+        (f"{newest.major}.{newest.minor + 1}.0", True),
+        (f"{newest.major + 1}.0.0", True),
+    ):
+        monkeypatch.setattr(transformers, "__version__", version)
+        assert newer_than_tested() == (version if newer else None)
+
+
+@pytest.mark.parametrize("family", SMALL)
+@torch.no_grad()
+def test_both_names_of_the_cache(family: str) -> None:
+    """The old one goes on to work where it was renamed; of two, transformers takes the new one."""
+    model: nn.Module = SMALL[family]("sdpa")
+    prompt = build_prompt(model.config, *stills(model.config, Text(5), Video((4, 4, 6), 1.0), Text(4)))
+    logits = []
+    schedule = small_preset(model.config, drop_layers=(2, 3, 4), late_layer=6, encoder_ratio_scale=1.7)
+    with attach(model, schedule):
+        for name in compat.CACHE_NAMES:
+            cache = probes.generate(model, prompt, 2).cache
+            logits.append(model(input_ids=torch.tensor([[5]]), **{name: cache}).logits)
+            with pytest.raises(UnsupportedModelState, match=f"^{name}: expected a DynamicCache"):
+                model(input_ids=torch.tensor([[5]]), **{name: [cache]})
+        for name in {"cache", "past_key_values"} - {*compat.CACHE_NAMES}:
+            with pytest.raises(UnsupportedModelState, match=f"^{name}: expected None, got DynamicCache, which needs"):
+                model(**prompt, **{name: cache})
+        if len(compat.CACHE_NAMES) > 1:
+            cache, other = (probes.generate(model, prompt, 2).cache for _ in range(2))
+            logits.append(model(input_ids=torch.tensor([[5]]), cache=cache, past_key_values=other).logits)
+            assert cache.get_seq_length() == other.get_seq_length() + 1
+    assert compat.CACHE_NAMES[0] == CACHE
+    assert all(torch.equal(one, logits[0]) for one in logits)
+
+
+def test_the_pinned_version_is_tested() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.search(r"^transformers==(\S+)$", pins, re.MULTILINE)
+    assert pinned is not None
+    assert Version(FLOOR) <= Version(pinned[1])
+    assert Version(pinned[1]).release[:2] <= Version(versions.NEWEST_TESTED).release[:2]

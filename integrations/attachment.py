@@ -66,7 +66,8 @@ def attach(
         TypeError: a model class or schedule that is not supported.
         ValueError: an option or a layer that does not exist.
         BackendUnavailable: backend="triton" cannot run on the model's device.
-        UnsupportedModelState: the model is compiled, or has sound at another rate than its family; on entering, it is
+        UnsupportedModelState: the model is compiled, or has sound at another rate than its family; transformers is
+            newer than the newest tested, and pruning a tiny model of the class goes wrong; on entering, it is
             attached already; inside the block, a cache, argument or generation mode that pruning would get silently
             wrong (see docs/limitations.md), a second thread, or modules that were changed.
     """
