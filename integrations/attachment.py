@@ -17,6 +17,7 @@ from seats_ops.integrations.adapter import Adapter, AttachOptions
 from seats_ops.integrations.family import Family, find_family
 from seats_ops.integrations.guards import FullModelGuard, Guard, ThinkerGuard
 from seats_ops.integrations.hooks import owners_on
+from seats_ops.integrations.newer_version import check_newer_version
 from seats_ops.integrations.refusals import (
     check_audio_rate,
     check_not_compiled,
@@ -103,6 +104,7 @@ class Attachment(contextlib.ExitStack):
         self.options = options
         self.family, self.thinker = find_family(model, family)
         self.trace = PruneTrace()
+        check_newer_version(self.family, self.thinker, attach)
         self._check()
         self._was_entered = False
 
