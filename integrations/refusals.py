@@ -172,15 +172,15 @@ def check_forward(arguments: dict[str, Any], text_model: Any, own: Collection[st
     if getattr(config, "is_causal", None) is False:
         _check("is_causal", False, FORWARD["is_causal"])
     check_cache(name, cache, context_length(config))
+    use_cache = arguments.get("use_cache")
+    use_cache = getattr(config, "use_cache", None) if use_cache is None else use_cache
+    if cache is not None or (use_cache and not _recomputes(text_model)):
+        _check_layers_cache(text_model)
     if "checkpointing" in LACKS and torch.is_grad_enabled() and any(map(_recomputes, text_model.layers)):
         raise UnsupportedModelState(
             "model: expected layers without gradient checkpointing in training mode, got some with it, which "
             f"{LACKS['checkpointing']}; call model.gradient_checkpointing_disable() before"
         )
-    use_cache = arguments.get("use_cache")
-    use_cache = getattr(config, "use_cache", None) if use_cache is None else use_cache
-    if cache is not None or (use_cache and not _recomputes(text_model)):
-        _check_layers_cache(text_model)
     return input_ids
 
 
@@ -195,8 +195,10 @@ def check_keeps_columns(names: Collection[str]) -> None:
 def wants_router_logits(arguments: dict[str, Any], names: Collection[str], text_config: Any) -> bool:
     """Whether the model, whose forward takes `names`, will weigh how its router chose."""
     given = arguments.get("output_router_logits")
-    given = getattr(text_config, "output_router_logits", False) if given is None else given
-    return bool(given) and "output_router_logits" in names
+    if given is not None:
+        # A model with experts may take it among its further arguments.
+        return bool(given) and ("output_router_logits" in names or hasattr(text_config, "router_aux_loss_coef"))
+    return bool(getattr(text_config, "output_router_logits", False)) and "output_router_logits" in names
 
 
 def _check(name: str, value: Any, argument: Argument) -> None:

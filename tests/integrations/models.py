@@ -16,6 +16,8 @@ from transformers import (
     Qwen3OmniMoeThinkerForConditionalGeneration,
 )
 
+from tests.integrations.upstream import newest_place
+
 _GOLDEN = {
     "qwen2_5": Qwen2_5OmniThinkerForConditionalGeneration,
     "qwen3": Qwen3OmniMoeThinkerForConditionalGeneration,
@@ -78,7 +80,7 @@ def thinker_config(
 def randomise(model: nn.Module, seed: int) -> None:
     """Weights large enough that attention is far from uniform, so that dropping a token changes the logits."""
     generator = torch.Generator().manual_seed(seed)
-    for path, parameter in sorted(model.named_parameters()):
+    for path, parameter in sorted(model.named_parameters(), key=lambda named: newest_place(model, named[0])):
         name = path.removeprefix("model.embed_tokens_extend.").removeprefix("audio_embed.encoder.embed.")
         name = name.removeprefix("audio_embed.").removeprefix("image_embed.")
         noise = torch.randn(parameter.shape, generator=generator)

@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from seats_ops import DiversitySelector
+from seats_ops import DiversitySelector, UnsupportedModelState
 from seats_ops.integrations import attach
 from seats_ops.integrations.ranks import tensor_parallel_group
 from tests.integrations import probes
@@ -68,10 +68,22 @@ def group_sizes() -> dict[str, int | None]:
     return sizes
 
 
+def refusal(model: Any, case: GoldenCase) -> str:
+    """What is said of a model whose weights do not tell how they were split."""
+    try:
+        run(model, case, POLICIES[0])
+    except UnsupportedModelState as error:
+        return str(error)
+    return "nothing"
+
+
 def main(folder: Path) -> None:
     results: dict[Any, Any] = {}
     for family in FAMILIES:
         model = split_thinker(family)
+        if not any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
+            results["refused"] = refusal(model, GoldenCase.load(GOLDEN, 0, family))
+            break
         for number in range(4):
             case = GoldenCase.load(GOLDEN, number, family)
             results[family, number] = run(model, case, POLICIES[number % 2])

@@ -1,6 +1,6 @@
-"""What each model family can do under `attach`, found by doing it: the table docs/support.md and its test.
+"""What each model family can do under `attach`, found by doing it: the page docs/support.md and its test.
 
-`python -m tests.integrations.support` writes the table.
+`python -m tests.integrations.support` writes the page.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+
+import transformers
 
 from tests.integrations.families import SMALL
 from tests.integrations.refusals import REFUSED
@@ -36,6 +38,7 @@ from tests.integrations.support_checks import (
     streaming,
     training,
 )
+from tests.integrations.version_records import section
 
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"
 
@@ -83,24 +86,27 @@ def outcome(family: str, feature: str) -> str:
     return "works"
 
 
-def table() -> str:
-    """The whole page."""
+def page() -> str:
+    """All of it, with the version that is installed."""
+    table = {name: [outcome(family, name) for family in SMALL] for name in FEATURES}
     lines = [
         "# Support",
         "",
         "Written by the tests, which find it again on every run: a cell says what happened when the feature was used",
-        'on a small random model of the family. "refused" is an error before any token is produced, ours or that of',
-        'transformers; reasons are in [limitations.md](limitations.md). What "works" means is in',
+        f"on a small random model of the family, with transformers {transformers.__version__}; other versions are",
+        '[below](#versions). "refused" is an error before any token is produced, ours or that of transformers; reasons',
+        'are in [limitations.md](limitations.md). What "works" means is in',
         "[the checks](../tests/integrations/support_checks.py): most compare with an oracle that runs the whole",
         "prompt, or with the same prompt alone.",
         "",
         f"| | {' | '.join(f'`{family}`' for family in SMALL)} |",
         f"| --- |{' --- |' * len(SMALL)}",
-        *(f"| {name} | {' | '.join(outcome(family, name) for family in SMALL)} |" for name in FEATURES),
+        *(f"| {name} | {' | '.join(outcomes)} |" for name, outcomes in table.items()),
         "",
+        *section(table, list(SMALL)),
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(table(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

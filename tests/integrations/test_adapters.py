@@ -55,6 +55,8 @@ def test_virtual_tokens(named: str) -> None:
     """They come as embeddings, or as keys before the prompt."""
     model = SMALL["qwen2_5_omni"]("sdpa")
     tuned = peft.get_peft_model(model, PROMPTS[named]).eval()
+    if named == "inputs_embeds" and tuned.word_embeddings is None:
+        pytest.skip("peft does not find the embeddings in this version of transformers")
     prompt = prompt_of(model)
     with probes.produced_logits(model) as produced, attach(model, schedule_of(model)):
         for call in (tuned, tuned.generate):

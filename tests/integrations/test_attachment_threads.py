@@ -18,7 +18,7 @@ from tests.integrations import probes
 from tests.integrations.models import small_omni
 from tests.integrations.prompts import Text, Video, build_prompt
 from tests.integrations.schedules import SCHEDULES
-from tests.integrations.upstream import CACHE, audio_tower, cache_of, text_model, vision_tower
+from tests.integrations.upstream import CACHE, audio_tower, cache_of, rope_deltas, text_model, vision_tower
 
 SECONDS = 30
 
@@ -239,7 +239,7 @@ def test_loops_that_take_turns(thinker: nn.Module, clip: dict[str, Any]) -> None
     with torch.no_grad(), attach(thinker, SCHEDULES["preset"](thinker.config)):
         expected = decode(thinker, cache_of(thinker(**clip, use_cache=True)))
         first = cache_of(thinker(**clip, use_cache=True))
-        place = thinker.model.rope_deltas + clip["input_ids"].shape[1]
+        place = rope_deltas(thinker) + clip["input_ids"].shape[1]
         second = cache_of(thinker(**other, use_cache=True))
         with probes.produced_logits(thinker) as produced, pytest.raises(UnsupportedModelState, match=CACHE):
             decode(thinker, first)

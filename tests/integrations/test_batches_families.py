@@ -10,6 +10,7 @@ from torch import nn
 
 from seats_ops import UnsupportedModelState
 from seats_ops.integrations import attach
+from seats_ops.integrations.compat import LACKS
 from tests.integrations.agreement import TOLERANCE
 from tests.integrations.batching import (
     Told,
@@ -126,6 +127,8 @@ def test_clocks(model: nn.Module, family: str, given: str) -> None:
     expected = alone(model, rows, schedule, 1, windows="time")
     batch = batch_of(rows)
     if given == "list":
+        if "copies of media" in LACKS:
+            pytest.skip("this version of transformers takes no list for several answers")
         batch[name] = batch[name].tolist()
     with attach(model, schedule, windows="time") as trace:
         model.generate(**batch, num_beams=3, max_new_tokens=2, do_sample=False)

@@ -113,6 +113,7 @@ def test_outputs_of_a_tower_that_ran_in_a_block_carry_their_saliency(thinker: nn
     assert [columns.tolist() for _, columns in probes.kept_sets(trace)] == [columns.tolist() for _, columns in kept]
 
 
+@needs("mm_encoder_outputs")
 def test_saliency_for_another_number_of_tokens(thinker: nn.Module, entry: str) -> None:
     inputs = build_prompt(thinker.config, Text(4), Video((4, 4, 6)), Text(3))
     given = encoded(thinker, inputs, lambda kind: torch.ones(23))

@@ -16,6 +16,7 @@ from tests.integrations.batching import alone, answers, assert_rows_alike, batch
 from tests.integrations.models import small_thinker
 from tests.integrations.oracle import oracle_logits
 from tests.integrations.schedules import SCHEDULES
+from tests.integrations.upstream import needs
 
 STEPS = 4
 
@@ -88,6 +89,7 @@ def test_hidden_states_are_those_of_the_rows(thinker: nn.Module) -> None:
             assert not got[row, :, -n:, :-n].any()
 
 
+@needs("copies of media")
 def test_without_a_cache_under_the_per_layer_policy(thinker: nn.Module) -> None:
     """Every token runs the whole batch again; no stage here depends on the query, so the same tokens stay."""
     rows, schedule = rows_of(thinker.config, "separate"), SCHEDULES["unweighted_selector_late_drop"](thinker.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -134,16 +135,22 @@ def test_transformers_forgets_the_prompt_where_the_rotary_embedding_changes(mode
     length = inputs["input_ids"].shape[1]
     model = phi4(original_max_position_embeddings=length + 1)
     held: list[int] = []
+    masked: list[int] = []
 
     def note(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get(CACHE)
+        cache, mask = kwargs.get(CACHE), kwargs.get("attention_mask")
         held.append(0 if cache is None else cache.get_seq_length())
+        masked.append(0 if mask is None else mask.shape[1])
 
     model.model.register_forward_pre_hook(note, with_kwargs=True)
     probes.generate(model, inputs, 5)
-    with attach(model, LATE):
+    assert held == [0, length, 0, 0, 0]
+    # Before 5.18 the mask of all tokens comes with one of them, which is refused.
+    stale = masked[2] > 1
+    held.clear()
+    with attach(model, LATE), pytest.raises(ValueError, match=r"^attention_mask") if stale else nullcontext():
         probes.generate(model, inputs, 5)
-    assert held == [0, length, 0, 0, 0] * 2
+    assert held == [0, length, 0, 0, 0][: 3 if stale else 5]
 
 
 def test_media_after_a_prompt_in_the_cache(model: Any) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from torch import nn
-from transformers import Cache, DynamicCache, GenerationConfig, StaticCache
-from transformers.cache_utils import Fp8QuantizedLayer
+from transformers import Cache, DynamicCache, GenerationConfig, StaticCache, cache_utils
 
 from seats_ops import UnsupportedModelState
 from seats_ops.integrations import attach
@@ -78,9 +77,10 @@ def test_an_assistant_model(thinker: nn.Module, silent_clip: dict[str, Any]) -> 
     assert_refused(thinker, silent_clip, "generate", arguments, "assistant_model")
 
 
+Quantised: Any = getattr(cache_utils, "Fp8QuantizedLayer", cache_utils.QuantizedLayer)
 CACHES: dict[str, Callable[[Any], Cache]] = {
     "static": lambda text: StaticCache(config=text, max_cache_len=256),
-    "quantized": lambda text: Cache(layers=[Fp8QuantizedLayer() for _ in range(text.num_hidden_layers)]),
+    "quantized": lambda text: Cache(layers=[Quantised() for _ in range(text.num_hidden_layers)]),
     "offloaded": lambda text: DynamicCache(config=text, offloading=True),
 }
 

@@ -32,6 +32,8 @@ def test_refused_by_name_and_reason(model_type: str) -> None:
 @pytest.mark.parametrize("model_type", IMPOSSIBLE)
 def test_the_reason_holds(model_type: str) -> None:
     """Some layer of its decoder does not attend to the whole prompt."""
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip("this version of transformers does not have it yet")
     config: Any = CONFIG_MAPPING[model_type]()
     types = get_layer_types_and_kwargs(config.get_text_config(decoder=True))[0]
     assert set(types) - {"full_attention"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def test_the_balancing_loss(family: str, given: str) -> None:
     model, prompt = model_and_prompt(family)
     asked: dict[str, Any] = {"output_router_logits": True}
     if given == "by config":
+        if "output_router_logits" not in inspect.signature(model.forward).parameters:
+            pytest.skip("this version of transformers does not look for it there")
         model.config.text_config.output_router_logits = True
         asked = {}
     bare = {name: value for name, value in prompt.items() if name != "attention_mask"}

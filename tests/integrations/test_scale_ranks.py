@@ -34,6 +34,10 @@ def torchrun(folder: Path) -> list[dict[Any, Any]]:
 
 def test_two_ranks(golden_dir: Path, tmp_path: Path) -> None:
     ranks = torchrun(tmp_path)
+    if "refused" in ranks[0]:
+        # Before 5.18 transformers split weights without saying so.
+        assert all("expected weights on a device mesh with a dimension 'tp'" in results["refused"] for results in ranks)
+        return
     for family in FAMILIES:
         whole = golden_thinker(golden_dir, "sdpa", family)
         for number in range(4):

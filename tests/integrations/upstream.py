@@ -52,11 +52,27 @@ def cache_of(output: Any) -> Any:
     return getattr(output, CACHE)
 
 
-def place(model: nn.Module, path: str) -> str:
-    """Where the module or parameter at `path` of the newest version is: Omni thinkers had no inner model once."""
-    if hasattr(model.model, "language_model") or not hasattr(model, "audio_tower"):
+def _holds_its_parts(model: Any) -> bool:
+    """An Omni thinker of before 5.21, without an inner model."""
+    return not hasattr(getattr(model, "model", None), "language_model") and hasattr(model, "audio_tower")
+
+
+def place(model: Any, path: str) -> str:
+    """Where the module or parameter at `path` of the newest version is."""
+    if not _holds_its_parts(model):
         return path
     return path.replace("model.language_model", "model", 1) if "language_model" in path else path.removeprefix("model.")
+
+
+def newest_place(model: Any, path: str) -> str:
+    """Where the newest version has what is at `path` here, in a thinker or a full model."""
+    if path.startswith("thinker."):
+        return "thinker." + newest_place(model.thinker, path.removeprefix("thinker."))
+    if not _holds_its_parts(model):
+        return path
+    head, _, rest = path.partition(".")
+    new = {"model": "model.language_model", "visual": "model.visual", "audio_tower": "model.audio_tower"}
+    return f"{new.get(head, head)}.{rest}"
 
 
 def part(model: nn.Module, path: str) -> Any:
@@ -67,6 +83,11 @@ def part(model: nn.Module, path: str) -> Any:
 def weight(model: nn.Module, path: str) -> nn.Parameter:
     """The parameter at `path` of the newest version."""
     return model.get_parameter(place(model, path))
+
+
+def rope_deltas(model: Any) -> Any:
+    """What a model keeps of its latest prompt's positions."""
+    return (model if _holds_its_parts(model) else model.model).rope_deltas
 
 
 def text_model(model: nn.Module) -> Any:
