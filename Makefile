@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check clean bench bench-small parity kernels-aot triton39 ttsem
+.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small parity kernels-aot triton39 ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,15 @@ demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" l
 # One thread per worker: the workers already fill the cores.
 test: $(VENV)/.dev ## run the tests (ARGS="-k budget" narrows them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --benchmark-disable $(ARGS)
+
+# What every supported version must pass: all families, the contracts of all kernels, the golden numbers.
+SLICE := -m pytest -n auto --dist worksteal --benchmark-disable @tests/slice.txt $(ARGS)
+
+test-floor: $(VENV)/floor/.ready ## the slice of the tests for every version, on the oldest ones
+	OMP_NUM_THREADS=1 $(VENV)/floor/bin/python $(SLICE)
+
+test-newest: $(VENV)/newest/.ready ## the same on the newest ones
+	OMP_NUM_THREADS=1 $(VENV)/newest/bin/python $(SLICE)
 
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .
@@ -35,6 +44,17 @@ bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-b
 
 kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
+
+# Environments of their own for the oldest and the newest versions, each with the oldest or newest Python that is found.
+$(VENV)/floor/.ready: PYTHONS := 3.10
+$(VENV)/newest/.ready: PYTHONS := 3.13
+$(VENV)/%/.ready: requirements-%.txt pyproject.toml
+	for p in python$(PYTHONS) "$$(pyenv prefix $(PYTHONS) 2>&1)/bin/python" $(PYTHON); do $$p -c '' 2>&1 && break; done > /dev/null; \
+	$$p -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@# Without an index: what is installed must do as it is, nothing may be replaced.
+	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q --no-index --no-build-isolation -e '.[hf,test]'
+	@touch $@
 
 # Environments of their own for other versions of Triton: constraints.txt pins the one of `make test`.
 ENV39 := $(VENV)/triton-3.9.0
