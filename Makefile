@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small parity kernels-aot triton39 ttsem
+.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small parity kernels-aot triton39 ttsem gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,10 @@ bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to ben
 
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/test_speed.py $(ARGS)
+
+# No environment of ours: a machine with a GPU has its own, and often no network. OUT is a folder, BUDGET seconds.
+gpu: ## tests, parity, timings and whole prefills on this machine's GPU, with its own python3 (OUT=folder, ARGS=--rehearse)
+	PYTHONPATH=. $(PYTHON) -m benchmarks gpu $(if $(OUT),--output $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
 kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)

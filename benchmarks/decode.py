@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -52,16 +53,18 @@ def _generate(model: Any, inputs: dict[str, Any], side: str, retention: int, tok
     return [start, *times.seconds[1:]]
 
 
-def compare(width: int, seconds: int, retention: int, tokens: int, repeats: int) -> list[dict[str, Any]]:
+def compare(
+    width: int, seconds: int, retention: int, tokens: int, repeats: int, sides: Sequence[str] = SIDES
+) -> list[dict[str, Any]]:
     """One row per side. All run once to warm up and take turns in one process; memory is of a process of their own.
 
     The time to the first token includes the towers and everything `generate` does.
     """
     model = model_of_width(width, CPU)
     inputs, lengths = clip_prompt(model.config, seconds, CPU)
-    times: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+    times: dict[str, list[list[float]]] = {side: [] for side in sides}
     for turn in range(1 + repeats):
-        for side in SIDES:
+        for side in sides:
             at = _generate(model, inputs, side, retention, tokens if turn else 2)
             if turn:
                 times[side].append(at)
@@ -71,6 +74,9 @@ def compare(width: int, seconds: int, retention: int, tokens: int, repeats: int)
         rows.append(
             {
                 "name": f"decode/{side}",
+                "again": f"python -m benchmarks decode --width {width} --seconds {seconds} --retention {retention}"
+                f" --tokens {tokens} --repeats {repeats} --side {side}",
+                "clock": "process time",
                 "retention": retention,
                 "width": width,
                 "prompt_tokens": lengths.total,

@@ -55,7 +55,9 @@ class Size:
 PAPER = Size("paper", seconds=64)
 """10,816 video and 1,600 audio tokens: 43,264 patches of 64 grids, and 64 s of sound."""
 SMALL = Size("small", seconds=8, side=12, hidden_size=256)
-SIZES = {size.name: size for size in (SMALL, PAPER, Size("ten_minutes", seconds=600), Size("hour", seconds=3600))}
+TINY = Size("tiny", seconds=4, side=8, hidden_size=32)
+"""For walking every path, not for numbers."""
+SIZES = {size.name: size for size in (TINY, SMALL, PAPER, Size("ten_minutes", seconds=600), Size("hour", seconds=3600))}
 
 
 @dataclass(frozen=True)

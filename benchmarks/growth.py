@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+import typer
+from rich.console import Console
 
+from benchmarks import machine
+from benchmarks.ceilings import ceilings
 from benchmarks.entry import OURS, Size, builders
 from benchmarks.gate import require_green
 from benchmarks.memory import peak_bytes
-from benchmarks.timing import measure, spread
+from benchmarks.primitives import chosen, known
+from benchmarks.results import RESULTS, append
+from benchmarks.timing import Clock, measure, spread
 from seats_ops import functional
 
 # 25 video and 25 audio tokens a second: an hour has 180,000 of them.
@@ -34,20 +41,47 @@ def sizes(longest: int) -> Iterator[tuple[str, int, Size]]:
         yield "batch", batch, replace(CLIP, batch=batch)
 
 
+def growth(
+    names: Annotated[list[str] | None, typer.Argument(help="primitives, or names of rows; all by default")] = None,
+    longest: Annotated[int, typer.Option(help="seconds of the longest clip; an hour takes 8 GB")] = 3600,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "growth.jsonl",
+) -> None:
+    """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
+    known([name for name in names or [] if not name.startswith("growth/")], functional.__all__, "names")
+    place = machine.place(device)
+    context = {**machine.describe(place), "ceilings": ceilings(place)}
+    met = []
+    for row in grow(names, longest, place, repeats):
+        met.append(row["name"])
+        append(output, {**context, **row})
+        Console().print(
+            f"{row['name']}: {row['seconds']['median'] * 1e3:.2f} ms, peak {row['peak_bytes'] / 2**20:.1f} MiB"
+        )
+    known([name for name in names or [] if name.startswith("growth/")], met, "names")
+
+
 def grow(names: list[str] | None, longest: int, device: torch.device, repeats: int) -> Iterator[dict[str, Any]]:
     """One row per primitive and size. Along "windows" there is no sound."""
     for axis, place, size in sizes(longest):
+        prefix = f"growth/{axis}/{place}/"
+        # What another prefix is left on names a row of another place.
+        asked = [wanted.removeprefix(prefix) for wanted in names or []]
         for name, build in builders().items():
-            if name not in functional.__all__ or (names and name not in names):
+            if name not in functional.__all__ or (asked and name not in {each.partition("/")[0] for each in asked}):
                 continue
             for entry in build(size, device):
-                if axis == "windows" and "/audio" in entry.name:
+                if (axis == "windows" and "/audio" in entry.name) or not chosen(entry.name, asked):
                     continue
                 tests = require_green(entry.tests, device.type)
                 ours = entry.sides[OURS]
                 seconds = measure([{OURS: ours}], device, repeats)[OURS]
                 yield {
-                    "name": f"growth/{axis}/{place}/{entry.name}",
+                    "name": prefix + entry.name,
+                    "again": f"python -m benchmarks growth {prefix}{entry.name} --longest {longest} --device {device.type}"
+                    f" --repeats {repeats}",
+                    "clock": Clock(device).name,
                     "tests": tests,
                     "axis": axis,
                     "place": place,

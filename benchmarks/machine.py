@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,14 +12,14 @@ from typing import Any
 
 import torch
 
-from seats_ops.cli.model import pick_device
-
 ROOT = Path(__file__).parent.parent
 SOURCES = ("seats_ops", "integrations", "benchmarks/*.py")
 
 
 def place(device: str) -> torch.device:
     """One thread on a CPU: what threads add differs from moment to moment on a shared machine."""
+    from seats_ops.cli.model import pick_device  # Loads transformers.
+
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and os.environ.get("TRITON_INTERPRET") == "1":
         raise RuntimeError("TRITON_INTERPRET: expected unset on a GPU, got 1: time in the interpreter is no speed")
@@ -30,23 +31,40 @@ def place(device: str) -> torch.device:
     return chosen
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Device, versions and the state of the sources; "dirty" if they differ from the revision."""
+def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
+    """Device, versions and the state of the sources.
+
+    "dirty" if they differ from the revision; None where git cannot tell, then the revision is what the caller was told
+    (`revision`). "sources" is a digest of the files themselves, so two trees can always be compared.
+    """
     versions: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("triton", "transformers"):
         try:
             versions[name] = __import__(name).__version__
         except ImportError:
             versions[name] = None
+    found = _git("rev-parse", "--short", "HEAD") if (ROOT / ".git").exists() else ""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES) if found else ""
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "kind": device.type,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "versions": versions,
-        "revision": _git("rev-parse", "--short", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)),
+        "revision": found or revision or None,
+        "dirty": bool(changed) if found else None,
+        "sources": sources(),
     }
+
+
+def sources() -> str:
+    """Twelve digits of the SHA-256 of everything that decides what is measured."""
+    digest = hashlib.sha256()
+    files = [path for folder in ("seats_ops", "integrations", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    for path in sorted(files):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:
@@ -57,5 +75,8 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
     return run.stdout.strip()

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib
+import typer
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.entry import OURS
-from benchmarks.results import latest
+from benchmarks.results import RESULTS, latest
 
 GROWTH = {"seconds": "seconds", "flops": "FLOPs", "bytes": "bytes moved", "peak_bytes": "peak bytes"}
+
+
+def plot(
+    results: Annotated[Path, typer.Argument(help="JSON lines of `run` or `growth`")] = RESULTS / "primitives.jsonl",
+    target: Annotated[Path | None, typer.Argument(help="picture to write; beside the results by default")] = None,
+) -> None:
+    """A picture of the latest numbers of every entry in a file."""
+    target = target or results.with_suffix(".png")
+    draw(results, target)
+    print(f"wrote {target}")
 
 
 def draw(results: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5OmniThinkerConfig
+from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
 from seats_ops.cli.model import qwen2_5_omni_7b_config, random_model
 from seats_ops.cost import PromptLengths, split_blocks
@@ -15,6 +15,7 @@ VOCABULARY = 4096
 TEXT_BEFORE = 30
 # Patches along the sides of a temporal grid: 169 tokens, as in the paper's effective prompt.
 SIDE = 26
+ON_A_GPU = torch.bfloat16
 
 
 def config_of_width(width: int) -> Qwen2_5OmniThinkerConfig:
@@ -54,9 +55,19 @@ def config_of_width(width: int) -> Qwen2_5OmniThinkerConfig:
 
 
 def model_of_width(width: int, device: torch.device) -> Any:
-    """Random weights; equal widths give equal weights. bfloat16 on a GPU."""
-    model = random_model(config_of_width(width), device=device)
-    return model if device.type == "cpu" else model.bfloat16()
+    """Random weights; equal widths give equal weights. On a GPU they are made there, in `ON_A_GPU`."""
+    config = config_of_width(width)
+    if device.type == "cpu":
+        return random_model(config, device=device)
+    torch.manual_seed(0)
+    with device:
+        return Qwen2_5OmniThinkerForConditionalGeneration._from_config(config, dtype=ON_A_GPU).eval()
+
+
+def towers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The vision and the audio encoder, wherever a version of transformers keeps them."""
+    found = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
+    return [found["visual"], found["audio_tower"]]
 
 
 def clip_prompt(

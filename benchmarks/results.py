@@ -1,23 +1,57 @@
-"""Files of JSON lines: numbers are added, never changed."""
+"""Files of JSON lines: rows are added, never changed."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+FORMAT = 2
+"""Since 2 every timing holds its single measurements, as "raw"; older rows have no number."""
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
-    """One more line; makes the folder and the file."""
+def append(path: Path, *rows: dict[str, Any]) -> None:
+    """All of the rows or, whatever happens meanwhile, none; makes the folder and the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    target = path.with_name(f"{path.name}.new")
+    target.write_text(before + "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows), encoding="utf-8")
+    os.replace(target, path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Every row.
+
+    Raises:
+        ValueError: naming the line that is no row.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                row = None
+            if not isinstance(row, dict) or "name" not in row:
+                raise ValueError(f"{path}, line {number}: expected a JSON object with a name, got {line[:60]!r}")
+            rows.append(row)
+    return rows
 
 
 def latest(path: Path) -> dict[str, dict[str, Any]]:
     """The last row of every name, of the device and the size that the last line is of."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = read(path)
     same = [row for row in rows if all(row.get(key) == rows[-1].get(key) for key in ("device", "size"))]
     return {row["name"]: row for row in same}
+
+
+def timings(row: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[float]]]:
+    """Every timing in a row, however deep: the keys that lead to it, and its single measurements in seconds."""
+    if isinstance(row, dict):
+        if "raw" in row:
+            yield path, row["raw"]
+        for key, value in row.items():
+            yield from timings(value, (*path, key))

@@ -9,53 +9,112 @@ from typing import Any
 
 import torch
 
+from benchmarks.graphs import captured
+from benchmarks.observe import kernels
+
 # Twice the last-level cache of any GPU we name: an MI300X has 256 MiB.
 FLUSH_BYTES = 512 * 2**20
-
+# Of a graph with a warm cache: one alone would be mostly its own launch.
+REPLAYS = 20
+KINDS = ("events", "wall", "graph", "profiler")
 
 Sides = dict[str, Callable[[], Any]]
 
 
-def measure(inputs: Sequence[Sides], device: torch.device, repeats: int) -> dict[str, list[float]]:
-    """One warm-up each, then `repeats` rounds in which every side has its turn, each round with the next of `inputs`.
+class Clock:
+    """A way to measure; its name goes into every row.
 
-    On a CPU the seconds are those the process spent computing, with however many threads torch was given, so that
-    neighbours on a shared machine count less. On a GPU they are measured by events, with a cold L2 cache.
+    On a CPU "process time": what the process spent computing, with however many threads torch was given, so that
+    neighbours on a shared machine count less. On a GPU one of KINDS:
+
+    - "events": between two events around the call, launches that the device waits for included.
+    - "wall": what a caller waits for, from the call until the device is done.
+    - "graph": replays of a CUDA graph, kernels and nothing else.
+    - "profiler": the kernels' own times, added up.
+
+    Args:
+        device: where the work runs.
+        kind: one of KINDS; None is "events" on a GPU.
+        cold: every measurement starts with an L2 cache that holds nothing of use.
+
+    Raises:
+        ValueError: a kind that this device has not.
     """
-    for sides in inputs:
-        for run in sides.values():
+
+    def __init__(self, device: torch.device, kind: str | None = None, *, cold: bool = True) -> None:
+        known = (None,) if device.type == "cpu" else (None, *KINDS)
+        if kind not in known:
+            wanted = "none: a CPU has one clock" if device.type == "cpu" else f"one of {', '.join(KINDS)}"
+            raise ValueError(f"clock: got {kind!r}, expected {wanted}")
+        self.kind = "process" if device.type == "cpu" else kind or "events"
+        self.device, self.cold = device, cold
+        self.name = "process time" if device.type == "cpu" else f"{self.kind}, {'cold' if cold else 'warm'} L2"
+        self._flush: torch.Tensor | None = None
+
+    def prepare(self, run: Callable[[], Any]) -> Callable[[], float]:
+        """Warm up; what it returns measures once.
+
+        Raises:
+            NotCapturable: for "graph".
+        """
+        run()
+        if self.kind == "graph":
+            graph, _ = captured(run)
+            run = graph.replay
+        return lambda: float(getattr(self, f"_{self.kind}")(run))
+
+    def _empty_cache(self) -> None:
+        if self.cold:
+            if self._flush is None:
+                self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=self.device)
+            self._flush.zero_()
+
+    def _process(self, run: Callable[[], Any]) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    def _wall(self, run: Callable[[], Any]) -> float:
+        self._empty_cache()
+        torch.cuda.synchronize(self.device)
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
+
+    def _events(self, run: Callable[[], Any], times: int = 1) -> float:
+        self._empty_cache()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(times):
             run()
-    clock = _on_cpu if device.type == "cpu" else _Events(device)
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1e3 / times
+
+    def _graph(self, replay: Callable[[], Any]) -> float:
+        return self._events(replay, 1 if self.cold else REPLAYS)
+
+    def _profiler(self, run: Callable[[], Any]) -> float:
+        self._empty_cache()
+        torch.cuda.synchronize(self.device)
+        return sum(seconds for _, seconds in kernels(run, self.device))
+
+
+def measure(
+    inputs: Sequence[Sides], device: torch.device, repeats: int, clock: Clock | None = None
+) -> dict[str, list[float]]:
+    """One warm-up each, then `repeats` rounds in which every side has its turn, each round with the next of `inputs`."""
+    clock = clock or Clock(device)
+    ready = [{name: clock.prepare(run) for name, run in sides.items()} for sides in inputs]
     seconds: dict[str, list[float]] = {name: [] for name in inputs[0]}
     for turn in range(repeats):
-        for name, run in inputs[turn % len(inputs)].items():
-            seconds[name].append(clock(run))
+        for name, once in ready[turn % len(ready)].items():
+            seconds[name].append(once())
     return seconds
 
 
-def spread(seconds: list[float]) -> dict[str, float]:
-    """Median and 20th and 80th percentile."""
-    if len(seconds) == 1:
-        return {"median": seconds[0], "p20": seconds[0], "p80": seconds[0]}
-    cuts = statistics.quantiles(seconds, n=5, method="inclusive")
-    return {"median": statistics.median(seconds), "p20": cuts[0], "p80": cuts[-1]}
-
-
-def _on_cpu(run: Callable[[], Any]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-class _Events:
-    def __init__(self, device: torch.device) -> None:
-        self.flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
-
-    def __call__(self, run: Callable[[], Any]) -> float:
-        self.flush.zero_()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1e3
+def spread(seconds: list[float]) -> dict[str, Any]:
+    """Median, 20th and 80th percentile, and the measurements themselves."""
+    cuts = statistics.quantiles(seconds, n=5, method="inclusive") if len(seconds) > 1 else seconds
+    return {"median": statistics.median(seconds), "p20": cuts[0], "p80": cuts[-1], "raw": seconds}

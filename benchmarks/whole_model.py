@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmarks import decode as decoding
 from benchmarks import machine
 from benchmarks.ceilings import ceilings
-from benchmarks.gate import require_green
+from benchmarks.gate import require_green, say
+from benchmarks.primitives import known
 from benchmarks.results import RESULTS, append
-from benchmarks.whole_prefill import compare
-from seats_ops.cli.run import PAPER_RATIOS
 
 TESTS = (
     "tests/ops",
@@ -27,22 +24,19 @@ TESTS = (
 console = Console()
 
 
-@functools.cache
-def say(tests: str) -> None:
-    """Where nobody knows whether what is timed is right, that is said, once."""
-    if tests != "green":
-        console.print(f"tests {tests}", style="yellow", markup=False, soft_wrap=True)
-
-
 def prefill(
     width: Annotated[int, typer.Option(help="of the decoder; 28 layers as in the 7B")] = 512,
     seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
     text: Annotated[int, typer.Option(min=60, help="tokens of text around the clip")] = 200,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
     repeats: Annotated[int, typer.Option(min=1)] = 3,
+    retention: Annotated[list[int] | None, typer.Option(help="percent, of the paper's table; all by default")] = None,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "prefill.jsonl",
 ) -> None:
     """Whole prefills at the paper's retention ratios, beside the model without pruning."""
+    from benchmarks.whole_prefill import PAPER_RATIOS, compare  # Loads transformers.
+
+    known(map(str, retention or []), list(map(str, PAPER_RATIOS)), "--retention")
     place = machine.place(device)
     context = {**machine.describe(place), "ceilings": ceilings(place), "tests": require_green(TESTS, place.type)}
     say(context["tests"])
@@ -59,7 +53,7 @@ def prefill(
         "KV",
     )
     table = Table(*(Column(head, min_width=6) for head in heads), padding=0)
-    for row in compare(width, seconds, text, place, repeats):
+    for row in compare(width, seconds, text, place, repeats, retention or ()):
         append(output, {**context, **row})
         table.add_row(
             row["name"].removeprefix("prefill/") + " %",
@@ -81,17 +75,19 @@ def decode(
     retention: Annotated[int, typer.Option(help="percent, of the paper's table")] = 10,
     tokens: Annotated[int, typer.Option(min=3, help="to generate")] = 33,
     repeats: Annotated[int, typer.Option(min=1)] = 3,
+    side: Annotated[list[str] | None, typer.Option(help="unpruned, uniform, per-layer; all by default")] = None,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "decode.jsonl",
 ) -> None:
     """Time to the first token, speed of decoding and memory: without pruning and with both KV policies. On a CPU."""
+    from benchmarks import decode as decoding  # Loads transformers.
+
+    known([str(retention)], list(map(str, decoding.PAPER_RATIOS)), "--retention")
+    known(side or [], decoding.SIDES, "--side")
     place = machine.place("cpu")
-    if retention not in PAPER_RATIOS:
-        known = ", ".join(map(str, PAPER_RATIOS))
-        raise typer.BadParameter(f"got {retention}, expected one of {known}", param_hint="--retention")
     context = {**machine.describe(place), "tests": require_green(TESTS, place.type)}
     say(context["tests"])
     table = Table("side", "first token", "per token", "KV", "peak over the loaded model", "left after")
-    for row in decoding.compare(width, seconds, retention, tokens, repeats):
+    for row in decoding.compare(width, seconds, retention, tokens, repeats, side or decoding.SIDES):
         append(output, {**context, **row})
         table.add_row(
             row["name"].removeprefix("decode/"),

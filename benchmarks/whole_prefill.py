@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from statistics import median
 from typing import Any
 
 import torch
 
+from benchmarks.memory import peak_bytes
+from benchmarks.observe import host_waits, kernels, launches
 from benchmarks.own_cost import own_seconds
-from benchmarks.prefill_model import clip_prompt, model_of_width
+from benchmarks.prefill_model import clip_prompt, model_of_width, towers_of
 from benchmarks.timing import spread
 from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS, kv_bytes, last_logits_only
 from seats_ops.cli.stopwatch import Stopwatch, now
 from seats_ops.cost import prefill_cost
-from seats_ops.integrations import attach
+from seats_ops.integrations import attach, family_of
 from seats_ops.schedule import Schedule
 
 # What a run gives: seconds of everything, seconds inside the towers.
@@ -26,7 +29,9 @@ Watched = list[tuple[dict[str, float], list[float]]]
 
 
 @torch.no_grad()
-def compare(width: int, seconds: int, text: int, device: torch.device, repeats: int) -> list[dict[str, Any]]:
+def compare(
+    width: int, seconds: int, text: int, device: torch.device, repeats: int, retentions: Sequence[int] = ()
+) -> list[dict[str, Any]]:
     """One row per retention, from one process: all sides run once to warm up, then take turns `repeats` times.
 
     The towers do the same work on both sides, and vary by more than a pruned decoder takes: each run has the time
@@ -36,9 +41,10 @@ def compare(width: int, seconds: int, text: int, device: torch.device, repeats: 
     model = model_of_width(width, device)
     inputs, lengths = clip_prompt(model.config, seconds, device, text)
     schedules: dict[int | None, Schedule | None] = {None: None}
-    schedules |= {r: seats(model.config, video=v, audio=a) for r, (v, a) in PAPER_RATIOS.items()}
+    chosen = {r: PAPER_RATIOS[r] for r in retentions or PAPER_RATIOS}
+    schedules |= {r: seats(model.config, video=v, audio=a) for r, (v, a) in chosen.items()}
     clock = functools.partial(now, device)
-    towers = [model.model.visual, model.model.audio_tower]
+    towers, decoder_layers = towers_of(model), family_of(model).text_model(model).layers
     timed: dict[int | None, Timed] = {r: [] for r in schedules}
     watched: dict[int | None, Watched] = {r: [] for r in schedules}
     held = {}
@@ -49,20 +55,22 @@ def compare(width: int, seconds: int, text: int, device: torch.device, repeats: 
                 stack.enter_context(last_logits_only(model))
                 ours = stack.enter_context(own_seconds(device)) if watch else {}
                 stack.enter_context(attach(model, schedule) if schedule else nullcontext())
-                layers = [
-                    stack.enter_context(Stopwatch([layer], clock))
-                    for layer in (model.model.language_model.layers if watch else ())
-                ]
+                layers = [stack.enter_context(Stopwatch([layer], clock)) for layer in (decoder_layers if watch else ())]
                 whole = stack.enter_context(Stopwatch(towers, clock))
                 cache = model(**inputs, use_cache=True).past_key_values
             held[retention] = kv_bytes(cache)
+            del cache
             if time:
                 timed[retention].append((whole.seconds, whole.inside))
             if watch:
                 watched[retention].append((dict(ours), [layer.inside for layer in layers]))
+    on_device = {r: _seen(model, inputs, schedule, device) for r, schedule in schedules.items()}
+    again = f"python -m benchmarks prefill --width {width} --seconds {seconds} --text {text} --device {device.type}"
     return [
         {
             "name": f"prefill/{retention}",
+            "again": f"{again} --repeats {repeats} --retention {retention}",
+            "clock": "process time" if device.type == "cpu" else "wall, warm L2",
             "width": width,
             "prompt_tokens": lengths.total,
             "repeats": repeats,
@@ -71,11 +79,31 @@ def compare(width: int, seconds: int, text: int, device: torch.device, repeats: 
             **_parts(watched[retention], watched[None], schedule),
             "kv_bytes": held[retention],
             "kv_bytes_unpruned": held[None],
+            **on_device[retention],
+            **{f"{name}_unpruned": value for name, value in on_device[None].items()},
         }
         | _ratios(model.config, schedule, lengths, timed[retention], timed[None], watched[retention])
         for retention, schedule in schedules.items()
         if schedule is not None
     ]
+
+
+def _seen(model: Any, inputs: dict[str, Any], schedule: Schedule | None, device: torch.device) -> dict[str, Any]:
+    """Peak memory, launches, waits of the host and seconds of all kernels, on a GPU; each in a run of its own."""
+    if device.type == "cpu":
+        return {}
+    with last_logits_only(model), attach(model, schedule) if schedule else nullcontext():
+
+        def run() -> None:
+            model(**inputs, use_cache=True)
+
+        done = kernels(run, device)
+        return {
+            "peak_bytes": peak_bytes(run, device),
+            "host_reads": host_waits(run),
+            "launches": launches(done),
+            "kernel_seconds": sum(seconds for _, seconds in done),
+        }
 
 
 def _rounds(device: torch.device, repeats: int) -> list[tuple[bool, bool]]:

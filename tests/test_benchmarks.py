@@ -69,11 +69,13 @@ def test_peak_memory_is_that_of_what_is_held_at_once() -> None:
 
 
 def test_spread() -> None:
-    assert spread([5.0, 1.0, 4.0, 2.0, 3.0]) == {"median": 3.0, "p20": pytest.approx(1.8), "p80": pytest.approx(4.2)}
+    raw = [5.0, 1.0, 4.0, 2.0, 3.0]
+    assert spread(raw) == {"median": 3.0, "p20": pytest.approx(1.8), "p80": pytest.approx(4.2), "raw": raw}
+    assert spread([2.0]) == {"median": 2.0, "p20": 2.0, "p80": 2.0, "raw": [2.0]}
 
 
 def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.__main__.require_green", lambda *_: "green")
+    monkeypatch.setattr("benchmarks.primitives.require_green", lambda *_: "green")
     file, picture = tmp_path / "results.jsonl", tmp_path / "picture.png"
     for _ in range(2):
         run = CliRunner().invoke(
@@ -84,7 +86,7 @@ def test_results_are_appended_and_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     assert [row["name"] for row in rows] == ["segment_topk/drop"] * 2
     assert {"device", "versions", "revision", "dirty", "threads", "ceilings", "sides"} <= rows[0].keys()
     assert rows[0]["sides"][OURS].keys() == {
-        *("median", "p20", "p80", "flops_per_s", "bytes_per_s", "peak_bytes", "launches", "host_reads")
+        *("median", "p20", "p80", "raw", "flops_per_s", "bytes_per_s", "peak_bytes", "launches", "host_reads")
     }
     assert len(latest(file)) == 1
     assert CliRunner().invoke(app, ["plot", str(file), str(picture)]).exit_code == 0
@@ -206,7 +208,7 @@ def test_why_tests_do_not_run_is_said() -> None:
     ("arguments", "known"),
     [
         (["run", "compat"], "attention_received, compact, "),
-        (["run", "compact", "--size", "huge"], "small, paper, ten_minutes, hour"),
+        (["run", "compact", "--size", "huge"], "tiny, small, paper, ten_minutes, hour"),
         (["growth", "stage_one"], "window_budget"),
         (["decode", "--retention", "11"], "35, 25, 15, 10"),
     ],

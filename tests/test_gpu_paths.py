@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from benchmarks import ceilings, machine, timing, whole_prefill
 from benchmarks.__main__ import app
-from benchmarks.entry import OURS, SIZES, Size, builders
+from benchmarks.entry import OURS, builders
 from benchmarks.gate import ON_A_GPU
+from benchmarks.gpu.strict_cuda import COUNT, CURRENT, Event, strict_cuda
 from benchmarks.machine import ROOT
 from benchmarks.prefill_model import config_of_width
 from seats_ops.cli.app import app as seats_ops_command
@@ -22,19 +23,16 @@ from seats_ops.cli.model import pick_device, random_model
 from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.cli.stopwatch import now
 from seats_ops.testing import parity
-from tests.strict_cuda import COUNT, CURRENT, Event, strict_cuda
 
 
 @pytest.fixture(autouse=True)
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(ceilings, "MATRIX", {"cpu": 16, "cuda": 16})
     monkeypatch.setattr(ceilings, "COPY_BYTES", 2**12)
     monkeypatch.setattr(timing, "FLUSH_BYTES", 2**12)
-    monkeypatch.setitem(SIZES, "small", Size("small", seconds=4, side=8, hidden_size=32))
-    for module in ("__main__", "growth", "whole_model"):
+    for module in ("primitives", "growth", "whole_model"):
         monkeypatch.setattr(f"benchmarks.{module}.require_green", lambda tests, device_type: "green")
-    with strict_cuda(monkeypatch):
+    with strict_cuda():
         yield
 
 
@@ -67,7 +65,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_every_entry_is_timed(name: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     run = CliRunner().invoke(
-        app, ["run", name, "--size", "small", "--device", "cuda", "--repeats", "2", "--output", str(file)]
+        app, ["run", name, "--size", "tiny", "--device", "cuda", "--repeats", "2", "--output", str(file)]
     )
     assert run.exit_code == 0, run.output or run.exception
     for row in map(json.loads, file.read_text().splitlines()):

@@ -1,0 +1,1 @@
+"""A first day on a GPU in one command: `python -m benchmarks gpu`."""

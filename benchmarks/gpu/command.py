@@ -1,0 +1,40 @@
+"""The command `gpu`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.gpu.runner import GREEN, RED, Plan, console, drive
+from benchmarks.gpu.worker import Options
+
+
+def gpu(
+    name: Annotated[str, typer.Option(help="of the folder benchmarks/results/gpu-NAME; the device's by default")] = "",
+    output: Annotated[Path | None, typer.Option(help="the folder itself, wherever it is")] = None,
+    rehearse: Annotated[bool, typer.Option(help="walk every path on a CPU, at small sizes; measures nothing")] = False,
+    budget: Annotated[float, typer.Option(help="seconds; what is left is done by the same command again")] = 540.0,
+    part: Annotated[list[str] | None, typer.Option(help="parts or steps, e.g. parity; all by default")] = None,
+    again: Annotated[bool, typer.Option(help="also what is done already; the newest number counts")] = False,
+    device: Annotated[str, typer.Option(help="cuda or cuda:N")] = "cuda",
+    revision: Annotated[str, typer.Option(help="of the sources, where there is no git to ask")] = "",
+    anyway: Annotated[bool, typer.Option(help="go on although versions or device are not as expected")] = False,
+) -> None:
+    """A first day on a GPU: tests, parity, timings and whole prefills, into one folder with one page."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = Options(device, rehearse, revision, anyway)
+    try:
+        folder, verdict = drive(Plan(options, name, output, part or (), again, budget))
+    except KeyboardInterrupt:
+        console.print("interrupted; what was done is written, the same command goes on from there")
+        raise typer.Exit(130) from None
+    said = {GREEN: "everything is done and green", RED: "something failed"}
+    console.print(f"{said.get(verdict, 'not everything is done: run the same command again')}; see {folder}")
+    raise typer.Exit(verdict)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

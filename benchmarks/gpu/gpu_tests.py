@@ -1,0 +1,66 @@
+"""The tests that need a device, in processes of their own."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from typing import Any
+
+from benchmarks.gpu.steps import Rows, Setting, Step
+from benchmarks.machine import ROOT
+
+SECONDS = {"small_cases": 40, "equal_reference": 60, "stages": 30, "large_offsets": 30}
+# Most of the time goes into compiling kernels. Tests of tensors beyond 2^31 elements have the memory to themselves.
+MOST_WORKERS = {"large_offsets": 1}
+LIMIT = 150
+RESULT = re.compile(r"(?:^|\s)(PASSED|FAILED|SKIPPED|ERROR)(?=\s|$)")
+LOG = 6000
+
+
+def steps(setting: Setting) -> list[Step]:
+    return [Step(f"tests/{name}", SECONDS[name], functools.partial(run, name, setting)) for name in setting.tests]
+
+
+def run(name: str, setting: Setting) -> Rows:
+    """Counts of one file, also of what was done before the time was up."""
+    workers = min(MOST_WORKERS.get(name, 8), (os.cpu_count() or 1) // 2)
+    parallel = ["-n", str(workers)] if workers > 1 and importlib.util.find_spec("xdist") else []
+    output, ended = run_pytest([*parallel, f"tests/gpu/test_{name}.py"], LIMIT)
+    row = {"name": f"tests/{name}", **counts(output), "ended": ended}
+    if not setting.rehearsed and not row["passed"] + row["failed"]:
+        raise RuntimeError(f"tests/gpu/test_{name}.py: expected tests to run on the device, got\n{output[-LOG:]}")
+    return [{**row, "log": output[-LOG:]} if row["failed"] or not ended else row]
+
+
+def run_pytest(arguments: list[str], seconds: float, before: tuple[str, ...] = ()) -> tuple[str, bool]:
+    """Output, and whether it ended before the time was up; `before` is a program that runs it."""
+    command = [*before, sys.executable, "-m", "pytest", "-v", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        try:
+            process: Any = {"cwd": ROOT, "env": environment, "stdout": file, "stderr": subprocess.STDOUT}
+            subprocess.run([*command, *arguments], timeout=seconds, check=False, **process)
+            ended = True
+        except subprocess.TimeoutExpired:
+            ended = False
+        file.seek(0)
+        return file.read(), ended
+
+
+def counts(output: str) -> dict[str, Any]:
+    """Of what `pytest -v` wrote, up to where it was when it ended."""
+    lines, _, summary = output.partition("short test summary info")
+    seen = Counter(match.group(1) for match in map(RESULT.search, lines.splitlines()) if match)
+    failures = re.findall(r"^(?:FAILED|ERROR) (\S+(?: - .*)?)$", summary, re.MULTILINE)
+    return {
+        "passed": seen["PASSED"],
+        "failed": seen["FAILED"] + seen["ERROR"],
+        "skipped": seen["SKIPPED"],
+        "failures": failures,
+    }

@@ -1,0 +1,120 @@
+"""One call of every primitive at a clip's shapes, and how two answers to it are compared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.drop_inputs import HEAD_DIM, HEADS, KEY_HEADS, pruned_layout
+from benchmarks.entry import Size
+from seats_ops import Modality
+from seats_ops import functional as F
+from seats_ops.stages import num_kept
+from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`call(**inputs, backend=...)` gives what `judge(got, expected)` compares."""
+
+    inputs: dict[str, Tensor]
+    call: Callable[..., Tensor]
+    judge: Callable[[Tensor, Tensor], dict[str, Any]]
+
+
+def _randn(*shape: int, seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32).to(dtype)
+
+
+def _errors(got: Tensor, expected: Tensor) -> dict[str, Any]:
+    error = (got.double() - expected.double()).abs()
+    relative = error / expected.double().abs().clamp(min=1e-30)
+    return {"decided": expected.numel(), "error": float(error.max()), "relative_error": float(relative.max())}
+
+
+def _differences(got: Tensor, expected: Tensor) -> dict[str, Any]:
+    """Of what must be equal to the bit."""
+    return {"decided": expected.numel(), "differing": int((got != expected).sum()), "margin": None}
+
+
+def attention_received(size: Size, dtype: torch.dtype) -> Case:
+    lengths = [2 * size.side**2] * (size.grids // 2)
+    query, key = (_randn(sum(lengths), 16, 80, seed=seed, dtype=dtype) for seed in range(2))
+    inputs = {"query": query, "key": key, "cu_seqlens": packed_offsets(lengths)}
+    return Case(inputs, functools.partial(F.attention_received, max_seqlen=lengths[0]), _errors)
+
+
+def query_relevance(size: Size, dtype: torch.dtype) -> Case:
+    tokens = len(pruned_layout(size, CPU))
+    query = _randn(1, HEADS, HEAD_DIM, seed=0, dtype=dtype)
+    key = _randn(tokens, KEY_HEADS, HEAD_DIM, seed=1, dtype=dtype)
+    inputs = {"query": query, "key": key, "cu_seqlens": packed_offsets([tokens])}
+    return Case(inputs, functools.partial(F.query_relevance, max_seqlen=tokens), _errors)
+
+
+def max_min_diversity(size: Size, dtype: torch.dtype) -> Case:
+    lengths = [size.side**2 // 2] * (size.grids // 2)
+    features = clustered_features(sum(lengths), size.hidden_size, seed=1, clusters=40, dtype=dtype)
+    weights, offsets = near_constant_saliency(sum(lengths), seed=1), packed_offsets(lengths)
+    counts = torch.tensor([num_kept(lengths[0], size.kept[0])] * len(lengths))
+
+    def judge(got: Tensor, expected: Tensor) -> dict[str, Any]:
+        """A window may part ways at a near-tie: the certificate says how wide a gap was crossed."""
+        missing = int((expected & ~got).sum())
+        certificate = certify_greedy(features, offsets, counts, got, weights=weights)
+        margin = max(certificate.worst_gap, default=0.0) if certificate else None
+        return {
+            "decided": int(expected.sum()),
+            "differing": missing,
+            "margin": margin,
+            "certificate": certificate.reason or "greedy",
+        }
+
+    inputs = {"features": features, "cu_seqlens": offsets, "num_keep": counts, "weights": weights}
+    return Case(inputs, functools.partial(F.max_min_diversity, max_seqlen=lengths[0]), judge)
+
+
+def _drop(size: Size, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Scores, modality and window of every token of a drop, number of windows."""
+    layout = pruned_layout(size, CPU)
+    window, num_windows = layout.windows()
+    scores = _randn(len(layout), seed=2, dtype=torch.float32).softmax(0).to(dtype)
+    return scores, layout.modality, window, num_windows
+
+
+def window_budget(size: Size, dtype: torch.dtype) -> Case:
+    scores, modality, window, num_windows = _drop(size, dtype)
+    inside = int((window >= 0).sum())
+    totals = torch.tensor([[inside // 4, inside // 2 - inside // 4]])
+    inputs = {"scores": scores, "modality": modality, "window": window, "totals": totals}
+    return Case(inputs, functools.partial(F.window_budget, num_windows=num_windows, temperature=0.1), _differences)
+
+
+def segment_topk(size: Size, dtype: torch.dtype) -> Case:
+    scores, modality, window, num_windows = _drop(size, dtype)
+    segment = torch.where(window >= 0, 2 * window + (modality == Modality.AUDIO), -1)
+    budget = torch.bincount(segment[segment >= 0], minlength=2 * num_windows) // 2
+    return Case({"scores": scores, "segment": segment, "budget": budget}, F.segment_topk, _differences)
+
+
+def compact(size: Size, dtype: torch.dtype) -> Case:
+    tokens = len(pruned_layout(size, CPU))
+    keep, hidden = torch.arange(tokens) % 3 > 0, _randn(tokens, size.hidden_size, seed=3, dtype=dtype)
+
+    def call(keep: Tensor, hidden: Tensor, backend: str) -> Tensor:
+        return F.compact(keep, hidden, backend=backend)[0]
+
+    return Case({"keep": keep, "hidden": hidden}, call, _differences)
+
+
+CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
+    case.__name__: case
+    for case in (attention_received, query_relevance, max_min_diversity, window_budget, segment_topk, compact)
+}

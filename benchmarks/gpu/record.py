@@ -1,0 +1,65 @@
+"""The result file of one device: what is done, and what may be added to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import FORMAT, append, read
+
+FILE = "results.jsonl"
+# Rows of one file have these in common.
+SAME = ("device", "kind", "versions", "sources", "rehearsed")
+DONE, FAILED = "done", "failed"
+
+
+class Record:
+    """Rows of a folder. A step is one row, named "step/...", and those that it gave.
+
+    Raises:
+        ValueError: the file is of another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / FILE
+        self.rows: list[dict[str, Any]] = read(self.file) if self.file.exists() else []
+        for row in self.rows:
+            if row.get("format") != FORMAT:
+                raise ValueError(f"{self.file}: found rows of format {row.get('format', 1)}, expected {FORMAT}")
+
+    def refuse_others(self, context: dict[str, Any]) -> None:
+        """Numbers of another device, version or source do not belong into the same file.
+
+        Raises:
+            ValueError: with what was found and what is there now.
+        """
+        for key in SAME:
+            found = [row[key] for row in self.rows if row.get(key) != context[key]]
+            if found:
+                raise ValueError(
+                    f"{self.file}: found rows with {key} {found[-1]}, expected {context[key]} as here and now; "
+                    "name another folder (--name or --output), or remove this one"
+                )
+
+    def status(self) -> dict[str, str]:
+        """DONE or FAILED by step, by its last attempt."""
+        return {row["step"]: row["status"] for row in self.rows if row["name"].startswith("step/")}
+
+    def tests(self) -> str:
+        """ "green", "red: ..." or "not run": what is written beside every number."""
+        seen = {row["name"]: row for row in self.rows if row["name"].startswith("tests/")}
+        failed = sum(row["failed"] for row in seen.values())
+        if failed:
+            return f"red: {failed} failed"
+        return "green" if any(row["passed"] for row in seen.values()) else "not run"
+
+    def add(self, context: dict[str, Any], step: str, outcome: dict[str, Any]) -> None:
+        """What a step gave, and that it was done; both or neither."""
+        tests = (
+            outcome["rows"] if step.startswith("tests/") else [{"tests": self.tests(), **r} for r in outcome["rows"]]
+        )
+        mark = {key: outcome[key] for key in ("status", "took", "error")}
+        rows = [*tests, {"name": f"step/{step}", **mark}]
+        whole = [{**context, "step": step, **row} for row in rows]
+        append(self.file, *whole)
+        self.rows += [{"format": FORMAT, **row} for row in whole]

@@ -1,0 +1,28 @@
+"""Memory errors of the kernels on the device, where NVIDIA's compute-sanitizer is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+from benchmarks.gpu.gpu_tests import LOG, counts, run_pytest
+from benchmarks.gpu.steps import Rows, Setting, Step
+
+TOOL = "compute-sanitizer"
+LIMIT = 170
+
+
+def steps(setting: Setting) -> list[Step]:
+    return [Step("sanitizer", 100 if shutil.which(TOOL) else 1, _rows)]
+
+
+def _rows() -> Rows:
+    path = shutil.which(TOOL)
+    if path is None:
+        return [{"name": "sanitizer", "summary": f"{TOOL} is not installed"}]
+    tool = (path, "--tool", "memcheck", "--target-processes", "all")
+    output, ended = run_pytest(["tests/gpu/test_small_cases.py"], LIMIT, before=tool)
+    found = re.findall(r"ERROR SUMMARY: (\d+) errors?", output)
+    summary = f"{sum(map(int, found))} errors" if found else "no summary"
+    row = {"name": "sanitizer", **counts(output), "ended": ended, "summary": summary}
+    return [row if ended and summary == "0 errors" else {**row, "log": output[-LOG:]}]

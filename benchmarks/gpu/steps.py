@@ -1,0 +1,66 @@
+"""What a day on a GPU consists of: parts in order of what they tell per second, each of a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.entry import PAPER, TINY, Size
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done or not done as a whole.
+
+    Attributes:
+        name: part and what is in it, e.g. "parity/compact".
+        seconds: what it may take on an H100; a guess for progress and budget.
+        run: does it; gives rows.
+    """
+
+    name: str
+    seconds: float
+    run: Callable[[], Rows]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is done.
+
+    Attributes:
+        size: of primitives, stages and parity.
+        repeats: of every timing.
+        goldens: cases of each kind at most; None is all.
+        tests: files of tests/gpu.
+        width, seconds, text: of the whole prefill; narrower where memory is short.
+        prefill_repeats: rounds of it.
+    """
+
+    device: torch.device
+    rehearsed: bool = False
+    size: Size = PAPER
+    repeats: int = 10
+    goldens: int | None = None
+    tests: tuple[str, ...] = ("small_cases", "equal_reference", "stages", "large_offsets")
+    width: int = 3584
+    seconds: int = 64
+    text: int = 590
+    prefill_repeats: int = 5
+    retentions: tuple[int, ...] = (35, 25, 15, 10)
+
+    @classmethod
+    def rehearsal(cls, device: torch.device) -> Setting:
+        """Every path once, at sizes that a core does in seconds."""
+        return cls(device, True, TINY, 2, 1, ("small_cases",), 128, 2, 60, 1, (10,))
+
+
+def all_steps(setting: Setting) -> list[Step]:
+    """In order."""
+    from benchmarks.gpu import device, gpu_tests, kernels, parity, prefill, sanitizer
+
+    return [step for part in (device, gpu_tests, parity, kernels, prefill, sanitizer) for step in part.steps(setting)]
