@@ -6,10 +6,11 @@ import sys
 
 import typer
 
-from benchmarks import plot, whole_model
+from benchmarks import whole_model
 from benchmarks.gpu.command import gpu
 from benchmarks.growth import growth
 from benchmarks.primitives import run
+from benchmarks.report.command import compare, plot, report
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.command()(run)
@@ -17,7 +18,9 @@ app.command()(whole_model.prefill)
 app.command()(whole_model.decode)
 app.command()(growth)
 app.command()(gpu)
-app.command()(plot.plot)
+app.command()(report)
+app.command()(compare)
+app.command()(plot)
 
 
 @app.callback(help=__doc__)

@@ -77,10 +77,10 @@ def grow(names: list[str] | None, longest: int, device: torch.device, repeats: i
                 tests = require_green(entry.tests, device.type)
                 ours = entry.sides[OURS]
                 seconds = measure([{OURS: ours}], device, repeats)[OURS]
+                row, options = prefix + entry.name, f"--longest {longest} --device {device.type} --repeats {repeats}"
                 yield {
-                    "name": prefix + entry.name,
-                    "again": f"python -m benchmarks growth {prefix}{entry.name} --longest {longest} --device {device.type}"
-                    f" --repeats {repeats}",
+                    "name": row,
+                    "again": f"python -m benchmarks growth {row} {options}",
                     "clock": Clock(device).name,
                     "tests": tests,
                     "axis": axis,

@@ -12,6 +12,8 @@ from benchmarks.graphs import NotCapturable, captured
 from benchmarks.timing import Clock, measure, spread
 
 CAPTURED = "captured, same result"
+# A profile of a loop has tens of thousands of kernels, and its numbers hardly vary.
+PROFILES = 2
 
 
 def kernel_time(
@@ -24,8 +26,9 @@ def kernel_time(
         waits: of the host, in one call; one that waits is not captured, for the attempt may leave a broken stream.
     """
     capture = _capture(runs[0], waits)
-    clock = Clock(device, "graph" if capture == CAPTURED else "profiler", cold=cold)
-    seconds = measure([{"": run} for run in runs], device, repeats, clock)[""]
+    graph = capture == CAPTURED
+    clock = Clock(device, "graph" if graph else "profiler", cold=cold)
+    seconds = measure([{"": run} for run in runs], device, repeats if graph else PROFILES, clock)[""]
     return {"kernel": spread(seconds), "kernel_clock": clock.name, "capture": capture}
 
 

@@ -46,7 +46,7 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
     found = _git("rev-parse", "--short", "HEAD") if (ROOT / ".git").exists() else ""
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES) if found else ""
     return {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": now(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "kind": device.type,
         "cores": os.cpu_count(),
@@ -56,6 +56,11 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
         "dirty": bool(changed) if found else None,
         "sources": sources(),
     }
+
+
+def now() -> str:
+    """ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def sources() -> str:

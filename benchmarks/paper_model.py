@@ -23,18 +23,22 @@ LAUNCHES = {"tower": 14, "stage one": 28, "drop": 32, "cached layer": 2}
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peak dense FLOP/s of matrix products in bfloat16 and of float32, bytes per second of its memory."""
+    """Peak dense FLOP/s of matrix products in bfloat16 and of float32, bytes per second of its memory.
+
+    `known_as` is the name by which drivers know the same device.
+    """
 
     name: str
     bf16: float
     fp32: float
     memory: float
+    known_as: str
 
 
 GPUS = (
-    Gpu("H100 SXM", 989.4e12, 67e12, 3.35e12),
-    Gpu("A100 80GB SXM", 312e12, 19.5e12, 2.039e12),
-    Gpu("MI300X", 1307.4e12, 163.4e12, 5.3e12),
+    Gpu("H100 SXM", 989.4e12, 67e12, 3.35e12, "NVIDIA H100 80GB HBM3"),
+    Gpu("A100 80GB SXM", 312e12, 19.5e12, 2.039e12, "NVIDIA A100-SXM4-80GB"),
+    Gpu("MI300X", 1307.4e12, 163.4e12, 5.3e12, "AMD Instinct MI300X"),
 )
 
 

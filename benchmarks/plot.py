@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import matplotlib
-import typer
-
-matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.entry import OURS
-from benchmarks.results import RESULTS, latest
+from benchmarks.report.style import BLUE, INK, save, where
+from benchmarks.results import latest
 
 GROWTH = {"seconds": "seconds", "flops": "FLOPs", "bytes": "bytes moved", "peak_bytes": "peak bytes"}
-
-
-def plot(
-    results: Annotated[Path, typer.Argument(help="JSON lines of `run` or `growth`")] = RESULTS / "primitives.jsonl",
-    target: Annotated[Path | None, typer.Argument(help="picture to write; beside the results by default")] = None,
-) -> None:
-    """A picture of the latest numbers of every entry in a file."""
-    target = target or results.with_suffix(".png")
-    draw(results, target)
-    print(f"wrote {target}")
 
 
 def draw(results: Path, target: Path) -> None:
@@ -32,10 +19,7 @@ def draw(results: Path, target: Path) -> None:
     rows = latest(results)
     figure = (_curves if all("axis" in row for row in rows.values()) else _bars)(rows)
     one = next(iter(rows.values()))
-    where = f"{one['device']}, {one['threads']} thread(s), torch {one['versions']['torch']}, {one['revision']}"
-    figure.suptitle(where, fontsize=10)
-    figure.savefig(target, dpi=120)
-    pyplot.close(figure)
+    save(figure, target, where(one), bool(one.get("rehearsed")))
 
 
 def _bars(rows: dict[str, dict[str, Any]]) -> Any:
@@ -51,10 +35,10 @@ def _bars(rows: dict[str, dict[str, Any]]) -> Any:
     figure, axes = pyplot.subplots(figsize=(10, 0.45 * len(bars) + 1.5), layout="constrained")
     middle = [t for _, _, t, _, _ in bars]
     errors = [[t - low for _, _, t, low, _ in bars], [high - t for _, _, t, _, high in bars]]
-    axes.barh([label for label, *_ in bars], middle, xerr=errors, color="#4477aa", ecolor="#222222")
+    axes.barh([label for label, *_ in bars], middle, xerr=errors, color=BLUE, ecolor=INK)
     for place, (_, other, t, _, _) in enumerate(bars):
         axes.annotate(f" {t:.2f}x  {other}", (max(t, 1.0), place), va="center", fontsize=8)
-    axes.axvline(1.0, color="#222222", linewidth=1)
+    axes.axvline(1.0, color=INK, linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(right=max(middle) * 4)
     axes.set_xlabel("time of the other way / time of seats_ops (above 1: seats_ops is faster)")

@@ -42,10 +42,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def latest(path: Path) -> dict[str, dict[str, Any]]:
-    """The last row of every name, of the device and the size that the last line is of."""
+    """The last row of every name and width, of the device and the size of the last line that has one."""
     rows = read(path)
-    same = [row for row in rows if all(row.get(key) == rows[-1].get(key) for key in ("device", "size"))]
-    return {row["name"]: row for row in same}
+    size = next((row["size"] for row in reversed(rows) if "size" in row), None)
+    same = [row for row in rows if row["device"] == rows[-1]["device"] and row.get("size", size) == size]
+    return {row["name"] + (f", width {row['width']}" if "width" in row else ""): row for row in same}
 
 
 def timings(row: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[float]]]:

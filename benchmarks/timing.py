@@ -104,7 +104,7 @@ class Clock:
 def measure(
     inputs: Sequence[Sides], device: torch.device, repeats: int, clock: Clock | None = None
 ) -> dict[str, list[float]]:
-    """One warm-up each, then `repeats` rounds in which every side has its turn, each round with the next of `inputs`."""
+    """One warm-up each, then `repeats` rounds in which every side has its turn, each with the next of `inputs`."""
     clock = clock or Clock(device)
     ready = [{name: clock.prepare(run) for name, run in sides.items()} for sides in inputs]
     seconds: dict[str, list[float]] = {name: [] for name in inputs[0]}

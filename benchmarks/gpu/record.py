@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import now
 from benchmarks.results import FORMAT, append, read
 
 FILE = "results.jsonl"
@@ -60,6 +61,6 @@ class Record:
         )
         mark = {key: outcome[key] for key in ("status", "took", "error")}
         rows = [*tests, {"name": f"step/{step}", **mark}]
-        whole = [{**context, "step": step, **row} for row in rows]
+        whole = [{**context, "time": now(), "step": step, **row} for row in rows]
         append(self.file, *whole)
         self.rows += [{"format": FORMAT, **row} for row in whole]

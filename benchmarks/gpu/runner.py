@@ -71,6 +71,8 @@ def drive(plan: Plan) -> tuple[Path, int]:
                 console.print(f"{name}: cut off, the budget is spent")
                 break
             record.add(context, name, outcome)
+            if not any(_within(other, name.partition("/")[0]) for other in todo):
+                _page(folder)
             work = sum(known[other] for other in todo)
             said = f"{outcome['status']} in {outcome['took']:.1f} s" + (
                 f": {outcome['error']}" if outcome["error"] else ""
@@ -85,7 +87,18 @@ def drive(plan: Plan) -> tuple[Path, int]:
                 worker, _, _ = _start(plan.options)
     finally:
         worker.end()
+    _page(folder)
     return folder, _verdict(record, known)
+
+
+def _page(folder: Path) -> None:
+    """Whatever goes wrong with the page, the numbers are there and `report` makes it again."""
+    from benchmarks.report.page import write  # Loads matplotlib.
+
+    try:
+        write(folder)
+    except Exception as error:
+        console.print(f"page: {type(error).__name__}: {error}", markup=False)
 
 
 def _start(options: Options) -> tuple[Worker, dict[str, Any], dict[str, float]]:

@@ -67,7 +67,7 @@ def serve(pipe: Any, options: Options) -> None:
             return
         pipe.send({"context": context, "steps": [(step.name, step.seconds) for step in steps.values()]})
         while (name := pipe.recv()) is not None:
-            pipe.send(_outcome(steps[name]))
+            pipe.send(_outcome(steps[name], options.rehearse))
 
 
 def _prepare(options: Options) -> tuple[dict[str, Any], dict[str, Step]]:
@@ -87,7 +87,7 @@ def _prepare(options: Options) -> tuple[dict[str, Any], dict[str, Step]]:
     return {**context, **({"anyway": problems} if problems else {})}, {s.name: s for s in all_steps(setting)}
 
 
-def _outcome(step: Step) -> dict[str, Any]:
+def _outcome(step: Step, rehearsed: bool) -> dict[str, Any]:
     """Rows and status; "lost" if the device answers nobody in this process any more."""
     start = time.perf_counter()
     rows, error, lost = [], None, False
@@ -102,6 +102,8 @@ def _outcome(step: Step) -> dict[str, Any]:
     except RuntimeError as raised:
         error, lost = error or str(raised), True
     again = f"python -m benchmarks gpu --part {step.name} --again"
+    if rehearsed:
+        again, rows = f"{again} --rehearse", [{k: v for k, v in row.items() if k != "again"} for row in rows]
     return {
         "rows": [{"again": again, **row} for row in rows],
         "status": FAILED if error else DONE,
@@ -125,4 +127,6 @@ def rehearsal() -> Iterator[None]:
         # Most CPUs take their time for bfloat16.
         stack.enter_context(mock.patch.object(prefill_model, "ON_A_GPU", torch.float32))
         stack.enter_context(strict_cuda())
+        # More would wait for each other wherever the machine is shared.
+        torch.set_num_threads(1)
         yield

@@ -1,0 +1,133 @@
+"""Two sets of measurements of the same things: how many times as long, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.entry import OURS
+from benchmarks.gpu.record import FILE
+from benchmarks.results import FORMAT, read, timings
+
+# Fewer measurements say nothing about how much they vary.
+LEAST = 5
+# What two rows must have in common to be of the same thing.
+SAME = ("name", "kind", "size", "width", "prompt_tokens", "clock")
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One timing in both sets.
+
+    Attributes:
+        name: of the row and of the timing in it.
+        ours: whether code of this package decides it.
+        before, after: medians, in seconds.
+        low, high: the interval of after / before; None where there are fewer than LEAST measurements.
+    """
+
+    name: str
+    ours: bool
+    before: float
+    after: float
+    low: float | None
+    high: float | None
+
+    def slower(self, threshold: float) -> bool:
+        """By more than the threshold, and surely so."""
+        return self.ours and self.low is not None and self.low > threshold
+
+
+def differences(before: str, after: str, confidence: float = 0.95) -> list[Difference]:
+    """Of everything that both hold. Measurements of several runs at one revision are put together.
+
+    Args:
+        before, after: a file of rows or the folder of a GPU, and, after an @, the revision; else that of the last row.
+
+    Raises:
+        ValueError: rows of another format, of a rehearsal, of another number of threads; nothing in common.
+    """
+    sets = [_rows(before), _rows(after)]
+    threads = [sorted({row["threads"] for row in rows}) for rows in sets]
+    if threads[0] != threads[1]:
+        raise ValueError(f"threads: found {threads[0]} in {before} and {threads[1]} in {after}, expected the same")
+    first, second = map(_measurements, sets)
+    both = [key for key in first if key in second]
+    if not both:
+        raise ValueError(f"{before}, {after}: found no row in both, expected some of the same {', '.join(SAME)}")
+    return [_difference(key, first[key], second[key], confidence) for key in both]
+
+
+def _rows(source: str) -> list[dict[str, Any]]:
+    name, _, revision = source.partition("@")
+    file = Path(name) / FILE if Path(name).is_dir() else Path(name)
+    if not file.exists():
+        raise ValueError(f"{source}: found no {file}, expected a file of results or a folder with {FILE}")
+    rows = read(file)
+    known = list(dict.fromkeys(str(row.get("revision")) for row in rows))
+    revision = revision or (known[-1] if known else "")
+    rows = [row for row in rows if str(row.get("revision")) == revision]
+    if not rows:
+        raise ValueError(f"{source}: found no rows of revision {revision!r}, expected one of {', '.join(known)}")
+    old = sorted({row["name"] for row in rows if row.get("format") != FORMAT})
+    if old:
+        raise ValueError(
+            f"{source}: found rows without single measurements ({', '.join(old[:3])}), expected format {FORMAT}; "
+            "run them again"
+        )
+    if any(row.get("rehearsed") for row in rows):
+        raise ValueError(f"{source}: found a rehearsal, expected measurements")
+    return rows
+
+
+def _measurements(rows: list[dict[str, Any]]) -> dict[Key, list[float]]:
+    found: dict[Key, list[float]] = {}
+    for row in rows:
+        for path, raw in timings(row):
+            found.setdefault((*(row.get(key) for key in SAME), path), []).extend(raw)
+    return found
+
+
+def _difference(key: Key, before: list[float], after: list[float], confidence: float) -> Difference:
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    def ratio(a: Any, b: Any, axis: int = -1) -> Any:
+        return np.median(b, axis=axis) / np.median(a, axis=axis)
+
+    low = high = None
+    if min(len(before), len(after)) >= LEAST:
+        sample = bootstrap(
+            (before, after), ratio, confidence_level=confidence, method="percentile", rng=np.random.default_rng(0)
+        )
+        low, high = map(float, sample.confidence_interval)
+    name, path = key[0], key[-1]
+    widths = f" at width {key[SAME.index('width')]}" if key[SAME.index("width")] else ""
+    return Difference(
+        f"{name}{widths}: {' '.join(path)}", _ours(path), float(np.median(before)), float(np.median(after)), low, high
+    )
+
+
+def _ours(path: tuple[str, ...]) -> bool:
+    """Others' code, models without pruning and their towers, and the device itself are shown, and judge nobody."""
+    if path[0] == "sides":
+        return path[1] == OURS
+    return path[0] != "launch" and not path[0].endswith("_unpruned") and not path[0].startswith("seconds_towers")
+
+
+def lines(found: list[Difference], threshold: float) -> Iterator[list[str]]:
+    """Cells of a table: name, medians in ms, how many times as long, the interval, a verdict."""
+    for each in found:
+        interval = "too few" if each.low is None else f"{each.low:.3f} to {each.high:.3f}"
+        if each.slower(threshold):
+            verdict = "SLOWER"
+        elif each.high is not None and each.high < 1 / threshold:
+            verdict = "faster"
+        else:
+            verdict = ""
+        medians = [f"{1e3 * seconds:.4g}" for seconds in (each.before, each.after)]
+        yield [each.name, *medians, f"{each.after / each.before:.3f}", interval, verdict]

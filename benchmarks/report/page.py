@@ -1,0 +1,95 @@
+"""The page that a stranger can send in: `report.md` and its pictures, beside the file of results or elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.record import FILE
+from benchmarks.report import breakdown, roofline
+from benchmarks.report.checks import parity, sanitizer, tests
+from benchmarks.report.numbers import Times, table
+from benchmarks.report.speed import ceilings, kernels, prefill
+from benchmarks.results import latest, read
+
+PAGE = "report.md"
+BANNER = """# ⚠ REHEARSAL ⚠
+# NOTHING ON THIS PAGE WAS MEASURED ON A GPU
+A stand-in walked the paths of the command on a CPU, at small sizes. No time is shown, because none is one.
+"""
+
+
+def write(results: Path, target: Path | None = None) -> Path:
+    """The page of a file, or of the folder of a GPU.
+
+    Raises:
+        ValueError: there is nothing to show.
+    """
+    file = results / FILE if results.is_dir() else results
+    target = target or (results if results.is_dir() else file.with_suffix(""))
+    if not file.exists():
+        raise ValueError(f"results: found no {file}, expected a file of results or a folder with {FILE}")
+    every = read(file)
+    rows = latest(file) if every else {}
+    if not rows:
+        raise ValueError(f"{file}: found no rows")
+    target.mkdir(parents=True, exist_ok=True)
+    rehearsed = any(row.get("rehearsed") for row in rows.values())
+    pictures = {
+        name: module.draw(rows, target / f"{name}.png", rehearsed)
+        for name, module in (("roofline", roofline), ("breakdown", breakdown))
+    }
+    times = Times(rehearsed)
+    sections = {
+        "Steps": _steps(rows),
+        "Tests on the device": tests(rows),
+        "Kernels beside their references": parity(rows),
+        "Memory errors": sanitizer(rows),
+        "What the device can do at best": ceilings(rows, times),
+        "Primitives and stages": kernels(rows, times) + _picture("roofline", pictures),
+        "Whole prefill": prefill(rows, times) + _picture("breakdown", pictures),
+        "How to repeat a row": _again(rows),
+    }
+    text = "\n\n".join([_head(rows, rehearsed), *(f"## {title}\n{body}" for title, body in sections.items() if body)])
+    (target / PAGE).write_text(text + "\n", encoding="utf-8")
+    return target / PAGE
+
+
+def _picture(name: str, pictures: dict[str, bool]) -> str:
+    return f"\n\n![{name.capitalize()}]({name}.png)" if pictures[name] else ""
+
+
+def _head(rows: dict[str, dict[str, Any]], rehearsed: bool) -> str:
+    last = list(rows.values())[-1]
+    revision = last.get("revision") or "unknown"
+    state = {True: ", changed since", None: ", not checked by git"}.get(last.get("dirty"), "")
+    facts = {
+        "device": last["device"],
+        "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
+        "revision": f"{revision}{state}; sources {last.get('sources', 'unknown')}",
+        "measured": f"{min(row['time'] for row in rows.values())} to {max(row['time'] for row in rows.values())}",
+        "cores, threads": f"{last['cores']}, {last['threads']}",
+    }
+    device = rows.get("device", {})
+    if device:
+        memory = f"{device['memory_bytes'] / 2**30:.0f} GiB"
+        facts["compute capability"] = f"{device['capability']}, {device['multiprocessors']} multiprocessors, {memory}"
+        facts["driver"] = ", ".join(f"{k} {v}" for k, v in device["nvidia_smi"].items()) or "unknown"
+        facts["CUDA or HIP"] = device["cuda"] or device["hip"] or "none"
+    if last.get("anyway"):
+        facts["not as expected"] = "; ".join(last["anyway"])
+    title = BANNER if rehearsed else f"# seats_ops on {last['device']}\n"
+    return title + table(["", ""], list(facts.items()))
+
+
+def _steps(rows: dict[str, dict[str, Any]]) -> str:
+    marks = {row["step"]: row for name, row in rows.items() if name.startswith("step/")}
+    if not marks:
+        return ""
+    failed = [f"- `{name}` failed: {row['error']}" for name, row in marks.items() if row["status"] != "done"]
+    return "\n".join([f"{len(marks) - len(failed)} done, {len(failed)} failed.", *failed])
+
+
+def _again(rows: dict[str, dict[str, Any]]) -> str:
+    found = [[f"`{name}`", f"`{row['again']}`"] for name, row in rows.items() if "again" in row]
+    return table(["Row", "Command"], found) if found else ""
