@@ -25,14 +25,15 @@ def kernel_time(
         runs: the same call on several inputs.
         waits: of the host, in one call; one that waits is not captured, for the attempt may leave a broken stream.
     """
-    capture = _capture(runs[0], waits)
+    capture = capture_of(runs[0], waits)
     graph = capture == CAPTURED
     clock = Clock(device, "graph" if graph else "profiler", cold=cold)
     seconds = measure([{"": run} for run in runs], device, repeats if graph else PROFILES, clock)[""]
     return {"kernel": spread(seconds), "kernel_clock": clock.name, "capture": capture}
 
 
-def _capture(run: Callable[[], Any], waits: int) -> str:
+def capture_of(run: Callable[[], Any], waits: int) -> str:
+    """CAPTURED, or what stands in the way."""
     if waits:
         return f"not captured: the host waits {waits} times"
     expected = run()

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from benchmarks.entry import OURS
-from benchmarks.paper_tables import table
+from benchmarks.report.numbers import table
+from benchmarks.report.sent_in import sent_in
 from benchmarks.results import RESULTS
 
 MIB = 2**20
@@ -22,6 +23,7 @@ def tables() -> dict[str, str]:
         "Where the time goes": _breakdown(_rows("prefill.jsonl")),
         "Growth": _growth(_rows("growth.jsonl")),
         "Decode": _decode(_rows("decode.jsonl")),
+        "Sent in": sent_in(),
     }
 
 

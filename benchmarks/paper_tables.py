@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import paper_model as model
+from benchmarks.report.numbers import table
 from seats_ops import Schedule
 
 
@@ -44,10 +45,6 @@ def tables() -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 if __name__ == "__main__":

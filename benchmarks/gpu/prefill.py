@@ -12,7 +12,7 @@ NEEDED = {3584: 28 * GIB, 2048: 14 * GIB, 1024: 8 * GIB, 512: 5 * GIB}
 
 
 def steps(setting: Setting) -> list[Step]:
-    return [Step("prefill", 90, lambda: _rows(setting))]
+    return [Step("prefill", 130, lambda: _rows(setting))]
 
 
 def _rows(setting: Setting) -> Rows:

@@ -50,7 +50,7 @@ class Setting:
     width: int = 3584
     seconds: int = 64
     text: int = 590
-    prefill_repeats: int = 5
+    prefill_repeats: int = 3
     retentions: tuple[int, ...] = (35, 25, 15, 10)
 
     @classmethod
@@ -61,6 +61,7 @@ class Setting:
 
 def all_steps(setting: Setting) -> list[Step]:
     """In order."""
-    from benchmarks.gpu import device, gpu_tests, kernels, parity, prefill, sanitizer
+    from benchmarks.gpu import capture, device, gpu_tests, kernels, parity, prefill, sanitizer
 
-    return [step for part in (device, gpu_tests, parity, kernels, prefill, sanitizer) for step in part.steps(setting)]
+    parts = (device, gpu_tests, parity, kernels, capture, prefill, sanitizer)
+    return [step for part in parts for step in part.steps(setting)]

@@ -133,9 +133,11 @@ class _Profile:
     def __exit__(self, *raised: object) -> None:
         """Nothing is left to do."""
 
-    def events(self) -> list[Any]:
-        time = SimpleNamespace(elapsed_us=lambda: 1000.0)
-        return [SimpleNamespace(name="kernel", device_type=DeviceType.CUDA, time_range=time)]
+    @property
+    def profiler(self) -> Any:
+        kernel = {"name": "kernel", "device_type": DeviceType.CUDA, "duration_ns": 1e6, "is_user_annotation": False}
+        calls = {name: (lambda value=value: value) for name, value in kernel.items()}
+        return SimpleNamespace(kineto_results=SimpleNamespace(events=lambda: [SimpleNamespace(**calls)]))
 
 
 @contextmanager

@@ -44,6 +44,13 @@ def parity(rows: Rows) -> str:
     return table(heads, body) if body else ""
 
 
+def capture(rows: Rows) -> str:
+    """Of the operators; primitives and stages have it beside their times."""
+    found = {name.removeprefix("capture/"): row for name, row in rows.items() if name.startswith("capture/")}
+    body = [[f"`{name}`", row["capture"], row["launches"], row["host_reads"]] for name, row in found.items()]
+    return table(["Operator", "CUDA graph", "launches", "host waits"], body) if body else ""
+
+
 def sanitizer(rows: Rows) -> str:
     row = rows.get("sanitizer")
     if row is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu.record import FILE
 from benchmarks.report import breakdown, roofline
-from benchmarks.report.checks import parity, sanitizer, tests
+from benchmarks.report.checks import capture, parity, sanitizer, tests
 from benchmarks.report.numbers import Times, table
 from benchmarks.report.speed import ceilings, kernels, prefill
 from benchmarks.results import latest, read
@@ -47,6 +47,7 @@ def write(results: Path, target: Path | None = None) -> Path:
         "Memory errors": sanitizer(rows),
         "What the device can do at best": ceilings(rows, times),
         "Primitives and stages": kernels(rows, times) + _picture("roofline", pictures),
+        "Operators in CUDA graphs": capture(rows),
         "Whole prefill": prefill(rows, times) + _picture("breakdown", pictures),
         "How to repeat a row": _again(rows),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import pyplot
 
 from benchmarks.entry import OURS
-from benchmarks.report.speed import alone
+from benchmarks.report.speed import kernel_seconds
 from benchmarks.report.style import BLUE, INK, RED, save, where
 
 Rows = dict[str, dict[str, Any]]
@@ -53,7 +53,7 @@ def _roof(axes: Any, entries: Rows, best: dict[str, float], rehearsed: bool) -> 
     for name, row in points.items():
         x = row["flops"] / row["bytes"]
         for side, measured in row["sides"].items():
-            y = row["flops"] / alone(measured)
+            y = row["flops"] / kernel_seconds(measured)
             _mark(axes, x, y, side == OURS)
             if side == OURS:
                 # Points that nearly coincide share a label.
@@ -84,7 +84,7 @@ def _shares(axes: Any, entries: Rows) -> None:
         best = row["ceilings"]
         floor = max(row["flops"] / best["flops_per_s"], row["bytes"] / best["bytes_per_s"])
         for side, measured in row["sides"].items():
-            _mark(axes, floor / alone(measured), place, side == OURS)
+            _mark(axes, floor / kernel_seconds(measured), place, side == OURS)
     axes.axvline(1.0, color=INK, linewidth=1.5)
     axes.set_yticks(range(len(entries)), [f"{number}  {name}" for number, name in enumerate(entries, start=1)])
     axes.invert_yaxis()

@@ -20,7 +20,7 @@ def prediction(device: str) -> model.Gpu | None:
     return next((gpu for gpu in model.GPUS if gpu.known_as == device), None)
 
 
-def alone(side: dict[str, Any]) -> float:
+def kernel_seconds(side: dict[str, Any]) -> float:
     """Seconds of the kernels; on a CPU there is only one time."""
     return float(side.get("kernel", side)["median"])
 
@@ -52,11 +52,11 @@ def kernels(rows: Rows, times: Times) -> str:
                     f"`{row['name']}`" if ours else "",
                     "ours" if ours else name,
                     times.ms(side.get("caller", side)["median"]),
-                    times.ms(alone(side)),
+                    times.ms(kernel_seconds(side)),
                     side.get("kernel_clock", row.get("clock", NOTHING)),
                     times.ms(work.seconds(gpu)) if ours and gpu and work else NOTHING,
-                    times.share(row["flops"] / alone(side) / best["flops_per_s"]),
-                    times.share(row["bytes"] / alone(side) / best["bytes_per_s"]),
+                    times.share(row["flops"] / kernel_seconds(side) / best["flops_per_s"]),
+                    times.share(row["bytes"] / kernel_seconds(side) / best["bytes_per_s"]),
                     side.get("launches", NOTHING),
                     side.get("host_reads", NOTHING),
                     side.get("capture", NOTHING),
@@ -79,6 +79,7 @@ def prefill(rows: Rows, times: Times) -> str:
     for row in sorted(found, key=lambda row: (row["width"], -int(row["name"].partition("/")[2]))):
         sides = [times.ms(row[f"seconds_with_towers{side}"]["median"]) for side in ("_unpruned", "")]
         decoder = [times.ms(row[f"seconds{side}"]["median"]) for side in ("_unpruned", "")]
+        alone = [times.ms(row[key]) for key in ("kernel_seconds_unpruned", "kernel_seconds") if key in row]
         peaks = [f"{row[key] / MIB:,.0f}" for key in ("peak_bytes_unpruned", "peak_bytes") if key in row]
         body.append(
             [
@@ -89,7 +90,7 @@ def prefill(rows: Rows, times: Times) -> str:
                 times.ratio(row["speedup"]),
                 times.share(row["realised_of_executed"]),
                 times.share(row["own_share_of_prefill"]),
-                times.ms(row.get("kernel_seconds")),
+                " -> ".join(alone) or NOTHING,
                 row.get("launches", NOTHING),
                 row.get("host_reads", NOTHING),
                 " -> ".join(peaks) or NOTHING,
@@ -108,12 +109,17 @@ def beside(device: str) -> str:
     lines = [f"The paper reports about {paper} ms at R = 10 %, selection included, on its own prompts and machine."]
     gpu = prediction(device)
     if gpu:
-        full, pruned = (model.decoder_flops(stages) / gpu.bf16 for stages in (Schedule(), model.schedule()))
-        floor, launches = model.own_seconds(gpu)
-        values = [1e3 * seconds for seconds in (full, pruned, model.tower_flops() / gpu.bf16, floor, launches)]
+        seconds = (*predicted_decoder(gpu), model.tower_flops() / gpu.bf16, *model.own_seconds(gpu))
+        values = [1e3 * each for each in seconds]
         first, second, towers, ours, exposed = map(significant, values)
         lines.append(
             f"Predicted floors at width 3584 and R = 10 %: decoder {first} -> {second} ms, towers {towers} ms, "
             f"ours {ours} ms and {exposed} ms of launches."
         )
     return "\n".join(lines)
+
+
+def predicted_decoder(gpu: model.Gpu) -> tuple[float, float]:
+    """Seconds at least, without pruning and at R = 10 %, for the prompt of the tables."""
+    full, pruned = (model.decoder_flops(stages) / gpu.bf16 for stages in (Schedule(), model.schedule()))
+    return full, pruned
