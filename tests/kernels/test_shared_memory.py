@@ -23,6 +23,8 @@ from seats_ops.backend import resolve_backend, shared_memory, too_much_shared
 from seats_ops.errors import BackendUnavailable
 from seats_ops.ops.attention_received import triton as kernels
 from seats_ops.ops.attention_received.tiles import shared_memory_need
+from seats_ops.ops.tile_grid import changed
+from seats_ops.ops.tiles import DEFAULT, number_case
 from seats_ops.testing.aot import TARGETS, Variant
 from tests.kernels.shipped import shipped_configs
 from tests.kernels.snapshot import recorded
@@ -35,15 +37,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def test_the_figure_covers_what_shipped_kernels_take() -> None:
     """On every target, and not much more than the target that takes the most."""
     largest: dict[tuple[str, int], int] = {}
-    for name, entry in recorded().items():
+    for name, (_, report) in recorded().items():
         kernel = name.split("/")[0]
         if kernel.startswith(("row_logsumexp", "column_sum")):
             *_, dtype, dim = kernel.split("_")
             key = dtype, int(dim.removeprefix("d"))
-            largest[key] = max(largest.get(key, 0), entry["shared"])
+            largest[key] = max(largest.get(key, 0), report.shared)
     assert len(largest) == len(DTYPES) * len(kernels.HEAD_DIMS)
     for (dtype, dim), taken in largest.items():
-        assert taken <= shared_memory_need(DTYPES[dtype], dim) <= 1.6 * taken, (dtype, dim)
+        assert taken <= shared_memory_need(DEFAULT, DTYPES[dtype], dim) <= 1.6 * taken, (dtype, dim)
 
 
 @pytest.mark.parametrize(("dtype", "dim"), [(torch.float32, 512), (torch.bfloat16, 512), (torch.float32, 1024)])
@@ -53,15 +55,39 @@ def test_the_figure_covers_wide_heads(
     """Compiled as far as the sizes are known; the assembler would take a minute. The cache must not keep that."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(CUDABackend, "make_cubin", lambda *_: b"")
-    config = kernels._config(kernels.column_sum_kernel, "wide", dtype, dim, GIVEN=False)
+    config = kernels._config(DEFAULT, kernels.column_sum_kernel, "wide", dtype, dim, GIVEN=False)
     variant = Variant(config, "sm_80", aligned=True)
     compiled = triton.compile(variant.source(), target=TARGETS["sm_80"], options=variant.options())
-    assert compiled.metadata.shared <= shared_memory_need(dtype, dim) <= 1.6 * compiled.metadata.shared
+    assert compiled.metadata.shared <= shared_memory_need(DEFAULT, dtype, dim) <= 1.6 * compiled.metadata.shared
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        (torch.float32, {"QUERIES": 16, "KEYS": 32, "num_stages": 1}),
+        (torch.float32, {"QUERIES": 32, "KEYS": 32, "num_stages": 2}),
+        (torch.bfloat16, {"QUERIES": 128, "KEYS": 64, "num_stages": 3}),
+        (torch.bfloat16, {"QUERIES": 16, "KEYS": 64, "num_stages": 3}),
+    ],
+)
+def test_the_figure_covers_tuned_tiles(
+    dtype: torch.dtype, values: dict[str, int], target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of both kernels: one walks over keys, the other over queries."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(CUDABackend, "make_cubin", lambda *_: b"")
+    entry = f"attention_received/{number_case(dtype)}/128"
+    table = {**DEFAULT, entry: changed(DEFAULT[entry], values)}
+    for kernel, given in ((kernels.row_logsumexp_kernel, {}), (kernels.column_sum_kernel, {"GIVEN": False})):
+        variant = Variant(kernels._config(table, kernel, "tuned", dtype, 128, **given), target, aligned=True)
+        compiled = triton.compile(variant.source(), target=TARGETS[target], options=variant.options())
+        assert compiled.metadata.shared <= shared_memory_need(table, dtype, 128), kernel.fn.__name__
 
 
 def test_no_other_kernel_comes_near_the_smallest_device() -> None:
     tiled = {f"{c.name}/" for c in shipped_configs() if c.name.startswith(("row_logsumexp", "column_sum"))}
-    others = {n: e["shared"] for n, e in recorded().items() if not n.startswith(tuple(tiled))}
+    others = {name: report.shared for name, (_, report) in recorded().items() if not name.startswith(tuple(tiled))}
     assert max(others.values()) <= 48 * KIB
 
 
@@ -88,7 +114,7 @@ def test_what_fits_where(dtype: torch.dtype, dim: int, room: int, fits: bool) ->
         mock.patch("seats_ops.backend.why_not_triton", lambda primitive, tensor: None),
     ):
         assert shared_memory(on_a_gpu.device) == room
-        unfit = too_much_shared("it", shared_memory_need(dtype, dim), on_a_gpu)
+        unfit = too_much_shared("it", shared_memory_need(DEFAULT, dtype, dim), on_a_gpu)
         assert resolve_backend("auto", "attention_received", on_a_gpu, unfit) == ("triton" if fits else "reference")
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from seats_ops.backend import implementation, too_many, too_much_shared
 from seats_ops.ops.attention_received.tiles import shared_memory_need
 from seats_ops.ops.primitive import primitive
+from seats_ops.ops.tile_tables import tiles
 
 
 @primitive("attention_received")
@@ -26,7 +27,9 @@ def attention_received(
         too_many("segments", cu_seqlens.shape[0] - 1)
         or too_many("heads", heads)
         or too_much_shared(
-            f"a head_dim of {channels} in {query.dtype}", shared_memory_need(query.dtype, channels), query
+            f"a head_dim of {channels} in {query.dtype}",
+            shared_memory_need(tiles(query.device), query.dtype, channels),
+            query,
         )
     )
     max_seqlen = max(0, min(max_seqlen, total))

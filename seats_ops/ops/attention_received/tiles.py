@@ -1,32 +1,27 @@
-"""Sizes of the kernels' tiles, without Triton: how many rows of how many channels a program holds."""
+"""What a tile of attention_received is called in the launch table, and the shared memory it takes, without Triton."""
 
 from __future__ import annotations
 
 import torch
 
 from seats_ops.ops.launch import split_channels
-
-NUM_STAGES = 2
-
-
-def blocks(dtype: torch.dtype, head: int, tail: int) -> tuple[int, int, int]:
-    """(queries, keys) of a tile and warps of a program: what stays clear of spills on all targets."""
-    if dtype == torch.float32:
-        if head + tail <= 64:
-            return 32, 16, 4
-        return (32, 32, 8) if head + tail <= 128 else (16, 16, 4)
-    if head + tail <= 64:
-        return 64, 32, 4
-    return (64, 32, 8) if head + tail <= 128 else (16, 16, 4)
+from seats_ops.ops.tiles import Table, Tile, number_case, width_case
 
 
-def shared_memory_need(dtype: torch.dtype, channels: int) -> int:
-    """Bytes of shared memory that a program takes at most, on any target.
+def tile_of(table: Table, dtype: torch.dtype, channels: int) -> Tile:
+    """Queries and keys of a tile, by what a row takes."""
+    return table[f"attention_received/{number_case(dtype)}/{width_case(sum(split_channels(channels)))}"]
 
-    A tile of queries and one of keys, and the logits between them on their way to another layout; where matrix
-    instructions take 64 queries at once, the next tile is on its way meanwhile.
+
+def shared_memory_need(table: Table, dtype: torch.dtype, channels: int) -> int:
+    """Bytes of shared memory that a program takes at most, on any target that follows `table`.
+
+    Its own tile and those of the other side that are on their way, and the logits between two of them on their way to
+    another layout. Of tiles in flight, one is in registers, unless matrix instructions take 64 rows at once and read
+    them where they lie.
     """
-    head, tail = split_channels(channels)
-    queries, keys, _ = blocks(dtype, head, tail)
-    rows = keys + (2 * queries if queries == 64 else queries)
-    return rows * (head + tail) * dtype.itemsize + 4 * queries * keys
+    tile = tile_of(table, dtype, channels)
+    queries, keys = tile["QUERIES"], tile["KEYS"]
+    copies = tile.num_stages if queries >= 64 else max(1, tile.num_stages - 1)
+    rows = max(keys + copies * queries, queries + copies * keys)
+    return rows * sum(split_channels(channels)) * dtype.itemsize + 4 * queries * keys

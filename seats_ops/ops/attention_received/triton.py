@@ -15,13 +15,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from seats_ops.ops.attention_received.tiles import NUM_STAGES, blocks
+from seats_ops.ops.attention_received.tiles import tile_of
 from seats_ops.ops.kernels import bounds, softmax_base
 from seats_ops.ops.launch import KernelConfig, launch, split_channels
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table
 
-BLOCK_MEAN = 1024
-# Of float32 programs: a bound, so that the assembler does not spill to fit more of them, see `launch`.
-MAX_REGISTERS = 128
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -160,21 +159,21 @@ def attention_received(
     """See `api.attention_received`."""
     total, num_heads, channels = query.shape
     head, tail = split_channels(channels)
-    queries, keys, warps = blocks(query.dtype, head, tail)
-    limit = MAX_REGISTERS if query.dtype == torch.float32 else None
+    table = tiles(query.device)
+    tile, mean = tile_of(table, query.dtype, channels), table["head_mean"]
     query, key, cu_seqlens = query.contiguous(), key.contiguous(), cu_seqlens.contiguous()
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=query.device)
     received = float32(total)
     partial = float32(num_heads, total)
     segments = cu_seqlens.shape[0] - 1
-    tiles = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys}
+    split = {"CHANNELS": channels, "HEAD": head, "TAIL": tail}
     given = logsumexp is not None
     peaks = logsumexp.contiguous() if logsumexp is not None else float32(num_heads, total)
     norms = peaks if given else float32(num_heads, total)
     if not given:
         launch(
             row_logsumexp_kernel,
-            (triton.cdiv(max_seqlen, queries), segments, num_heads),
+            (triton.cdiv(max_seqlen, tile["QUERIES"]), segments, num_heads),
             query,
             key,
             cu_seqlens,
@@ -184,14 +183,12 @@ def attention_received(
             total,
             num_heads,
             max_seqlen,
-            **tiles,
-            num_warps=warps,
-            num_stages=NUM_STAGES,
-            max_registers=limit,
+            **split,
+            **tile.options,
         )
     launch(
         column_sum_kernel,
-        (triton.cdiv(max_seqlen, keys), segments, num_heads),
+        (triton.cdiv(max_seqlen, tile["KEYS"]), segments, num_heads),
         query,
         key,
         cu_seqlens,
@@ -203,27 +200,29 @@ def attention_received(
         num_heads,
         max_seqlen,
         GIVEN=given,
-        **tiles,
-        num_warps=warps,
-        num_stages=NUM_STAGES,
-        max_registers=limit,
+        **split,
+        **tile.options,
     )
     launch(
         head_mean_kernel,
-        (triton.cdiv(total, BLOCK_MEAN),),
+        (triton.cdiv(total, mean["BLOCK"]),),
         partial,
         received,
         total,
         num_heads,
-        BLOCK=BLOCK_MEAN,
-        num_warps=4,
+        **mean.options,
     )
     return received
 
 
-def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **constants: bool) -> KernelConfig:
+HEAD_DIMS = (64, 72, 80, 96, 128, 256)
+
+
+def _config(
+    table: Table, kernel: object, name: str, dtype: torch.dtype, channels: int, **constants: bool
+) -> KernelConfig:
     head, tail = split_channels(channels)
-    queries, keys, warps = blocks(dtype, head, tail)
+    tile = tile_of(table, dtype, channels)
     short = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
     outputs = ("peaks", "norms", "partial") if constants else ("peaks", "norms")
     return KernelConfig(
@@ -239,31 +238,31 @@ def _config(kernel: object, name: str, dtype: torch.dtype, channels: int, **cons
             "num_heads": "i32",
             "longest": "i32",
         },
-        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "QUERIES": queries, "KEYS": keys, **constants},
-        warps,
-        NUM_STAGES,
-        ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
-        MAX_REGISTERS if dtype == torch.float32 else None,
+        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, **tile.blocks, **constants},
+        expects=("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
+        **tile.limits,
     )
 
 
-HEAD_DIMS = (64, 72, 80, 96, 128, 256)
-
-CONFIGS = (
-    *(
-        config
-        for dtype in (torch.float32, torch.bfloat16, torch.float16)
-        for channels in HEAD_DIMS
-        for config in (
-            _config(row_logsumexp_kernel, "row_logsumexp", dtype, channels),
-            _config(column_sum_kernel, "column_sum", dtype, channels, GIVEN=False),
-            _config(column_sum_kernel, "column_sum_given", dtype, channels, GIVEN=True),
-        )
-    ),
-    KernelConfig(
-        "head_mean",
-        head_mean_kernel,
-        {"partial": "*fp32", "received": "*fp32", "total": "i32", "num_heads": "i32"},
-        {"BLOCK": BLOCK_MEAN},
-    ),
-)
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    mean = table["head_mean"]
+    return (
+        *(
+            config
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+            for channels in HEAD_DIMS
+            for config in (
+                _config(table, row_logsumexp_kernel, "row_logsumexp", dtype, channels),
+                _config(table, column_sum_kernel, "column_sum", dtype, channels, GIVEN=False),
+                _config(table, column_sum_kernel, "column_sum_given", dtype, channels, GIVEN=True),
+            )
+        ),
+        KernelConfig(
+            "head_mean",
+            head_mean_kernel,
+            {"partial": "*fp32", "received": "*fp32", "total": "i32", "num_heads": "i32"},
+            mean.blocks,
+            **mean.limits,
+        ),
+    )

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from seats_ops.backend import MAX_GRID
 from seats_ops.ops.launch import KernelConfig, launch
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table
 
-BLOCK_INDEX, BLOCK_COUNT = 1024, 4096
-ROWS, COLUMNS = 32, 64
-NUM_WARPS = 4
 UNITS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
 
 
@@ -81,17 +80,15 @@ def kept_index(keep_mask: Tensor, num_kept: int | None) -> Tensor:
     """int64 [K]: positions of the True entries, ascending; reads the device only when `num_kept` is not given."""
     count = int(keep_mask.sum()) if num_kept is None else num_kept
     index = torch.empty(count, dtype=torch.int64, device=keep_mask.device)
-    total = keep_mask.shape[0]
+    total, tile = keep_mask.shape[0], tiles(keep_mask.device)["kept_index"]
     launch(
         kept_index_kernel,
-        (triton.cdiv(total, BLOCK_INDEX) if count else 0,),
+        (triton.cdiv(total, tile["BLOCK"]) if count else 0,),
         keep_mask.contiguous(),
         index,
         total,
         count,
-        BLOCK=BLOCK_INDEX,
-        BLOCK_COUNT=BLOCK_COUNT,
-        num_warps=NUM_WARPS,
+        **tile.options,
     )
     return index
 
@@ -123,42 +120,44 @@ def gather(index: Tensor, tensors: Sequence[Tensor], dim: int) -> list[Tensor]:
                     total,
                 )
             )
+    tile = tiles(index.device)["gather"]
     for (unit, wide), slabs in groups.items():
         for start in range(0, len(slabs), MAX_GRID):
             chunk = torch.tensor(slabs[start : start + MAX_GRID], dtype=torch.int64, device="cpu").T.contiguous()
             launch(
                 gather_kernel,
-                (triton.cdiv(index.shape[0], ROWS), chunk.shape[1]),
+                (triton.cdiv(index.shape[0], tile["ROWS"]), chunk.shape[1]),
                 index,
                 chunk.to(index.device, non_blocking=True),
                 index.shape[0],
                 chunk.shape[1],
                 UNIT=unit,
                 WIDE=wide,
-                ROWS=ROWS,
-                COLUMNS=COLUMNS,
-                num_warps=NUM_WARPS,
+                **tile.options,
             )
     return results
 
 
-CONFIGS = (
-    KernelConfig(
-        "kept_index",
-        kept_index_kernel,
-        {"keep_mask": "*i1", "index": "*i64", "total": "i32", "num_kept": "i32"},
-        {"BLOCK": BLOCK_INDEX, "BLOCK_COUNT": BLOCK_COUNT},
-        NUM_WARPS,
-    ),
-    *(
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    index, rows = table["kept_index"], table["gather"]
+    return (
         KernelConfig(
-            f"gather_{8 * unit}bit{'_wide' if wide else ''}",
-            gather_kernel,
-            {"index": "*i64", "table": "*i64", "num_kept": "i32", "num_slabs": "i32"},
-            {"UNIT": unit, "WIDE": wide, "ROWS": ROWS, "COLUMNS": COLUMNS},
-            NUM_WARPS,
-            expects=("wide_loads",) if wide else (),
-        )
-        for unit, wide in ((8, True), (8, False), (4, False), (2, False), (1, False))
-    ),
-)
+            "kept_index",
+            kept_index_kernel,
+            {"keep_mask": "*i1", "index": "*i64", "total": "i32", "num_kept": "i32"},
+            index.blocks,
+            **index.limits,
+        ),
+        *(
+            KernelConfig(
+                f"gather_{8 * unit}bit{'_wide' if wide else ''}",
+                gather_kernel,
+                {"index": "*i64", "table": "*i64", "num_kept": "i32", "num_slabs": "i32"},
+                {"UNIT": unit, "WIDE": wide, **rows.blocks},
+                expects=("wide_loads",) if wide else (),
+                **rows.limits,
+            )
+            for unit, wide in ((8, True), (8, False), (4, False), (2, False), (1, False))
+        ),
+    )

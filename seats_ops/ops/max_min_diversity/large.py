@@ -19,7 +19,6 @@ from torch import Tensor
 from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch
 from seats_ops.ops.max_min_diversity.triton import (
-    BLOCK_CHANNELS,
     EPS,
     FARTHEST,
     LOWEST,
@@ -27,13 +26,8 @@ from seats_ops.ops.max_min_diversity.triton import (
     _two_smallest,
     sane_weight,
 )
-
-BLOCK = 64
-STEP_TOKENS, STEP_CHANNELS = 32, 64
-PARTS = 512
-NUM_WARPS = 8
-# Of `second_smallest`: all that a thread may have, so that the assembler does not spill to fit more programs.
-MAX_REGISTERS = 255
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table, number_case
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -191,24 +185,24 @@ def max_min_large(
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
     keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
     inverse_norms, nearest = float32(total), float32(total)
-    num_parts = triton.cdiv(max_seqlen, STEP_TOKENS)
+    table = tiles(features.device)
+    norm, pair, single = table["norms"], table[f"second_smallest/{number_case(features.dtype)}"], table["step"]
+    num_parts = triton.cdiv(max_seqlen, single["TOKENS"])
     # Tensors of their own: slices of one would be aligned or not by their length, and kernels compiled for both.
     values = [float32(num_windows, num_parts) for _ in range(2)]
     tokens = [torch.empty(num_windows, num_parts, dtype=torch.int64, device=features.device) for _ in range(2)]
     launch(
         norms_kernel,
-        (triton.cdiv(total, STEP_TOKENS),),
+        (triton.cdiv(total, norm["TOKENS"]),),
         features,
         inverse_norms,
         total,
         channels,
-        TOKENS=STEP_TOKENS,
-        CHANNELS=STEP_CHANNELS,
-        num_warps=NUM_WARPS,
+        **norm.options,
     )
     launch(
         second_smallest_kernel,
-        (triton.cdiv(max_seqlen, BLOCK), num_windows),
+        (triton.cdiv(max_seqlen, pair["BLOCK"]), num_windows),
         features,
         inverse_norms,
         nearest,
@@ -216,11 +210,7 @@ def max_min_large(
         channels,
         total,
         max_seqlen,
-        BLOCK=BLOCK,
-        CHANNELS=BLOCK_CHANNELS[features.dtype],
-        num_warps=NUM_WARPS,
-        num_stages=2,
-        max_registers=MAX_REGISTERS,
+        **pair.options,
     )
     for step in range(min(max_seqlen if max_keep is None else max_keep, max_seqlen) + 1):
         new, old = step % 2, (step + 1) % 2
@@ -244,64 +234,64 @@ def max_min_large(
             total,
             max_seqlen,
             WEIGHTED=weights is not None,
-            TOKENS=STEP_TOKENS,
-            CHANNELS=STEP_CHANNELS,
-            PARTS=PARTS,
-            num_warps=NUM_WARPS,
+            **single.options,
         )
     return keep_mask
 
 
 _SIZES = {"cu_seqlens": "*i32", "channels": "i32"}
 _BOUNDS = {"total": "i32", "longest": "i32"}
-CONFIGS = (
-    *(
-        KernelConfig(
-            f"norms_{dtype}",
-            norms_kernel,
-            {"features": f"*{dtype}", "inverse_norms": "*fp32", "total": "i32", "channels": "i32"},
-            {"TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS},
-            NUM_WARPS,
-            expects=("wide_loads",),
-        )
-        for dtype in ("fp32", "bf16", "fp16")
-    ),
-    *(
-        KernelConfig(
-            f"second_smallest_{dtype}",
-            second_smallest_kernel,
-            {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES, **_BOUNDS},
-            {"BLOCK": BLOCK, "CHANNELS": depth},
-            num_warps=NUM_WARPS,
-            num_stages=2,
-            expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
-            max_registers=MAX_REGISTERS,
-        )
-        for dtype, depth in (("fp32", 16), ("bf16", 32), ("fp16", 32))
-    ),
-    *(
-        KernelConfig(
-            f"step_{dtype}{'' if weighted else '_unweighted'}",
-            step_kernel,
-            {
-                "features": f"*{dtype}",
-                **dict.fromkeys(("inverse_norms", "weights", "nearest"), "*fp32"),
-                "keep_mask": "*i1",
-                "read_values": "*fp32",
-                "read_tokens": "*i64",
-                "write_values": "*fp32",
-                "write_tokens": "*i64",
-                "num_keep": "*i64",
-                **_SIZES,
-                "step": "i32",
-                "num_parts": "i32",
-                **_BOUNDS,
-            },
-            {"WEIGHTED": weighted, "TOKENS": STEP_TOKENS, "CHANNELS": STEP_CHANNELS, "PARTS": PARTS},
-            NUM_WARPS,
-            expects=("wide_loads",),
-        )
-        for dtype in ("fp32", "bf16", "fp16")
-        for weighted in (True, False)
-    ),
-)
+
+
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    return (
+        *(
+            KernelConfig(
+                f"norms_{dtype}",
+                norms_kernel,
+                {"features": f"*{dtype}", "inverse_norms": "*fp32", "total": "i32", "channels": "i32"},
+                table["norms"].blocks,
+                expects=("wide_loads",),
+                **table["norms"].limits,
+            )
+            for dtype in ("fp32", "bf16", "fp16")
+        ),
+        *(
+            KernelConfig(
+                f"second_smallest_{dtype}",
+                second_smallest_kernel,
+                {"features": f"*{dtype}", "inverse_norms": "*fp32", "second_smallest": "*fp32", **_SIZES, **_BOUNDS},
+                pair.blocks,
+                expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
+                **pair.limits,
+            )
+            for dtype, case in (("fp32", "fp32"), ("bf16", "16bit"), ("fp16", "16bit"))
+            for pair in (table[f"second_smallest/{case}"],)
+        ),
+        *(
+            KernelConfig(
+                f"step_{dtype}{'' if weighted else '_unweighted'}",
+                step_kernel,
+                {
+                    "features": f"*{dtype}",
+                    **dict.fromkeys(("inverse_norms", "weights", "nearest"), "*fp32"),
+                    "keep_mask": "*i1",
+                    "read_values": "*fp32",
+                    "read_tokens": "*i64",
+                    "write_values": "*fp32",
+                    "write_tokens": "*i64",
+                    "num_keep": "*i64",
+                    **_SIZES,
+                    "step": "i32",
+                    "num_parts": "i32",
+                    **_BOUNDS,
+                },
+                {"WEIGHTED": weighted, **table["step"].blocks},
+                expects=("wide_loads",),
+                **table["step"].limits,
+            )
+            for dtype in ("fp32", "bf16", "fp16")
+            for weighted in (True, False)
+        ),
+    )

@@ -21,22 +21,18 @@ from seats_ops.backend import MAX_GRID
 from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
 from seats_ops.ops.max_min_diversity.op import MAX_MATRIX
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table, number_case
 
 EPS = tl.constexpr(1e-8)
 # A number of tokens or rows that bounds nothing.
 UNKNOWN = 2**62
 LOWEST = tl.constexpr(-3.4028234663852886e38)
-# Of `greedy`: a bound, so that the assembler does not spill to fit more programs, see `launch`.
-MAX_REGISTERS = 160
 HIGHEST = tl.constexpr(3.4028234663852886e38)
 # Largest cosine distance: a token without a direction keeps nobody else from being picked.
 FARTHEST = tl.constexpr(2.0)
 # Bytes of distances held at once: 600 000 tokens in windows of 400, whose three launches then cover all windows.
 MATRIX_BYTES = 2**30
-BLOCK_ROWS = 64
-BLOCK_CHANNELS = {torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
-# Rows and columns of one step of the pass over the matrix.
-BLOCK_OWN, BLOCK_WALK = 16, 64
 
 
 @triton.jit
@@ -206,21 +202,6 @@ def _rows(features: Tensor, index: Tensor) -> Tensor:
     return features[nearest]
 
 
-def gram_warps(dtype: torch.dtype) -> int:
-    """float32 is multiplied without matrix instructions, which takes more registers per product."""
-    return 8 if dtype == torch.float32 else 4
-
-
-def gram_stages(dtype: torch.dtype) -> int:
-    """Tiles in flight: a third one of float32 takes all the registers there are."""
-    return 2 if dtype == torch.float32 else 3
-
-
-def greedy_warps(block: int) -> int:
-    """Enough threads that minimum, weight and row of a window stay in registers."""
-    return min(8, max(1, block // 128))
-
-
 def max_min_diversity(
     features: Tensor,
     cu_seqlens: Tensor,
@@ -252,12 +233,15 @@ def max_min_diversity(
     inverse_norms = float32(total)
     second_smallest = torch.empty_like(inverse_norms)
     block = max(64, next_power_of_2(ld))
+    table = tiles(features.device)
+    gram, distances = table[f"gram/{number_case(features.dtype)}"], table["distances"]
+    greedy = table[f"greedy/{block}"]
+    blocks = triton.cdiv(max_seqlen, gram["BLOCK"])
     for start in range(0, num_windows, chunk):
         here = min(chunk, num_windows - start)
-        tiles = triton.cdiv(max_seqlen, BLOCK_ROWS)
         launch(
             gram_kernel,
-            (tiles, tiles, here),
+            (blocks, blocks, here),
             features,
             num_keep if index is None else index,
             cu_seqlens,
@@ -268,16 +252,13 @@ def max_min_diversity(
             channels,
             ld,
             INDEXED=index is not None,
-            BLOCK=BLOCK_ROWS,
-            BLOCK_CHANNELS=BLOCK_CHANNELS[features.dtype],
             total=total,
             num_rows=features.shape[0],
-            num_warps=gram_warps(features.dtype),
-            num_stages=gram_stages(features.dtype),
+            **gram.options,
         )
         launch(
             distances_kernel,
-            (triton.cdiv(max_seqlen, BLOCK_OWN), here),
+            (triton.cdiv(max_seqlen, distances["BLOCK_OWN"]), here),
             matrix,
             inverse_norms,
             cu_seqlens,
@@ -285,9 +266,7 @@ def max_min_diversity(
             start,
             ld,
             total,
-            BLOCK_OWN=BLOCK_OWN,
-            BLOCK_WALK=BLOCK_WALK,
-            num_warps=4,
+            **distances.options,
         )
         launch(
             greedy_kernel,
@@ -303,76 +282,80 @@ def max_min_diversity(
             total,
             WEIGHTED=weights is not None,
             BLOCK=block,
-            num_warps=greedy_warps(block),
-            max_registers=MAX_REGISTERS,
+            **greedy.options,
         )
     return keep_mask
 
 
-_SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-CONFIGS = (
-    *(
+GREEDY_BLOCKS = (64, 128, 256, 512, 1024, 2048, 4096)
+
+
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    return (
+        *(
+            KernelConfig(
+                f"gram_{dtype}{'_indexed' if indexed else ''}",
+                gram_kernel,
+                {
+                    "features": f"*{dtype}",
+                    "index": "*i64",
+                    "cu_seqlens": "*i32",
+                    "matrix": "*fp32",
+                    "inverse_norms": "*fp32",
+                    "first_window": "i32",
+                    "channels": "i32",
+                    "row_stride": "i32",
+                    "ld": "i32",
+                    "total": "i32",
+                    "num_rows": "i32",
+                },
+                {"INDEXED": indexed, **gram.blocks},
+                expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
+                **gram.limits,
+            )
+            for dtype, gram in (
+                ("fp32", table["gram/fp32"]),
+                *((short, table["gram/16bit"]) for short in ("bf16", "fp16")),
+            )
+            for indexed in (False, True)
+        ),
         KernelConfig(
-            f"gram_{_SHORT[dtype]}{'_indexed' if indexed else ''}",
-            gram_kernel,
+            "distances",
+            distances_kernel,
             {
-                "features": f"*{_SHORT[dtype]}",
-                "index": "*i64",
-                "cu_seqlens": "*i32",
                 "matrix": "*fp32",
                 "inverse_norms": "*fp32",
-                "first_window": "i32",
-                "channels": "i32",
-                "row_stride": "i32",
-                "ld": "i32",
-                "total": "i32",
-                "num_rows": "i32",
-            },
-            {"INDEXED": indexed, "BLOCK": BLOCK_ROWS, "BLOCK_CHANNELS": depth},
-            gram_warps(dtype),
-            gram_stages(dtype),
-            ("wide_loads",) if dtype == torch.float32 else ("mma", "wide_loads"),
-        )
-        for dtype, depth in BLOCK_CHANNELS.items()
-        for indexed in (False, True)
-    ),
-    KernelConfig(
-        "distances",
-        distances_kernel,
-        {
-            "matrix": "*fp32",
-            "inverse_norms": "*fp32",
-            "cu_seqlens": "*i32",
-            "second_smallest": "*fp32",
-            "first_window": "i32",
-            "ld": "i32",
-            "total": "i32",
-        },
-        {"BLOCK_OWN": BLOCK_OWN, "BLOCK_WALK": BLOCK_WALK},
-        4,
-        expects=("wide_loads",),
-    ),
-    *(
-        KernelConfig(
-            f"greedy_{block}{'' if weighted else '_unweighted'}",
-            greedy_kernel,
-            {
-                "matrix": "*fp32",
-                "second_smallest": "*fp32",
-                "weights": "*fp32",
                 "cu_seqlens": "*i32",
-                "num_keep": "*i64",
-                "keep_mask": "*i1",
+                "second_smallest": "*fp32",
                 "first_window": "i32",
                 "ld": "i32",
                 "total": "i32",
             },
-            {"WEIGHTED": weighted, "BLOCK": block},
-            greedy_warps(block),
-            expects=("wide_loads",) if block >= 256 else (),
-            max_registers=MAX_REGISTERS,
-        )
-        for block in (64, 128, 256, 512, 1024, 2048, 4096)
-        for weighted in (True, False)
-    ),
-)
+            table["distances"].blocks,
+            expects=("wide_loads",),
+            **table["distances"].limits,
+        ),
+        *(
+            KernelConfig(
+                f"greedy_{block}{'' if weighted else '_unweighted'}",
+                greedy_kernel,
+                {
+                    "matrix": "*fp32",
+                    "second_smallest": "*fp32",
+                    "weights": "*fp32",
+                    "cu_seqlens": "*i32",
+                    "num_keep": "*i64",
+                    "keep_mask": "*i1",
+                    "first_window": "i32",
+                    "ld": "i32",
+                    "total": "i32",
+                },
+                {"WEIGHTED": weighted, "BLOCK": block},
+                expects=("wide_loads",) if block >= 256 else (),
+                **table[f"greedy/{block}"].limits,
+            )
+            for block in GREEDY_BLOCKS
+            for weighted in (True, False)
+        ),
+    )

@@ -16,18 +16,14 @@ import triton.language as tl
 from torch import Tensor
 
 from seats_ops.ops.kernels import bounds, softmax_base
-from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2, split_channels
-
-# float32 elements of one key tile: 32 registers per thread at four warps.
-TILE = 4096
-BLOCK_OUT = 256
-BLOCK_PARTS = 64
-NUM_WARPS = 4
+from seats_ops.ops.launch import KernelConfig, launch, split_channels
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table, Tile, width_case
 
 
-def key_block(channels: int) -> int:
-    """Keys per program: the largest power of two that keeps a tile within TILE."""
-    return max(16, next_power_of_2(TILE // channels + 1) // 2)
+def keys_of(table: Table, channels: int) -> Tile:
+    """Keys per program, by what a key takes."""
+    return table[f"query_logits/{width_case(sum(split_channels(channels)), narrowest=16)}"]
 
 
 @triton.jit(do_not_specialize=["total", "num_parts", "num_heads", "group"])
@@ -134,8 +130,9 @@ def query_relevance(query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float
     rows, num_heads, channels = query.shape
     total, key_heads = key.shape[:2]
     head, tail = split_channels(channels)
-    block = key_block(head + tail)
-    num_parts = triton.cdiv(max_seqlen, block)
+    table = tiles(key.device)
+    keys, out = keys_of(table, channels), table["query_scores"]
+    num_parts = triton.cdiv(max_seqlen, keys["BLOCK"])
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=key.device)
     scores = float32(total)
     logits = float32(num_heads, total)
@@ -158,12 +155,11 @@ def query_relevance(query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float
         CHANNELS=channels,
         HEAD=head,
         TAIL=tail,
-        BLOCK=block,
-        num_warps=NUM_WARPS,
+        **keys.options,
     )
     launch(
         query_scores_kernel,
-        (triton.cdiv(max_seqlen, BLOCK_OUT), rows),
+        (triton.cdiv(max_seqlen, out["BLOCK"]), rows),
         logits,
         peaks,
         sums,
@@ -172,44 +168,49 @@ def query_relevance(query: Tensor, key: Tensor, cu_seqlens: Tensor, scale: float
         total,
         num_parts,
         num_heads,
-        BLOCK_KEYS=block,
-        BLOCK_PARTS=BLOCK_PARTS,
-        BLOCK=BLOCK_OUT,
-        num_warps=NUM_WARPS,
+        BLOCK_KEYS=keys["BLOCK"],
+        **out.options,
     )
     return scores
 
 
-def _logits_config(dtype: str, channels: int) -> KernelConfig:
+HEAD_DIMS = (64, 80, 96, 128, 192, 256)
+
+
+def _logits_config(table: Table, dtype: str, channels: int) -> KernelConfig:
     head, tail = split_channels(channels)
-    block = key_block(head + tail)
+    keys = keys_of(table, channels)
     tensors = {"query": f"*{dtype}", "key": f"*{dtype}", "cu_seqlens": "*i32"}
     outputs = dict.fromkeys(("logits", "peaks", "sums"), "*fp32")
     sizes = {"scale": "fp32", **dict.fromkeys(("total", "num_parts", "num_heads", "group"), "i32")}
-    constants = {"CHANNELS": channels, "HEAD": head, "TAIL": tail, "BLOCK": block}
-    name = f"query_logits_{dtype}_d{channels}"
     return KernelConfig(
-        name, query_logits_kernel, {**tensors, **outputs, **sizes}, constants, NUM_WARPS, expects=("wide_loads",)
+        f"query_logits_{dtype}_d{channels}",
+        query_logits_kernel,
+        {**tensors, **outputs, **sizes},
+        {"CHANNELS": channels, "HEAD": head, "TAIL": tail, **keys.blocks},
+        expects=("wide_loads",),
+        **keys.limits,
     )
 
 
-HEAD_DIMS = (64, 80, 96, 128, 192, 256)
-
-CONFIGS = (
-    *(_logits_config(dtype, channels) for dtype in ("fp32", "bf16", "fp16") for channels in HEAD_DIMS),
-    *(
-        KernelConfig(
-            f"query_scores_{block}",
-            query_scores_kernel,
-            {
-                **dict.fromkeys(("logits", "peaks", "sums"), "*fp32"),
-                "cu_seqlens": "*i32",
-                "scores": "*fp32",
-                **dict.fromkeys(("total", "num_parts", "num_heads"), "i32"),
-            },
-            {"BLOCK_KEYS": block, "BLOCK_PARTS": BLOCK_PARTS, "BLOCK": BLOCK_OUT},
-            NUM_WARPS,
-        )
-        for block in sorted({key_block(sum(split_channels(channels))) for channels in HEAD_DIMS})
-    ),
-)
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    out = table["query_scores"]
+    return (
+        *(_logits_config(table, dtype, channels) for dtype in ("fp32", "bf16", "fp16") for channels in HEAD_DIMS),
+        *(
+            KernelConfig(
+                f"query_scores_{block}",
+                query_scores_kernel,
+                {
+                    **dict.fromkeys(("logits", "peaks", "sums"), "*fp32"),
+                    "cu_seqlens": "*i32",
+                    "scores": "*fp32",
+                    **dict.fromkeys(("total", "num_parts", "num_heads"), "i32"),
+                },
+                {"BLOCK_KEYS": block, **out.blocks},
+                **out.limits,
+            )
+            for block in sorted({keys_of(table, channels)["BLOCK"] for channels in HEAD_DIMS})
+        ),
+    )

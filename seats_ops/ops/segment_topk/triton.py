@@ -15,12 +15,8 @@ from torch import Tensor
 
 from seats_ops.ops.kernels import ordered_key
 from seats_ops.ops.launch import KernelConfig, launch
-
-# A window of two temporal grids or two seconds of sound fits one block: its passes are one load each.
-BLOCK = 1024
-NUM_WARPS = 4
-# A bound, so that the assembler does not spill to fit more programs, see `launch`.
-MAX_REGISTERS = 128
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table
 
 
 @triton.jit(do_not_specialize=["total", "num_segments"])
@@ -96,37 +92,38 @@ def segment_topk(scores: Tensor, segment: Tensor, budget: Tensor) -> Tensor:
     total, num_segments = scores.shape[0], budget.shape[0]
     keep_mask = torch.empty(total, dtype=torch.bool, device=scores.device)
     if total:
+        tile = tiles(scores.device)["segment_topk"]
         launch(
             segment_topk_kernel,
-            (num_segments + triton.cdiv(total, BLOCK),),
+            (num_segments + triton.cdiv(total, tile["BLOCK"]),),
             scores.contiguous(),
             segment.contiguous(),
             budget.contiguous(),
             keep_mask,
             total,
             num_segments,
-            BLOCK=BLOCK,
-            num_warps=NUM_WARPS,
-            max_registers=MAX_REGISTERS,
+            **tile.options,
         )
     return keep_mask
 
 
-CONFIGS = tuple(
-    KernelConfig(
-        f"segment_topk_{dtype}",
-        segment_topk_kernel,
-        {
-            "scores": f"*{dtype}",
-            "segment": "*i64",
-            "budget": "*i64",
-            "keep_mask": "*i1",
-            "total": "i32",
-            "num_segments": "i32",
-        },
-        {"BLOCK": BLOCK},
-        NUM_WARPS,
-        max_registers=MAX_REGISTERS,
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    tile = table["segment_topk"]
+    return tuple(
+        KernelConfig(
+            f"segment_topk_{dtype}",
+            segment_topk_kernel,
+            {
+                "scores": f"*{dtype}",
+                "segment": "*i64",
+                "budget": "*i64",
+                "keep_mask": "*i1",
+                "total": "i32",
+                "num_segments": "i32",
+            },
+            tile.blocks,
+            **tile.limits,
+        )
+        for dtype in ("fp32", "bf16", "fp16")
     )
-    for dtype in ("fp32", "bf16", "fp16")
-)

@@ -16,20 +16,16 @@ from torch import Tensor
 
 from seats_ops.ops.kernels import bounds, ordered_key, round_half_even
 from seats_ops.ops.launch import KernelConfig, launch
+from seats_ops.ops.tile_tables import tiles
+from seats_ops.ops.tiles import Table
 
 VIDEO, AUDIO = tl.constexpr(1), tl.constexpr(2)
 LIMIT = tl.constexpr(1e30)
 LOWEST, HIGHEST = tl.constexpr(-3.4028234663852886e38), tl.constexpr(3.4028234663852886e38)
 # More than a prompt has tokens, so that a larger total says no more; two of them add up inside int32.
 MOST = tl.constexpr(2**29)
-# Elements of one comparison of tokens with windows.
-TILE = 1024
-# Tokens looked at per step where windows do not matter.
-SCAN = 1024
 # Windows are held in one of these numbers of lanes.
 LANES = (16, 64, 256, 1024, 2048)
-# One program per prompt: registers are there for the taking, no second program wants to share the multiprocessor.
-MAX_REGISTERS = 128
 
 
 @triton.jit
@@ -223,16 +219,6 @@ def _count_from(scores, modality, window, total, first_window, end_window, key_f
     return count
 
 
-def token_block(lanes: int) -> int:
-    """Tokens compared with all windows at once."""
-    return max(1, TILE // lanes)
-
-
-def lane_warps(lanes: int) -> int:
-    """Enough threads that a tile, and a dozen values per window, stay in registers."""
-    return 4 if lanes <= 256 else 8
-
-
 def window_budget(
     scores: Tensor,
     modality: Tensor,
@@ -258,29 +244,27 @@ def window_budget(
         scores.shape[0],
         num_windows,
         WINDOWS=lanes,
-        BLOCK=token_block(lanes),
-        SCAN=SCAN,
-        num_warps=lane_warps(lanes),
-        max_registers=MAX_REGISTERS,
+        **tiles(scores.device)[f"window_budget/{lanes}"].options,
     )
     return budgets
 
 
-CONFIGS = tuple(
-    KernelConfig(
-        f"window_budget_{lanes}_{dtype}",
-        window_budget_kernel,
-        {
-            "scores": f"*{dtype}",
-            **dict.fromkeys(("modality", "window", "totals", "window_offsets", "budgets"), "*i64"),
-            "temperature": "fp32",
-            "total": "i32",
-            "num_windows": "i32",
-        },
-        {"WINDOWS": lanes, "BLOCK": token_block(lanes), "SCAN": SCAN},
-        lane_warps(lanes),
-        max_registers=MAX_REGISTERS,
+def configs(table: Table) -> tuple[KernelConfig, ...]:
+    """What is launched under a launch table."""
+    return tuple(
+        KernelConfig(
+            f"window_budget_{lanes}_{dtype}",
+            window_budget_kernel,
+            {
+                "scores": f"*{dtype}",
+                **dict.fromkeys(("modality", "window", "totals", "window_offsets", "budgets"), "*i64"),
+                "temperature": "fp32",
+                "total": "i32",
+                "num_windows": "i32",
+            },
+            {"WINDOWS": lanes, **table[f"window_budget/{lanes}"].blocks},
+            **table[f"window_budget/{lanes}"].limits,
+        )
+        for lanes in LANES
+        for dtype in ("fp32", "bf16", "fp16")
     )
-    for lanes in LANES
-    for dtype in ("fp32", "bf16", "fp16")
-)

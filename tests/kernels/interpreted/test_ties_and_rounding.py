@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from seats_ops import functional as F
+from seats_ops.ops.tile_grid import changed
+from seats_ops.ops.tile_tables import hold_tiles
+from seats_ops.ops.tiles import DEFAULT
 from seats_ops.testing import packed_offsets, tied_features
 from tests.ops.greedy_oracle import brute_force_mask
 
@@ -102,13 +105,14 @@ def test_equal_scores_of_a_segment_go_to_the_first_tokens() -> None:
 def test_ties_of_a_greedy_selection(matrix: int, weighted: bool, kinds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact duplicates in several blocks of tokens, and parts of several blocks."""
     monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", matrix)
-    monkeypatch.setattr("seats_ops.ops.max_min_diversity.large.PARTS", 2)
     lengths, counts = [70, 33, 1], [6, 5, 1]
     features = tied_features(sum(lengths), seed=kinds, kinds=kinds)
     weights = None if not weighted else torch.tensor([1.0, 2.0]).repeat(len(features) // 2)
     offsets = packed_offsets(lengths)
     expected, _ = brute_force_mask(features, offsets, counts, weights, np.float32)
-    keep = F.max_min_diversity(features, offsets, torch.tensor(counts), weights=weights, backend="triton")
+    few_parts = {**DEFAULT, "step": changed(DEFAULT["step"], {"PARTS": 2})}
+    with hold_tiles(few_parts):
+        keep = F.max_min_diversity(features, offsets, torch.tensor(counts), weights=weights, backend="triton")
     assert keep.nonzero().flatten().tolist() == expected.nonzero().flatten().tolist()
 
 
