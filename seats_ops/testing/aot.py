@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,33 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from seats_ops.ops.launch import KernelConfig
+from seats_ops.ops.tile_tables import table_of
+from seats_ops.ops.tiles import Table
+from seats_ops.testing.kernel_source import source_hash
 from seats_ops.testing.machine_code import CodeReport, report_amd, report_nvidia
 
 TARGETS: dict[str, GPUTarget] = {
     "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_86": GPUTarget("cuda", 86, 32),
+    "sm_89": GPUTarget("cuda", 89, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
     "sm_100": GPUTarget("cuda", 100, 32),
+    "sm_120": GPUTarget("cuda", 120, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 
-SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
-"""Bytes of shared memory one program may use."""
+KIB = 1024
+SHARED_LIMIT = {
+    "sm_80": 163 * KIB,
+    "sm_86": 99 * KIB,
+    "sm_89": 99 * KIB,
+    "sm_90": 227 * KIB,
+    "sm_100": 227 * KIB,
+    "sm_120": 99 * KIB,
+    "gfx942": 64 * KIB,
+}
+"""Bytes of shared memory one program may use: "Maximum amount of shared memory per thread block" in the table of
+technical specifications per compute capability of the CUDA C++ Programming Guide; the LDS of a CDNA3 compute unit."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +88,21 @@ class Variant:
 
     def key(self) -> str:
         """Changes with whatever can change the machine code: source, types, constants, hints, options, Triton."""
-        parts = [triton.__version__, self.target, self.source().hash(), json.dumps(self.options())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        source = self.source()
+        hints = sorted(parameter for (parameter,) in source.attrs)
+        parts = [triton.__version__, self.target, source_hash(self.config.kernel), source.signature]
+        parts += [dict(self.config.constants), hints, self.options()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def variants(configs: tuple[KernelConfig, ...]) -> list[Variant]:
-    """Every configuration for every target, with and without promises of alignment."""
-    return [Variant(c, target, aligned) for c in configs for target in TARGETS for aligned in (True, False)]
+def variants(configs: Callable[[Table], tuple[KernelConfig, ...]], targets: Iterable[str] = TARGETS) -> list[Variant]:
+    """Every configuration that the table of each target asks for, with and without promises of alignment."""
+    return [
+        Variant(config, target, aligned)
+        for target in targets
+        for config in configs(table_of(target))
+        for aligned in (True, False)
+    ]
 
 
 def compile_variant(variant: Variant) -> CodeReport:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import triton
 import triton.language as tl
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -19,13 +20,29 @@ ORDERS = ("forward", "reversed", "shuffled")
 _in_order = InterpreterBuilder.set_grid_idx
 
 
+def why_not_interpreted() -> str | None:
+    """The reason why these versions of Triton and numpy interpret nothing together, or None if they do."""
+    if _release(triton.__version__) < (3, 7) and _release(np.__version__) >= (2, 4):
+        return f"the interpreter of Triton {triton.__version__} needs numpy < 2.4, got {np.__version__}"
+    return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")[:2]))
+
+
 def repair_interpreter() -> None:
     """Give the interpreter correct bfloat16 arithmetic, for the rest of the process. May be called again.
+
+    Raises RuntimeError where `why_not_interpreted` has a reason.
 
     Triton 3.6 to 3.9 keep bfloat16 as its raw 16 bits, multiply those bits as integers in `tl.dot`, and cut the lower
     bits off when they cast float32 down. Afterwards a dot multiplies the values, and casts round to nearest, ties to
     even, as GPUs do.
     """
+    reason = why_not_interpreted()
+    if reason is not None:
+        raise RuntimeError(reason)
     if getattr(InterpreterBuilder.create_dot, "repaired", False):
         return
     dot, cast = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl

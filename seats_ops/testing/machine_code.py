@@ -40,10 +40,10 @@ def report_nvidia(asm: Mapping[str, Any], shared: int) -> CodeReport:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(asm["cubin"])
         file.flush()
-        usage, sass = (_cuobjdump(option, file.name) for option in ("-res-usage", "-sass"))
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+        sass = _cuobjdump(file.name, "-res-usage", "-sass")
+    found = re.search(r"REG:(\d+) STACK:(\d+)", sass)
     if found is None:
-        raise RuntimeError(f"cuobjdump: expected a line with REG and STACK, got {usage!r}")
+        raise RuntimeError(f"cuobjdump: expected a line with REG and STACK, got {sass[:2000]!r}")
     registers, stack = map(int, found.groups())
     spills = stack + len(re.findall(r"\b(?:STL|LDL)\b", sass))
     # The tensor cores of each generation have their own opcode; a shape follows after a dot.
@@ -88,6 +88,6 @@ def _precisions(asm: Mapping[str, Any]) -> str:
     return ",".join(sorted(set(re.findall(r"inputPrecision = (\w+)", asm["ttir"]))))
 
 
-def _cuobjdump(option: str, path: str) -> str:
-    command = [triton.knobs.nvidia.cuobjdump.path, option, path]
+def _cuobjdump(path: str, *options: str) -> str:
+    command = [triton.knobs.nvidia.cuobjdump.path, *options, path]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,7 @@
 """What every shipped kernel looks like compiled, per Triton version, in a file that changes are reviewed in.
 
 `python -m tests.kernels.snapshot` compiles all variants anew whose inputs have changed and writes the file;
-`--all` compiles everything.
+`--all` compiles everything. Ends with an error if a variant has a problem.
 """
 
 from __future__ import annotations
@@ -10,66 +10,74 @@ import functools
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
 
 import triton
 from triton.compiler.errors import CompilationError
 
 from seats_ops.testing.aot import Variant, compile_variant, problems, variants
+from seats_ops.testing.machine_code import CodeReport
 from tests.kernels.shipped import shipped_configs
 
-FILE = Path(__file__).parent / "snapshots" / f"triton-{triton.__version__}.json"
+FOLDER = Path(__file__).parent / "snapshots"
+FILE = FOLDER / f"triton-{triton.__version__}.json"
+COLUMNS = ("key", *(field.name for field in fields(CodeReport)))
+WORKERS = 2
 
-Entry = dict[str, Any]
-
-
-def recorded() -> dict[str, Entry]:
-    """The file for the running Triton version, empty if there is none."""
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+Entries = dict[str, tuple[str, CodeReport]]
 
 
-def fresh_entry(name: str) -> Entry | None:
-    """Compile one variant, None if that fails; takes a name because kernels do not travel between processes."""
-    variant = _variants()[name]
-    try:
-        report = compile_variant(variant)
-    except CompilationError as error:
-        print(f"{name}: does not compile: {error.__cause__ or error}", flush=True)
-        return None
-    for problem in problems(variant, report):
-        print(problem, flush=True)
-    return {"key": variant.key(), **asdict(report)}
-
-
-@functools.cache
-def _variants() -> dict[str, Variant]:
-    return all_variants()
+def recorded(file: Path = FILE) -> Entries:
+    """Key and report of every variant by name, empty if there is no file."""
+    if not file.exists():
+        return {}
+    rows = json.loads(file.read_text())
+    assert tuple(rows.pop("columns")) == COLUMNS, f"{file.name}: expected the columns {COLUMNS}"
+    return {name: (key, CodeReport(*numbers)) for name, (key, *numbers) in rows.items()}
 
 
 def all_variants() -> dict[str, Variant]:
-    return {variant.name: variant for variant in variants(shipped_configs())}
+    return {variant.name: variant for variant in variants(shipped_configs)}
 
 
-def refresh(everything: bool) -> None:
+_variants = functools.cache(all_variants)
+
+
+def fresh(name: str) -> CodeReport | None:
+    """Compile one variant, None if that fails; takes a name because kernels do not travel between processes."""
+    try:
+        return compile_variant(_variants()[name])
+    except CompilationError as error:
+        print(f"{name}: does not compile: {error.__cause__ or error}", flush=True)
+        return None
+
+
+def refresh(everything: bool) -> list[str]:
+    """Bring the file up to date; everything that is wrong with what it then holds."""
     old, wanted = recorded(), all_variants()
-    current = {} if everything else {n: old[n] for n, v in wanted.items() if old.get(n, {}).get("key") == v.key()}
-    stale = sorted(wanted.keys() - current.keys())
+    keys = {name: variant.key() for name, variant in wanted.items()}
+    current = {} if everything else {n: old[n] for n, key in keys.items() if n in old and old[n][0] == key}
+    stale = [name for name in wanted if name not in current]
     print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants", flush=True)
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        for name, entry in zip(stale, pool.map(fresh_entry, stale), strict=True):
-            if entry is not None:
-                current[name] = entry
+    with ProcessPoolExecutor(max_workers=WORKERS) as pool:
+        for name, report in zip(stale, pool.map(fresh, stale), strict=True):
+            if report is not None:
+                current[name] = keys[name], report
                 # Written as we go: an interrupted run is taken up where it stopped.
                 write(current)
+    found = [f"{name}: does not compile" for name in wanted if name not in current]
+    return found + [problem for name in current for problem in problems(wanted[name], current[name][1])]
 
 
-def write(entries: dict[str, Entry]) -> None:
-    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items())]
+def write(entries: Entries) -> None:
+    rows = {"columns": COLUMNS, **{name: (key, *astuple(report)) for name, (key, report) in sorted(entries.items())}}
+    lines = [f"{json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in rows.items()]
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    half = FILE.with_suffix(".part")
+    half.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    half.replace(FILE)
 
 
 if __name__ == "__main__":
-    refresh("--all" in sys.argv[1:])
+    sys.exit("\n".join(refresh("--all" in sys.argv[1:])) or None)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from seats_ops import functional
+from seats_ops.testing.interpreter import why_not_interpreted
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = sorted(file for name in functional.__all__ for file in (ROOT / "tests/ops").glob(f"test_{name}*.py"))
@@ -24,6 +25,7 @@ KERNELS = [
 FILES = CONTRACTS + KERNELS
 
 
+@pytest.mark.skipif(why_not_interpreted() is not None, reason=str(why_not_interpreted()))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_under_the_interpreter(file: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider", file]
