@@ -1,6 +1,6 @@
-"""Compile Triton kernels for GPUs that are not there, and read from the machine code what they would need.
+"""Compile Triton kernels for GPUs that are not there, and read from the code what they would need.
 
-Works in a process where TRITON_INTERPRET is not set, with the assembler and disassembler that Triton brings along.
+Works in a process where TRITON_INTERPRET is not set, with the assembler and its tools that Triton brings along.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def variants(configs: Callable[[Table], tuple[KernelConfig, ...]], targets: Iter
 
 
 def compile_variant(variant: Variant) -> CodeReport:
-    """Compile, disassemble, report. Takes about a second."""
+    """Compile and report. Takes about half a second."""
     compiled = triton.compile(variant.source(), target=TARGETS[variant.target], options=variant.options())
     report = report_amd if variant.target.startswith("gfx") else report_nvidia
     return report(compiled.asm, compiled.metadata.shared)
@@ -116,7 +116,7 @@ def problems(variant: Variant, report: CodeReport) -> list[str]:
     """What is wrong with compiled code, in words; empty if nothing is."""
     found = []
     if report.spills:
-        found.append(f"spills ({report.spills} bytes of stack, spilled registers or local instructions)")
+        found.append(f"spills ({report.spills} bytes of stack or spilled registers)")
     limit = 512 if variant.target.startswith("gfx") else 254
     if report.registers > limit:
         found.append(f"{report.registers} registers, at most {limit} expected")

@@ -21,8 +21,8 @@ class CodeReport:
     Attributes:
         registers: per thread; on AMD the vector registers, which include the accumulators.
         shared: bytes of shared memory per program.
-        spills: bytes of stack, spilled registers and instructions on local memory; 0 if everything fits.
-        matrix: the kind of matrix instruction, "" if there is none: HMMA, HGMMA, UTCHMMA, v_mfma.
+        spills: bytes of stack and local memory, on AMD also spilled registers; 0 if everything fits.
+        matrix: the kind of matrix instruction, "" if there is none: mma.sync, wgmma.mma_async, tcgen05.mma, v_mfma.
         widest_load: bits of the widest load from global memory, copies straight into shared memory included.
         precisions: how dots read float32, as far as it is not IEEE.
     """
@@ -36,35 +36,29 @@ class CodeReport:
 
 
 def report_nvidia(asm: Mapping[str, Any], shared: int) -> CodeReport:
-    """Report on a cubin, by the disassembler that Triton ships."""
+    """Report on a cubin, by its resources as Triton's tools read them, and on the PTX that it was assembled from.
+
+    Disassembling says no more about one and takes as long as compiling it: whatever spills has a stack, and the
+    assembler neither splits loads nor replaces matrix instructions.
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(asm["cubin"])
         file.flush()
-        sass = _cuobjdump(file.name, "-res-usage", "-sass")
-    found = re.search(r"REG:(\d+) STACK:(\d+)", sass)
-    if found is None:
-        raise RuntimeError(f"cuobjdump: expected a line with REG and STACK, got {sass[:2000]!r}")
-    registers, stack = map(int, found.groups())
-    spills = stack + len(re.findall(r"\b(?:STL|LDL)\b", sass))
-    # The tensor cores of each generation have their own opcode; a shape follows after a dot.
-    matrix = re.search(r"\b(UTC[A-Z]*MMA|HGMMA|HMMA)\b", sass)
-    loads = re.findall(r"\b(?:LDG|LDGSTS)\.([A-Z0-9.]+)", sass)
-    widths = [_sass_width(modifiers.split(".")) for modifiers in loads]
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: re.search(rf"\b{name}:(\d+)", usage) for name in ("REG", "STACK", "LOCAL")}
+    if not all(found.values()):
+        raise RuntimeError(f"cuobjdump: expected a line with {', '.join(found)}, got {usage!r}")
+    registers, stack, local = (int(match.group(1)) for match in found.values() if match)
+    # The matrix units of each generation have an instruction of their own.
+    matrix = re.search(r"\b(tcgen05\.mma|wgmma\.mma_async|mma\.sync)", asm["ptx"])
+    loads = re.findall(r"\bld\.global[\w.:]*?(?:\.v(\d))?\.[bfsu](\d+)\b", asm["ptx"])
+    widths = [int(number or 1) * int(bits) for number, bits in loads]
+    # Copies straight into shared memory, in bytes.
+    widths += [8 * int(size, 0) for size in re.findall(r"\bcp\.async\.c[ag]\.[^;]*?\], (0x[0-9a-f]+|\d+)", asm["ptx"])]
     return CodeReport(
-        registers, shared, spills, matrix.group(1) if matrix else "", max(widths, default=0), _precisions(asm)
+        registers, shared, stack + local, matrix.group(1) if matrix else "", max(widths, default=0), _precisions(asm)
     )
-
-
-def _sass_width(modifiers: list[str]) -> int:
-    if "256" in modifiers:
-        return 256
-    if "128" in modifiers:
-        return 128
-    if "64" in modifiers:
-        return 64
-    if "U16" in modifiers or "S16" in modifiers:
-        return 16
-    return 8 if "U8" in modifiers or "S8" in modifiers else 32
 
 
 def report_amd(asm: Mapping[str, Any], shared: int) -> CodeReport:
@@ -86,8 +80,3 @@ def report_amd(asm: Mapping[str, Any], shared: int) -> CodeReport:
 
 def _precisions(asm: Mapping[str, Any]) -> str:
     return ",".join(sorted(set(re.findall(r"inputPrecision = (\w+)", asm["ttir"]))))
-
-
-def _cuobjdump(path: str, *options: str) -> str:
-    command = [triton.knobs.nvidia.cuobjdump.path, *options, path]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -64,7 +64,9 @@ def test_an_unpinned_precision_is_seen() -> None:
     assert "tf32" not in found(dot_kernel, signature, {"PRECISION": "ieee"}, "sm_80")
 
 
-@pytest.mark.parametrize(("target", "matrix"), [("sm_80", "HMMA"), ("sm_90", "HMMA"), ("gfx942", "v_mfma")])
+@pytest.mark.parametrize(
+    ("target", "matrix"), [("sm_80", "mma.sync"), ("sm_90", "mma.sync"), ("sm_120", "mma.sync"), ("gfx942", "v_mfma")]
+)
 def test_matrix_instructions_are_told_from_none(target: str, matrix: str) -> None:
     signature = {"a": "*bf16", "b": "*bf16", "out": "*fp32"}
     config = KernelConfig("dot", dot_kernel, signature, {"PRECISION": "ieee"}, 1, 1, ("mma",))
