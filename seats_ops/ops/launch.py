@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from seats_ops.backend import MAX_GRID
 
-_counters: list[list[str]] = []
+Launched = tuple[str, Callable[[], Any]]
+"""A kernel's name, and what launches it again and returns what Triton compiled."""
+
+_observers: list[Callable[[str, Callable[[], Any]], None]] = []
 
 
 @dataclass(frozen=True)
@@ -59,24 +62,42 @@ def launch(
         raise ValueError(
             f"grid: expected at most {MAX_GRID} programs on axes 1 and 2 of {kernel.fn.__name__}, got {grid}"
         )
-    for counter in _counters:
-        counter.append(kernel.fn.__name__)
     device = next(arg.device for arg in args if isinstance(arg, Tensor))
-    on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     options = {} if max_registers is None or torch.version.hip else {"maxnreg": max_registers}
-    with on_device:
-        kernel[grid](*args, num_warps=num_warps, num_stages=num_stages, enable_fp_fusion=False, **options, **constants)
+    options |= {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": False, **constants}
+
+    def run() -> Any:
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            return kernel[grid](*args, **options)
+
+    for observe in _observers:
+        observe(kernel.fn.__name__, run)
+    run()
 
 
 @contextlib.contextmanager
 def count_launches() -> Iterator[list[str]]:
     """Collect the names of all kernels launched inside the block."""
-    counter: list[str] = []
-    _counters.append(counter)
+    names: list[str] = []
+    with _observed(lambda name, run: names.append(name)):
+        yield names
+
+
+@contextlib.contextmanager
+def keep_launches() -> Iterator[list[Launched]]:
+    """Collect all launches inside the block, and with them their tensors: the name, and what launches it again."""
+    launches: list[Launched] = []
+    with _observed(lambda name, run: launches.append((name, run))):
+        yield launches
+
+
+@contextlib.contextmanager
+def _observed(observe: Callable[[str, Callable[[], Any]], None]) -> Iterator[None]:
+    _observers.append(observe)
     try:
-        yield counter
+        yield
     finally:
-        _counters.remove(counter)
+        _observers.remove(observe)
 
 
 def next_power_of_2(value: int) -> int:

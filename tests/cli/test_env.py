@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.gpu.strict_cuda import NAME, strict_cuda
 from seats_ops.cli.app import app
 from seats_ops.ops import tile_tables
 from seats_ops.ops.tiles import DEFAULT, OVERRIDES
-from tests.strict_cuda import strict_cuda
 
 
 def of_a_gpu(monkeypatch: pytest.MonkeyPatch, file: str = "") -> str:
     monkeypatch.setenv(tile_tables.VARIABLE, file)
     tile_tables._of_gpu.cache_clear()
-    with strict_cuda(monkeypatch):
+    with strict_cuda():
         result = CliRunner().invoke(app, ["env", "--json"])
     tile_tables._of_gpu.cache_clear()
     assert result.exit_code == 0, result.output or result.exception
@@ -34,7 +34,7 @@ def test_the_shipped_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_and_what_it_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    device = {"kind": "sm_90", "name": "Fake H100"}
+    device = {"kind": "sm_90", "name": NAME}
     same = {field: DEFAULT["gather"][field] for field in ("ROWS", "COLUMNS")}
     content = {"format": 1, "device": device, "rehearsed": False, "tiles": {"norms": {"TOKENS": 16}, "gather": same}}
     file = tmp_path / "mine.json"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu.strict_cuda import NAME, strict_cuda
 from seats_ops.ops import tile_tables
 from seats_ops.ops.tile_grid import GRID, candidates, changed, grid_of
 from seats_ops.ops.tile_tables import VARIABLE, device_kind, hold_tiles, read, table_of, tiles
 from seats_ops.ops.tiles import DEFAULT, OVERRIDES, number_case, width_case
-from tests.strict_cuda import strict_cuda
 
-H100 = {"kind": "sm_90", "name": "Fake H100"}
+H100 = {"kind": "sm_90", "name": NAME}
 FILE: dict[str, Any] = {"format": 1, "device": H100, "rehearsed": False, "tiles": {"distances": {"BLOCK_OWN": 4}}}
 CUDA = torch.device("cuda", 1)
 
@@ -26,7 +26,7 @@ CUDA = torch.device("cuda", 1)
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(VARIABLE, raising=False)
     tile_tables._of_gpu.cache_clear()
-    with strict_cuda(monkeypatch):
+    with strict_cuda():
         yield
     tile_tables._of_gpu.cache_clear()
 
@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_file_is_said(content: object, message: str, tmp_pa
         ({**FILE, "rehearsed": True}, "expected rehearsed: false, got True: no device was timed"),
         ({key: FILE[key] for key in FILE if key != "rehearsed"}, "expected rehearsed: false, got None"),
         ({**FILE, "device": {**H100, "kind": "sm_80"}}, "expected the table of .*'sm_90'.*, got that of .*'sm_80'"),
-        ({**FILE, "device": {**H100, "name": "H200"}}, "expected the table of .*'Fake H100'.*, got that of .*'H200'"),
+        ({**FILE, "device": {**H100, "name": "H200"}}, f"expected the table of .*{NAME}.*, got that of .*'H200'"),
         ({key: FILE[key] for key in FILE if key != "device"}, "expected the table of .*, got that of None"),
     ],
 )
