@@ -11,6 +11,7 @@ from benchmarks.gpu.command import gpu
 from benchmarks.growth import growth
 from benchmarks.primitives import run
 from benchmarks.report.command import compare, plot, report
+from benchmarks.tune.command import tune
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.command()(run)
@@ -21,6 +22,7 @@ app.command()(gpu)
 app.command()(report)
 app.command()(compare)
 app.command()(plot)
+app.command()(tune)
 
 
 @app.callback(help=__doc__)

@@ -1,0 +1,1 @@
+"""Tuning the launch table of the device at hand."""

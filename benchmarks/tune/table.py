@@ -1,0 +1,87 @@
+"""The file that tuning leaves: the table that `SEATS_OPS_TILES` names, and every time it was made of."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import machine
+from benchmarks.tune.sweep import Row, best
+from seats_ops.ops.tile_tables import FORMAT, device_kind
+
+# What must not change between two runs that share a file.
+SAME = ("versions", "revision", "dirty", "sources")
+
+
+class TableFile:
+    """Rows are added one at a time, and the file is always whole; an interrupted run is taken up where it stopped.
+
+    Raises:
+        ValueError: the file there is of another device, other versions or other sources, or no such file at all.
+    """
+
+    def __init__(self, path: Path, device: torch.device, rehearsed: bool) -> None:
+        self.path, about = path, machine.describe(device)
+        kind = device_kind(device) if device.type == "cuda" else "interpreter"
+        self.content: dict[str, Any] = {
+            "format": FORMAT,
+            "device": {"kind": kind, "name": about["device"]},
+            "rehearsed": rehearsed,
+            "made_with": about,
+            "tiles": {},
+            "measured": {},
+        }
+        if path.exists():
+            self._take_up()
+
+    def _take_up(self) -> None:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            identity = _identity(found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path}: expected a file of `benchmarks tune`, got {error!r}") from error
+        expected = _identity(self.content)
+        if identity != expected:
+            different = {
+                name: (identity[name], expected[name]) for name in expected if identity[name] != expected[name]
+            }
+            words = "; ".join(
+                f"{name}: found {found!r}, expected {mine!r}" for name, (found, mine) in different.items()
+            )
+            raise ValueError(f"{self.path}: measured under other conditions, name another --output: {words}")
+        self.content["tiles"], self.content["measured"] = found["tiles"], found["measured"]
+
+    def rows(self, entry: str) -> list[Row]:
+        """What has been measured of an entry."""
+        return list(self.content["measured"].get(entry, ()))
+
+    def add(self, entry: str, row: Row) -> None:
+        """One more candidate of an entry, on disk before this returns."""
+        self.content["measured"].setdefault(entry, []).append(row)
+        self._write()
+
+    def settle(self, entry: str, own: dict[str, int]) -> dict[str, int]:
+        """Put the best values of an entry into the table, if they are not the shipped ones."""
+        values = best(self.rows(entry), own)
+        self.content["tiles"].pop(entry, None)
+        if values != own:
+            self.content["tiles"][entry] = values
+        self._write()
+        return values
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        half = self.path.with_name(f"{self.path.name}.part")
+        half.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        os.replace(half, self.path)
+
+
+def _identity(content: dict[str, Any]) -> dict[str, Any]:
+    made_with = content["made_with"]
+    return {name: content[name] for name in ("format", "device", "rehearsed")} | {
+        name: made_with.get(name) for name in SAME
+    }
