@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small parity kernels-aot triton39 ttsem gpu
+.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small gpu parity kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" lists the options)
 	$(BIN)/seats-ops demo $(ARGS)
@@ -46,9 +46,6 @@ bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-b
 gpu: ## tests, parity, timings and whole prefills on this machine's GPU, with its own python3 (OUT=folder, ARGS=--rehearse)
 	PYTHONPATH=. $(PYTHON) -m benchmarks gpu $(if $(OUT),--output $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
-kernels-aot: $(VENV)/.dev ## compile changed kernels for four GPUs, rewrite the snapshot (ARGS=--all for every kernel)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot $(ARGS)
-
 # Environments of their own for the oldest and the newest versions, each with the oldest or newest Python that is found.
 $(VENV)/floor/.ready: PYTHONS := 3.10
 $(VENV)/newest/.ready: PYTHONS := 3.13
@@ -60,13 +57,24 @@ $(VENV)/%/.ready: requirements-%.txt pyproject.toml
 	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q --no-index --no-build-isolation -e '.[hf,test]'
 	@touch $@
 
-# Environments of their own for other versions of Triton: constraints.txt pins the one of `make test`.
-ENV39 := $(VENV)/triton-3.9.0
 ENV_TTSEM := $(VENV)/ttsem
 PYTHON312 ?= python3.12
 RESULTS := tests/kernels/results
 RUN := OMP_NUM_THREADS=1 bash -o pipefail -c
 VERSIONS := -m tests.kernels.versions
+SNAPSHOT := OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot
+
+# Other versions of Triton lie in folders of their own, first on the path: constraints.txt pins the one of `make test`.
+TRITON ?= 3.9.0
+TRITONS := 3.6.0 3.7.1 3.8.0 3.9.0
+# Empty to go on where a run was interrupted.
+NIGHTLY ?= --all
+
+kernels-aot: $(VENV)/.dev ## compile changed kernels for seven GPUs, rewrite the snapshot (ARGS=--all for every kernel)
+	$(SNAPSHOT) $(ARGS)
+
+kernels-nightly: $(TRITONS:%=$(VENV)/triton-%/.ready) ## every kernel for every GPU on every version of Triton, two hours of two cores
+	for version in $(TRITONS); do PYTHONPATH=$(VENV)/triton-$$version $(SNAPSHOT) $(NIGHTLY) || failed=1; done; exit $$failed
 
 # NAME=h100 for a GPU's own file; the interpreter has no use for one.
 NAME ?= cpu
@@ -75,18 +83,16 @@ PARITY := $(BIN)/python -m seats_ops.testing.parity $(ARGS)
 parity: $(VENV)/.dev ## golden numbers by backend, dtype and device, in tests/kernels/results (NAME=h100 on a GPU)
 	$(RUN) '{ $(PARITY) && CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 $(PARITY) --only triton; } | tee $(RESULTS)/parity-$(NAME).txt'
 
-triton39: $(ENV39)/.ready ## the kernel tests on Triton 3.9.0, outcome in tests/kernels/results
-	$(RUN) '$(ENV39)/bin/python -m tests.kernels.snapshot $(ARGS)'
-	$(RUN) '{ $(ENV39)/bin/python $(VERSIONS); $(ENV39)/bin/python -m pytest -n auto -q -r fEsp --tb=short tests/kernels; } | tee $(RESULTS)/triton-3.9.0.txt'
+triton: $(VENV)/triton-$(TRITON)/.ready ## the kernel tests on another version, TRITON=3.6.0, outcome in tests/kernels/results
+	PYTHONPATH=$(VENV)/triton-$(TRITON) $(SNAPSHOT) $(ARGS)
+	PYTHONPATH=$(VENV)/triton-$(TRITON) $(RUN) '{ $(BIN)/python $(VERSIONS); $(BIN)/python -m pytest -n auto -q --tb=short tests/kernels; } | tee $(RESULTS)/triton-$(TRITON).txt'
 
 ttsem: $(ENV_TTSEM)/.ready ## kernels at small sizes, executed by ttsem (Python 3.12, Triton 3.8.0): bounds and races of the real IR
 	$(RUN) '{ $(ENV_TTSEM)/bin/python $(VERSIONS); $(ENV_TTSEM)/bin/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'
 
-# torch names the version of Triton it was built with; kernels need no more of torch than its tensors.
-$(ENV39)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(ENV39)
-	$(ENV39)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
-	$(ENV39)/bin/python -m pip install --disable-pip-version-check -q --no-deps triton==3.9.0
+# Kernels need no more of torch than its tensors, whatever Triton it was built with. 3.6 interprets with an older numpy.
+$(VENV)/triton-%/.ready: | $(VENV)/.dev
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target $(@D) triton==$* $(if $(filter 3.6.%,$*),numpy==2.3.5)
 	@touch $@
 
 $(ENV_TTSEM)/.ready: pyproject.toml

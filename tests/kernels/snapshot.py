@@ -1,7 +1,8 @@
 """What every shipped kernel looks like compiled, per Triton version, in a file that changes are reviewed in.
 
 `python -m tests.kernels.snapshot` compiles all variants anew whose inputs have changed and writes the file;
-`--all` compiles everything. Ends with an error if a variant has a problem.
+`--all` compiles everything, and sees what is compiled to something else than was recorded. Ends with an error if there
+is a problem.
 """
 
 from __future__ import annotations
@@ -44,30 +45,37 @@ def all_variants() -> dict[str, Variant]:
 _variants = functools.cache(all_variants)
 
 
-def fresh(name: str) -> CodeReport | None:
-    """Compile one variant, None if that fails; takes a name because kernels do not travel between processes."""
+def fresh(name: str) -> CodeReport | str:
+    """Compile one variant, or say why not; takes a name because kernels do not travel between processes."""
     try:
         return compile_variant(_variants()[name])
     except CompilationError as error:
-        print(f"{name}: does not compile: {error.__cause__ or error}", flush=True)
-        return None
+        return f"{name}: does not compile: {error.__cause__ or error}"
 
 
-def refresh(everything: bool) -> list[str]:
-    """Bring the file up to date; everything that is wrong with what it then holds."""
+def refresh(everything: bool) -> int:
+    """Bring the file up to date, say what is wrong with what was compiled, and count it."""
     old, wanted = recorded(), all_variants()
     keys = {name: variant.key() for name, variant in wanted.items()}
     current = {} if everything else {n: old[n] for n, key in keys.items() if n in old and old[n][0] == key}
     stale = [name for name in wanted if name not in current]
     print(f"triton {triton.__version__}: compiling {len(stale)} of {len(wanted)} variants", flush=True)
+    wrong = 0
     with ProcessPoolExecutor(max_workers=WORKERS) as pool:
         for name, report in zip(stale, pool.map(fresh, stale), strict=True):
-            if report is not None:
+            if isinstance(report, str):
+                found = [report]
+            else:
+                found = problems(wanted[name], report)
+                if name in old and old[name][0] == keys[name] and old[name][1] != report:
+                    found.append(f"{name}: recorded {old[name][1]}, compiled {report}")
                 current[name] = keys[name], report
                 # Written as we go: an interrupted run is taken up where it stopped.
                 write(current)
-    found = [f"{name}: does not compile" for name in wanted if name not in current]
-    return found + [problem for name in current for problem in problems(wanted[name], current[name][1])]
+            wrong += len(found)
+            print("".join(f"{problem}\n" for problem in found), end="", flush=True)
+    write(current)
+    return wrong
 
 
 def write(entries: Entries) -> None:
@@ -80,4 +88,5 @@ def write(entries: Entries) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(refresh("--all" in sys.argv[1:])) or None)
+    count = refresh("--all" in sys.argv[1:])
+    sys.exit(f"{FILE.name}: {count} problems" if count else None)
