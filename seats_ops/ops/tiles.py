@@ -112,7 +112,12 @@ OVERRIDES: Mapping[str, Table] = {
         "gram/fp32": tile(8, 2, 255, BLOCK=64, BLOCK_CHANNELS=16),
         "gram/16bit": tile(4, 3, 255, BLOCK=64, BLOCK_CHANNELS=32),
     },
-    "sm_120": {},
+    "sm_120": {
+        # The same.
+        "attention_received/fp32/128": tile(8, 2, 168, QUERIES=32, KEYS=32),
+        "attention_received/16bit/wide": tile(4, 2, 128, QUERIES=16, KEYS=16),
+        "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
+    },
     "gfx942": {},
 }
 """What differs from `DEFAULT`, by kind of device; a kind that is not here follows `DEFAULT`."""
