@@ -22,6 +22,7 @@ from seats_ops.integrations.ranks import tensor_parallel_group
 from tests.integrations import probes
 from tests.integrations.golden_case import FAMILIES, GoldenCase
 from tests.integrations.models import golden_thinker
+from tests.integrations.upstream import text_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 POLICIES = ("uniform", "per-layer")
@@ -81,9 +82,14 @@ def main(folder: Path) -> None:
     results: dict[Any, Any] = {}
     for family in FAMILIES:
         model = split_thinker(family)
-        if not any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
+        if tensor_parallel_group(text_model(model).layers[0]) is None:
             results["refused"] = refusal(model, GoldenCase.load(GOLDEN, 0, family))
             break
+        try:
+            probes.generate(model, GoldenCase.load(GOLDEN, 0, family).inputs, 1)
+        except RuntimeError as error:
+            results[family, "fails by itself"] = str(error)
+            continue
         for number in range(4):
             case = GoldenCase.load(GOLDEN, number, family)
             results[family, number] = run(model, case, POLICIES[number % 2])

@@ -77,7 +77,7 @@ def test_an_assistant_model(thinker: nn.Module, silent_clip: dict[str, Any]) -> 
     assert_refused(thinker, silent_clip, "generate", arguments, "assistant_model")
 
 
-Quantised: Any = getattr(cache_utils, "Fp8QuantizedLayer", cache_utils.QuantizedLayer)
+Quantised: Any = getattr(cache_utils, "Fp8QuantizedLayer", None) or type("Quantised", (cache_utils.DynamicLayer,), {})
 CACHES: dict[str, Callable[[Any], Cache]] = {
     "static": lambda text: StaticCache(config=text, max_cache_len=256),
     "quantized": lambda text: Cache(layers=[Quantised() for _ in range(text.num_hidden_layers)]),

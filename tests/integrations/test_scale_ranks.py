@@ -39,6 +39,10 @@ def test_two_ranks(golden_dir: Path, tmp_path: Path) -> None:
         assert all("expected weights on a device mesh with a dimension 'tp'" in results["refused"] for results in ranks)
         return
     for family in FAMILIES:
+        if (family, "fails by itself") in ranks[0]:
+            # Experts that are split, in versions before 5.21.
+            assert "mixed torch.Tensor and DTensor" in ranks[0][family, "fails by itself"]
+            continue
         whole = golden_thinker(golden_dir, "sdpa", family)
         for number in range(4):
             case = GoldenCase.load(golden_dir, number, family)

@@ -108,6 +108,8 @@ def test_names_of_the_package() -> None:
 
 def test_what_the_installed_version_lacks() -> None:
     lacking = {name for name, version in BROUGHT.items() if Version(version) > INSTALLED}
+    if "copies of media" in lacking:
+        lacking.remove("copies of several media")  # refused already
     assert set(compat.LACKS) - {"past_key_values"} == lacking
     for name in lacking:
         assert compat.LACKS[name] == f"needs transformers {BROUGHT[name]} or newer, got {INSTALLED}"
