@@ -22,6 +22,7 @@ from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS, kv_bytes
 from seats_ops.cli.stopwatch import now
 from seats_ops.integrations import attach
+from seats_ops.integrations.compat import cache_of
 
 SIDES = ("unpruned", "uniform", "per-layer")
 CPU = torch.device("cpu")
@@ -116,13 +117,14 @@ def memory(width: int, seconds: int, retention: int, side: str) -> dict[str, int
     schedule = seats(model.config, video=video, audio=audio)
     with attach(model, schedule, kv_policy=side) if side != "unpruned" else nullcontext():
         output = model.generate(**inputs, max_new_tokens=1, do_sample=False, return_dict_in_generate=True)
-    layers = output.past_key_values.layers
+    cache = cache_of(output)
+    held = [x for layer in cache.layers for x in (layer.keys, layer.values)]
     return {
         "rss_loaded": loaded,
         "rss_peak": _status("VmHWM"),
         "rss_with_cache": _status("VmRSS"),
-        "kv_bytes": kv_bytes(output.past_key_values),
-        "kv_storage_bytes": sum(x.untyped_storage().nbytes() for layer in layers for x in (layer.keys, layer.values)),
+        "kv_bytes": kv_bytes(cache),
+        "kv_storage_bytes": sum(x.untyped_storage().nbytes() for x in held),
     }
 
 

@@ -64,12 +64,6 @@ def model_of_width(width: int, device: torch.device) -> Any:
         return Qwen2_5OmniThinkerForConditionalGeneration._from_config(config, dtype=ON_A_GPU).eval()
 
 
-def towers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The vision and the audio encoder, wherever a version of transformers keeps them."""
-    found = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
-    return [found["visual"], found["audio_tower"]]
-
-
 def clip_prompt(
     config: Any, seconds: int, device: torch.device, text: int = 200
 ) -> tuple[dict[str, Any], PromptLengths]:

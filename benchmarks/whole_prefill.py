@@ -13,13 +13,14 @@ import torch
 from benchmarks.memory import peak_bytes
 from benchmarks.observe import host_waits, kernels, launches
 from benchmarks.own_cost import own_seconds
-from benchmarks.prefill_model import clip_prompt, model_of_width, towers_of
+from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import spread
 from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS, kv_bytes, last_logits_only
 from seats_ops.cli.stopwatch import Stopwatch, now
 from seats_ops.cost import prefill_cost
-from seats_ops.integrations import attach, family_of
+from seats_ops.integrations import attach
+from seats_ops.integrations.compat import cache_of, part
 from seats_ops.schedule import Schedule
 
 # What a run gives: seconds of everything, seconds inside the towers.
@@ -44,7 +45,8 @@ def compare(
     chosen = {r: PAPER_RATIOS[r] for r in retentions or PAPER_RATIOS}
     schedules |= {r: seats(model.config, video=v, audio=a) for r, (v, a) in chosen.items()}
     clock = functools.partial(now, device)
-    towers, decoder_layers = towers_of(model), family_of(model).text_model(model).layers
+    towers = [part(model, f"model.{name}") for name in ("visual", "audio_tower")]
+    decoder_layers = part(model, "model.language_model").layers
     timed: dict[int | None, Timed] = {r: [] for r in schedules}
     watched: dict[int | None, Watched] = {r: [] for r in schedules}
     held = {}
@@ -57,7 +59,7 @@ def compare(
                 stack.enter_context(attach(model, schedule) if schedule else nullcontext())
                 layers = [stack.enter_context(Stopwatch([layer], clock)) for layer in (decoder_layers if watch else ())]
                 whole = stack.enter_context(Stopwatch(towers, clock))
-                cache = model(**inputs, use_cache=True).past_key_values
+                cache = cache_of(model(**inputs, use_cache=True))
             held[retention] = kv_bytes(cache)
             del cache
             if time:

@@ -12,6 +12,7 @@ import torch
 
 from seats_ops import PruneTrace, Schedule, seats
 from seats_ops.integrations import attach
+from seats_ops.integrations.compat import cache_of, part
 
 from .stopwatch import Stopwatch, now
 
@@ -78,7 +79,7 @@ def measure(
         kv_policy, backend: As in `seats_ops.integrations.attach`.
         progress: Called with a description before each of the `len(runs) * (1 + repeats)` steps.
     """
-    encoders = [model.model.visual, model.model.audio_tower]
+    encoders = [part(model, f"model.{name}") for name in ("visual", "audio_tower")]
     clock = functools.partial(now, inputs["input_ids"].device)
     with last_logits_only(model):
         for run in runs:
@@ -95,7 +96,7 @@ def measure(
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
-                run.kv_bytes = kv_bytes(output.past_key_values)
+                run.kv_bytes = kv_bytes(cache_of(output))
 
 
 @contextlib.contextmanager
