@@ -40,13 +40,20 @@ else:
     }
 
     def __getattr__(name):
-        from seats_ops.integrations.versions import check_transformers
+        from seats_ops.integrations.versions import NEWEST_TESTED, check_transformers, newer_than_tested
 
         module = next((module for module, names in _MODULES.items() if name in names), None)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         check_transformers()
-        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        try:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        except ImportError as error:
+            if version := newer_than_tested():
+                raise ImportError(
+                    f"transformers: expected what {NEWEST_TESTED}, the newest tested, has, got {version}: {error}"
+                ) from error
+            raise
         return value
 
     def __dir__():

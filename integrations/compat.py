@@ -27,8 +27,9 @@ def _takes(function: Any, name: str) -> bool:
     """Whether an argument has this name, or had it and is renamed by a wrapper."""
     if name in inspect.signature(function).parameters:
         return True
-    renames = inspect.getclosurevars(function).nonlocals.get("old_name") == name
-    return renames or (hasattr(function, "__wrapped__") and _takes(function.__wrapped__, name))
+    if inspect.isfunction(function) and inspect.getclosurevars(function).nonlocals.get("old_name") == name:
+        return True
+    return hasattr(function, "__wrapped__") and _takes(function.__wrapped__, name)
 
 
 CACHE_NAMES = tuple(name for name in ("cache", "past_key_values") if _takes(create_causal_mask, name))
@@ -43,8 +44,11 @@ def _copies_groups() -> bool:
     first, _ = pair = [torch.zeros(1, 1, dtype=torch.float32, device="cpu") for _ in range(2)]
     model = SimpleNamespace(config=SimpleNamespace(video_token_id=1))
     ids = torch.ones(1, 2, dtype=torch.int64, device="cpu")
-    copied = copy(model, ids, {"video": SimpleNamespace(pooler_output=pair)}, expand_size=2)
-    return [x is first for x in copied["video"].pooler_output] == [True, False, True, False]
+    try:
+        copied = copy(model, ids, {"video": SimpleNamespace(pooler_output=pair)}, expand_size=2)["video"].pooler_output
+    except Exception:
+        return True  # a later version, as those that do not can be asked
+    return [x is first for x in copied] != [True, True, False, False]
 
 
 LACKS: Mapping[str, str] = {

@@ -23,8 +23,8 @@ NEVER = {
 }
 NEVER |= {f"{kind}Tensor" for kind in ("Float", "Double", "Half", "BFloat16", "Byte", "Char", "Short", "Int", "Long")}
 NAMED = {"device", "dtype"}
-# A model that is built on the default dtype itself is refused under some; a tiny one of transformers is built and run on
-# defaults of its own, which are put back.
+# A model that is built on the default dtype itself is refused under some. The tiny one of a probe is built and run on
+# defaults of its own, and those of the process are put back.
 ASKED = {
     "integrations/refusals.py": {"get_default_dtype"},
     "integrations/newer_version.py": {"get_default_dtype", "set_default_dtype", "get_default_device"},

@@ -14,6 +14,7 @@ import torch
 import transformers
 from packaging.version import Version
 from torch import nn
+from transformers import DynamicCache
 
 import seats_ops.integrations
 from seats_ops import UnsupportedModelState
@@ -91,6 +92,14 @@ def test_a_decoder_of_ones_own_needs_none(installed: str) -> None:
     assert f"ImportError: transformers: expected a version >={FLOOR}, got {got} " in result.stderr
 
 
+def test_a_newer_version_without_something_that_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers, "__version__", "9.9.9")
+    monkeypatch.setitem(sys.modules, "seats_ops.integrations.saliency", None)
+    monkeypatch.delitem(vars(seats_ops.integrations), "set_saliency", raising=False)
+    with pytest.raises(ImportError, match=f"^transformers: expected what {NEWEST_TESTED}, .*, got 9.9.9: .*saliency"):
+        _ = seats_ops.integrations.set_saliency
+
+
 def test_names_of_the_package() -> None:
     code = (
         "import sys, seats_ops.integrations as package\n"
@@ -140,8 +149,12 @@ def test_both_names_of_the_cache(family: str) -> None:
         for name in compat.CACHE_NAMES:
             cache = probes.generate(model, prompt, 2).cache
             logits.append(model(input_ids=torch.tensor([[5]]), **{name: cache}).logits)
-            with pytest.raises(UnsupportedModelState, match=f"^{name}: expected a DynamicCache"):
-                model(input_ids=torch.tensor([[5]]), **{name: [cache]})
+            given = DynamicCache()
+            assert probes.generate(model, prompt, 2, **{name: given}).cache is given
+            assert given.get_seq_length() > given.layers[0].keys.shape[-2]
+            for call in (model, model.generate):
+                with pytest.raises(UnsupportedModelState, match=f"^{name}: expected a DynamicCache"):
+                    call(**prompt, **{name: [cache]})
         for name in {"cache", "past_key_values"} - {*compat.CACHE_NAMES}:
             with pytest.raises(UnsupportedModelState, match=f"^{name}: expected None, got DynamicCache, which needs"):
                 model(**prompt, **{name: cache})
