@@ -1,16 +1,19 @@
 """What each model family can do under `attach`, found by doing it: the page docs/support.md and its test.
 
-`python -m tests.integrations.support` writes the page.
+`python -m tests.integrations.support` writes down the cells of the transformers that is installed, and the page with
+those of the pinned one.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import transformers
 
+from tests.integrations import version_records
 from tests.integrations.families import SMALL
 from tests.integrations.refusals import REFUSED
 from tests.integrations.support_checks import (
@@ -38,9 +41,10 @@ from tests.integrations.support_checks import (
     streaming,
     training,
 )
-from tests.integrations.version_records import section
 
-PAGE = Path(__file__).parents[2] / "docs" / "support.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "support.md"
+PINNED = re.findall(r"^transformers==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)[0]
 
 FEATURES: dict[str, Callable[[Case], None]] = {
     "`generate`, greedy": agrees,
@@ -87,26 +91,28 @@ def outcome(family: str, feature: str) -> str:
 
 
 def page() -> str:
-    """All of it, with the version that is installed."""
-    table = {name: [outcome(family, name) for family in SMALL] for name in FEATURES}
+    """All of it, as it was written down."""
+    table = version_records.cells()[PINNED]
     lines = [
         "# Support",
         "",
         "Written by the tests, which find it again on every run: a cell says what happened when the feature was used",
-        f"on a small random model of the family, with transformers {transformers.__version__}; other versions are",
-        '[below](#versions). "refused" is an error before any token is produced, ours or that of transformers; reasons',
-        'are in [limitations.md](limitations.md). What "works" means is in',
+        f"on a small random model of the family, with transformers {PINNED}; other versions are [below](#versions).",
+        '"refused" is an error before any token is produced, ours or that of transformers; reasons are in',
+        '[limitations.md](limitations.md). What "works" means is in',
         "[the checks](../tests/integrations/support_checks.py): most compare with an oracle that runs the whole",
         "prompt, or with the same prompt alone.",
         "",
         f"| | {' | '.join(f'`{family}`' for family in SMALL)} |",
         f"| --- |{' --- |' * len(SMALL)}",
-        *(f"| {name} | {' | '.join(outcomes)} |" for name, outcomes in table.items()),
+        *(f"| {name} | {' | '.join(table[name])} |" for name in FEATURES),
         "",
-        *section(table, list(SMALL)),
+        *version_records.section(table, list(SMALL)),
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
+    found = {feature: [outcome(family, feature) for family in SMALL] for feature in FEATURES}
+    version_records.add_cells(transformers.__version__, found)
     PAGE.write_text(page(), encoding="utf-8")

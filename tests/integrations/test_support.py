@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import transformers
 
 from tests.integrations import version_records
-from tests.integrations.support import FEATURES, PAGE, SMALL, outcome
+from tests.integrations.support import FEATURES, PAGE, SMALL, outcome, page
 
 WRITE = "run `python -m tests.integrations.support`"
 
@@ -19,37 +17,21 @@ pytestmark = [
 ]
 
 
-def cells() -> dict[str, list[str]]:
-    """Feature -> one word per family."""
-    table, _, _ = PAGE.read_text(encoding="utf-8").partition("## Versions")
-    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
-    return {first.strip(): [cell.strip() for cell in rest] for first, *rest in rows}
-
-
 def test_the_table_is_complete() -> None:
-    table = cells()
-    assert table.pop("") == [f"`{family}`" for family in SMALL]
-    table.pop("---")
-    assert list(table) == list(FEATURES), WRITE
+    for version, table in version_records.cells().items():
+        assert list(table) == list(FEATURES), f"{version}: {WRITE}"
+        assert all(len(row) == len(SMALL) for row in table.values())
 
 
 @pytest.mark.parametrize("family", SMALL)
 @pytest.mark.parametrize("feature", FEATURES)
 def test_cell(family: str, feature: str) -> None:
     """With the version of the table, and with those whose cells were written down."""
-    table = cells() | version_records.cells().get(transformers.__version__, {})
-    expected = dict(zip(SMALL, table[feature], strict=True))[family]
-    assert outcome(family, feature) == expected, f"run `python -m tests.integrations.version_matrix --cells`, {WRITE}"
+    table = version_records.cells().get(transformers.__version__)
+    if table is None:
+        pytest.skip(f"no cells were written down for this version of transformers; {WRITE}")
+    assert outcome(family, feature) == dict(zip(SMALL, table[feature], strict=True))[family], WRITE
 
 
-def test_what_was_run_is_what_was_written_down() -> None:
-    table = {feature: row for feature, row in cells().items() if feature in FEATURES}
-    assert PAGE.read_text(encoding="utf-8").endswith("\n".join(version_records.section(table, list(SMALL)))), WRITE
-
-
-def test_the_table_is_of_the_pinned_version() -> None:
-    pins = (PAGE.parents[1] / "constraints.txt").read_text(encoding="utf-8")
-    (pinned,) = re.findall(r"^transformers==(\S+)$", pins, re.MULTILINE)
-    assert f"with transformers {pinned};" in PAGE.read_text(encoding="utf-8"), WRITE
-    table = {feature: row for feature, row in cells().items() if feature in FEATURES}
-    assert version_records.cells().get(pinned, table) == table, WRITE
+def test_the_page_is_what_was_written_down() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), WRITE

@@ -1,8 +1,7 @@
 """Runs a suite with the versions that are installed and writes down how it went, for docs/support.md.
 
 `python -m tests.integrations.version_matrix` runs tests/integrations; `--every 20` a twentieth of it; names of other
-files or folders run those. `--cells` writes down the cells of the support table instead. The page is then to be written
-anew: `python -m tests.integrations.support`.
+files or folders run those.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.integrations.version_records import CELLS, RUNS, Run, add_run, write_cells
+from tests.integrations.version_records import RUNS, Run, add_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,12 +83,7 @@ if __name__ == "__main__":
     parser.add_argument("targets", nargs="*", default=["tests/integrations"])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--workers", default="auto")
-    parser.add_argument("--cells", action="store_true")
     given = parser.parse_args()
-    if given.cells:
-        write_cells(installed("transformers"))
-        print(f"written to {CELLS}")
-    else:
-        result = run(given.targets, given.every, given.workers)
-        add_run(result)
-        print(f"{result}\nwritten to {RUNS}")
+    result = run(given.targets, given.every, given.workers)
+    add_run(result)
+    print(f"{result}\nwritten to {RUNS}")

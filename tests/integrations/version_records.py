@@ -56,16 +56,13 @@ def cells() -> dict[str, dict[str, list[str]]]:
     return json.loads(CELLS.read_text(encoding="utf-8")) if CELLS.exists() else {}
 
 
-def write_cells(transformers: str) -> None:
-    """Find out every cell with the version that is installed."""
-    from tests.integrations.families import SMALL
-    from tests.integrations.support import FEATURES, outcome
-
-    found = {feature: [outcome(family, feature) for family in SMALL] for feature in FEATURES}
+def add_cells(transformers: str, found: dict[str, list[str]]) -> None:
     known = cells() | {transformers: found}
     RESULTS.mkdir(exist_ok=True)
     ordered = dict(sorted(known.items(), key=lambda item: _number(item[0])))
-    CELLS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    # A line per row, for whoever reads the file or a change of it.
+    text = json.dumps(ordered).replace('": {"', '": {\n  "').replace('], "', '],\n  "').replace("}, ", "},\n ")
+    CELLS.write_text(text + "\n", encoding="utf-8")
 
 
 def differences(table: dict[str, list[str]], families: list[str]) -> list[tuple[str, str, str, str]]:
