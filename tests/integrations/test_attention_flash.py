@@ -103,7 +103,6 @@ def test_later_turns_of_several_tokens(model: nn.Module, rows: list[dict[str, An
 
 
 @needs("copies of media")
-@needs("copies of several media")
 def test_beams(model: nn.Module, kv_policy: str) -> None:
     batch = batch_of(rows_of(model.config, "interleaved")[:3])
     found = []

@@ -94,7 +94,8 @@ def test_padded_batches(model: nn.Module, kv_policy: str) -> None:
     assert_rows_alike(logits.argmax(-1), logits, expected)
 
 
-@needs("copies of media", lambda model, **_: hasattr(model.config, "video_token_id"))
+@needs("copies of media", lambda model, **_: moving(model.config) == "video")
+@needs("copies of several media", lambda model, **_: not hasattr(model.config, "audio_config"))
 def test_beams(model: nn.Module, kv_policy: str) -> None:
     """What transformers repeats for every beam belongs together: a single prompt that says the same scores the same."""
     rows, schedule, steps = rows_of(model), preset(model), 4

@@ -106,8 +106,8 @@ def section(table: dict[str, list[str]], families: list[str]) -> list[str]:
         return [*lines, f"Cells were looked at with transformers {looked_at}, and are the same.", ""]
     return [
         *lines,
-        f"Cells were looked at with transformers {looked_at}. These differ from the table; reasons are in",
-        "[limitations.md](limitations.md):",
+        f"Cells were looked at with transformers {looked_at}.",
+        "These differ from the table; reasons are in [limitations.md](limitations.md):",
         "",
         "| Feature | | Families | transformers |",
         "| --- | --- | --- | --- |",
