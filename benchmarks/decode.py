@@ -75,8 +75,7 @@ def compare(
         rows.append(
             {
                 "name": f"decode/{side}",
-                "again": f"python -m benchmarks decode --width {width} --seconds {seconds} --retention {retention}"
-                f" --tokens {tokens} --repeats {repeats} --side {side}",
+                "again": again(width, seconds, retention, tokens, repeats, side),
                 "clock": "process time",
                 "retention": retention,
                 "width": width,
@@ -90,6 +89,12 @@ def compare(
             }
         )
     return rows
+
+
+def again(width: int, seconds: int, retention: int, tokens: int, repeats: int, side: str) -> str:
+    """The command that gives one row."""
+    prompt = f"--width {width} --seconds {seconds} --retention {retention}"
+    return f"python -m benchmarks decode {prompt} --tokens {tokens} --repeats {repeats} --side {side}"
 
 
 def _in_own_process(width: int, seconds: int, retention: int, side: str) -> dict[str, int]:

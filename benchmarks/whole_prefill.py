@@ -67,11 +67,10 @@ def compare(
             if watch:
                 watched[retention].append((dict(ours), [layer.inside for layer in layers]))
     on_device = {r: _seen(model, inputs, schedule, device) for r, schedule in schedules.items()}
-    again = f"python -m benchmarks prefill --width {width} --seconds {seconds} --text {text} --device {device.type}"
     return [
         {
             "name": f"prefill/{retention}",
-            "again": f"{again} --repeats {repeats} --retention {retention}",
+            "again": again(width, seconds, text, device.type, repeats, retention),
             "clock": "process time" if device.type == "cpu" else "wall, warm L2",
             "width": width,
             "prompt_tokens": lengths.total,
@@ -88,6 +87,12 @@ def compare(
         for retention, schedule in schedules.items()
         if schedule is not None
     ]
+
+
+def again(width: int, seconds: int, text: int, device: str, repeats: int, retention: int | None) -> str:
+    """The command that gives one row, and the unpruned side with it."""
+    prompt = f"--width {width} --seconds {seconds} --text {text}"
+    return f"python -m benchmarks prefill {prompt} --device {device} --repeats {repeats} --retention {retention}"
 
 
 def _seen(model: Any, inputs: dict[str, Any], schedule: Schedule | None, device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,291 @@
+"""What `python -m benchmarks gpu` refuses, and what it makes of steps that break, hang or do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks.__main__ import app
+from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, worker
+from benchmarks.gpu.record import DONE, FAILED, FILE, Record
+from benchmarks.gpu.runner import GREEN, RED, UNFINISHED, Plan
+from benchmarks.gpu.steps import Setting, Step, all_steps
+from benchmarks.gpu.strict_cuda import strict_cuda
+from benchmarks.gpu.worker import Options
+from benchmarks.machine import ROOT
+from benchmarks.results import append, read
+
+DEVICE = torch.device("cuda", 0)
+CONTEXT = {"device": "X", "kind": "cuda", "versions": {"torch": "9"}, "sources": "abc", "rehearsed": True}
+STEPS = {"device/a": 5.0, "tests/b": 50.0, "kernels/c": 10.0}
+
+
+def outcome(status: str = DONE, rows: tuple[dict[str, Any], ...] = (), lost: bool = False) -> dict[str, Any]:
+    error = None if status == DONE else "it broke"
+    return {"rows": list(rows), "status": status, "error": error, "took": 1.0, "lost": lost}
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Scripts what workers say about every step; gives the list of workers that were started."""
+
+    def script(answers: dict[str, Any], context: dict[str, Any] = CONTEXT) -> list[Any]:
+        begun: list[Any] = []
+
+        class Scripted:
+            def __init__(self, options: Options) -> None:
+                self.asked: list[str] = []
+                self.pipe = SimpleNamespace(send=self.asked.append)
+                self.process = SimpleNamespace(exitcode=-11, join=lambda seconds: None)
+                self.ended = False
+                begun.append(self)
+
+            def hear(self, seconds: float) -> Any:
+                if not self.asked:
+                    return {"context": context, "steps": list(STEPS.items())}
+                answer = answers.get(self.asked[-1], outcome())
+                if isinstance(answer, type):
+                    raise answer
+                return answer(seconds) if callable(answer) else answer
+
+            def end(self) -> None:
+                self.ended = True
+
+        monkeypatch.setattr(runner, "Worker", Scripted)
+        monkeypatch.setattr(runner, "_page", lambda folder: None)
+        return begun
+
+    return script
+
+
+def drive(folder: Path, **options: Any) -> int:
+    return runner.drive(Plan(Options(), output=folder, **options))[1]
+
+
+def test_what_breaks_is_recorded_and_the_rest_goes_on(workers: Any, tmp_path: Path) -> None:
+    begun = workers({"device/a": outcome(FAILED, lost=True)})
+    assert drive(tmp_path) == RED
+    # The device was lost to the first worker, so a second one did the rest.
+    assert [each.asked for each in begun] == [["device/a"], ["tests/b", "kernels/c"]]
+    assert all(each.ended for each in begun)
+    assert Record(tmp_path).status() == {"device/a": FAILED, "tests/b": DONE, "kernels/c": DONE}
+
+
+def test_a_failed_step_is_tried_again_after_what_was_never_done(workers: Any, tmp_path: Path) -> None:
+    workers({"device/a": outcome(FAILED)})
+    assert drive(tmp_path, parts=["device"]) == RED
+    begun = workers({})
+    assert drive(tmp_path) == GREEN
+    assert begun[0].asked == ["tests/b", "kernels/c", "device/a"]
+    begun = workers({})
+    assert drive(tmp_path) == GREEN and begun[0].asked == []
+    assert drive(tmp_path, parts=["kernels"], again=True) == GREEN and begun[1].asked == ["kernels/c"]
+
+
+def test_a_process_that_dies_is_a_failed_step(workers: Any, tmp_path: Path) -> None:
+    begun = workers({"tests/b": EOFError})
+    assert drive(tmp_path) == RED and len(begun) == 2
+    errors = [row["error"] for row in read(tmp_path / FILE) if row["name"] == "step/tests/b"]
+    assert errors == ["its process ended with code -11"]
+
+
+def test_a_step_that_hangs_is_given_up(workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LEAST_PATIENCE", 7.0)
+    patience: list[float] = []
+    workers({"device/a": lambda seconds: patience.append(seconds)})
+    assert drive(tmp_path) == RED
+    assert patience == [4 * STEPS["device/a"]]
+    assert [row["error"] for row in read(tmp_path / FILE) if row["name"] == "step/device/a"] == [
+        "expected an end within 20 s"
+    ]
+
+
+def test_what_does_not_fit_is_left_for_the_next_run(workers: Any, tmp_path: Path) -> None:
+    begun = workers({})
+    assert drive(tmp_path, budget=30.0) == UNFINISHED
+    assert begun[0].asked == ["device/a", "kernels/c"]
+    begun = workers({})
+    assert drive(tmp_path) == GREEN and begun[0].asked == ["tests/b"]
+
+
+def test_a_step_that_the_budget_cuts_off_is_not_recorded(workers: Any, tmp_path: Path) -> None:
+    workers({"tests/b": lambda seconds: None})
+    assert drive(tmp_path, budget=60.0) == UNFINISHED
+    assert Record(tmp_path).status() == {"device/a": DONE}
+
+
+def test_red_tests_are_said_beside_every_number(workers: Any, tmp_path: Path) -> None:
+    counted = {"name": "tests/b", "passed": 3, "failed": 2}
+    workers({"tests/b": outcome(rows=(counted,)), "kernels/c": outcome(rows=({"name": "c"},))})
+    assert drive(tmp_path) == RED
+    assert [row["tests"] for row in read(tmp_path / FILE) if row["name"] == "c"] == ["red: 2 failed"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("device", "Y"), ("versions", {"torch": "8"}), ("sources", "d"), ("rehearsed", False)]
+)
+def test_other_numbers_are_not_mixed_in(workers: Any, tmp_path: Path, key: str, value: Any) -> None:
+    workers({})
+    assert drive(tmp_path) == GREEN
+    before = (tmp_path / FILE).read_bytes()
+    workers({}, {**CONTEXT, key: value})
+    with pytest.raises(ValueError) as refused:
+        drive(tmp_path, again=True)
+    assert f"found rows with {key} {CONTEXT[key]}, expected {value}" in str(refused.value)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"name": "compact/drop", "device": "X"}\n')
+    with pytest.raises(ValueError, match="found rows of format 1, expected 2"):
+        Record(tmp_path)
+    (tmp_path / FILE).write_text("name,seconds\n")
+    with pytest.raises(ValueError, match=r"line 1: expected a JSON object with a name, got 'name,seconds'"):
+        Record(tmp_path)
+
+
+def test_rows_are_added_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / FILE
+    append(file, {"name": "a"})
+    before = file.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        append(file, {"name": "b"}, {"name": "c"})
+    assert file.read_bytes() == before
+
+
+def test_a_part_that_nobody_knows_lists_the_known(workers: Any, tmp_path: Path) -> None:
+    workers({})
+    with pytest.raises(ValueError, match="got stage, expected one of device, tests, kernels, device/a, tests/b, kern"):
+        drive(tmp_path, parts=["stage"])
+
+
+def test_every_step_is_selected_by_its_name(tmp_path: Path) -> None:
+    """So the command beside a row does that row's step and no other."""
+    known = {step.name: step.seconds for step in all_steps(Setting(DEVICE))}
+    for name in known:
+        assert runner._todo(Plan(Options(), parts=[name], again=True), known, Record(tmp_path)) == ([name], [name])
+
+
+def test_a_full_day_is_guessed_at_two_runs_of_nine_minutes() -> None:
+    assert sum(step.seconds for step in all_steps(Setting(DEVICE))) < 2 * 540
+
+
+def test_without_a_device_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=r"device: found none .*expected a GPU; --rehearse"):
+        worker._prepare(Options())
+
+
+def test_floors_are_those_of_the_package() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert requirements.floors().keys() == {"torch", "triton", "transformers"}
+    assert all(f'"{name}>={floor}' in text for name, floor in requirements.floors().items())
+
+
+def test_old_versions_are_refused_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "floors", lambda: {"torch": "2.7.1"})
+    for version, old in (("2.7.0+cu118", True), ("2.7.1+cpu", False), ("2.10.0", False), ("2.7.1rc1", False)):
+        monkeypatch.setattr(torch, "__version__", version)
+        said = [f"torch: found {version}, expected 2.7.1 or newer (pyproject.toml)"] if old else []
+        assert requirements.old_versions() == said
+    monkeypatch.setattr(requirements, "floors", lambda: {"no_such_package": "1"})
+    assert requirements.old_versions()[0].startswith("no_such_package: found none, expected 1")
+
+
+@pytest.mark.parametrize(
+    ("free", "utilisation", "said"),
+    [
+        (79, "3 %", []),
+        (79, "", []),
+        (60, "3 %", ["device: found 20.0 GiB in use by others, expected an idle one"]),
+        (79, "97 %", ["device: found it busy 97 % of the time, expected an idle one"]),
+        (
+            5,
+            "0 %",
+            [
+                "memory: found 5.0 of 80 GiB free, expected 8",
+                "device: found 75.0 GiB in use by others, expected an idle one",
+            ],
+        ),
+    ],
+)
+def test_a_busy_or_full_device_is_refused(
+    free: int, utilisation: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with strict_cuda():
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+        monkeypatch.setattr(requirements, "nvidia_smi", lambda device: {"utilization.gpu": utilisation})
+        assert requirements.unfit(DEVICE) == said
+
+
+def test_what_is_not_as_expected_is_refused_or_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "old_versions", lambda: ["torch: found 1, expected 2"])
+    with strict_cuda():
+        with pytest.raises(RuntimeError, match=r"torch: found 1, expected 2 \(--anyway"):
+            worker._prepare(Options(rehearse=True))
+        context, steps = worker._prepare(Options(rehearse=True, anyway=True))
+    assert context["anyway"] == ["torch: found 1, expected 2"] and context["rehearsed"] and steps
+
+
+def test_a_step_that_raises_says_where_and_whether_the_device_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("nothing left")
+
+    with strict_cuda():
+        found = worker._outcome(Step("a", 1, broken), rehearsed=False)
+        assert (found["status"], found["lost"]) == (FAILED, False)
+        assert found["error"].startswith("ZeroDivisionError: nothing left (test_gpu_command.py:")
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: 700")))
+        found = worker._outcome(Step("a", 1, lambda: []), rehearsed=False)
+        assert (found["status"], found["lost"], found["error"]) == (FAILED, True, "CUDA error: 700")
+
+
+def test_counts_of_tests_that_were_cut_off() -> None:
+    output = """
+tests/gpu/test_small_cases.py::test_a[dim0] PASSED                 [ 10%]
+[gw0] [ 20%] PASSED tests/gpu/test_small_cases.py::test_b
+[gw1] [ 30%] FAILED tests/gpu/test_small_cases.py::test_c[PASSED or not]
+tests/gpu/test_small_cases.py::test_d SKIPPED (needs memory)       [ 40%]
+tests/gpu/test_small_cases.py::test_e """
+    assert gpu_tests.counts(output) == {"passed": 2, "failed": 1, "skipped": 1, "failures": []}
+    summary = "=== short test summary info ===\nFAILED tests/x.py::test_c[1] - assert 1 == 2\n=== 1 failed ==="
+    assert gpu_tests.counts(f"{output}\n{summary}")["failures"] == ["tests/x.py::test_c[1] - assert 1 == 2"]
+
+
+def test_tests_that_all_skip_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: ("tests/gpu/x.py::test_a SKIPPED (no device)", True))
+    with pytest.raises(RuntimeError, match=r"test_stages\.py: expected tests to run on the device"):
+        gpu_tests.run("stages", Setting(DEVICE))
+
+
+def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
+    assert [prefill.widest(gib * 2**30) for gib in (80, 28, 24, 8, 5)] == [3584, 3584, 2048, 1024, 512]
+    with pytest.raises(RuntimeError, match=r"memory: found 4\.0 GiB free, expected 5"):
+        prefill.widest(4 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("output", "summary"),
+    [("ERROR SUMMARY: 0 errors", "0 errors"), ("ERROR SUMMARY: 2 errors", "2 errors"), ("", "no")],
+)
+def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(sanitizer, "run_pytest", lambda *_, before: (f"{before[0]}\n{output}", True))
+    (row,) = sanitizer._rows()
+    assert row["summary"].startswith(summary) and ("log" in row) == (summary != "0 errors")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert sanitizer._rows() == [{"name": "sanitizer", "summary": "compute-sanitizer is not installed"}]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="would begin a day on this GPU")
+def test_the_command_says_what_was_found() -> None:
+    run = CliRunner().invoke(app, ["gpu"])
+    assert isinstance(run.exception, RuntimeError) and "device: found none" in str(run.exception)
