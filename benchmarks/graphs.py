@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+failures: list[str] = []
+"""Captures that broke off in this process: afterwards torch may take its random numbers for being captured still."""
+
 
 class NotCapturable(RuntimeError):
     """The call reads the device, copies from the host, or refuses; the message says which."""
@@ -32,7 +35,8 @@ def captured(run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
     except Exception as error:
         # A capture that breaks off leaves its own stream in place.
         torch.cuda.set_stream(current)
-        raise NotCapturable(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+        failures.append(str(error).strip().partition("\n")[0] or type(error).__name__)
+        raise NotCapturable(failures[-1]) from error
     graph.replay()
     torch.cuda.synchronize()
     return graph, result

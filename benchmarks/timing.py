@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.graphs import captured
+from benchmarks.graphs import NotCapturable, captured
 from benchmarks.observe import kernels
 
 # Twice the last-level cache of any GPU we name: an MI300X has 256 MiB.
@@ -104,9 +104,20 @@ class Clock:
 def measure(
     inputs: Sequence[Sides], device: torch.device, repeats: int, clock: Clock | None = None
 ) -> dict[str, list[float]]:
-    """One warm-up each, then `repeats` rounds in which every side has its turn, each with the next of `inputs`."""
+    """One warm-up each, then `repeats` rounds in which every side has its turn, each with the next of `inputs`.
+
+    Raises:
+        NotCapturable: by the clock "graph", naming the side.
+    """
     clock = clock or Clock(device)
-    ready = [{name: clock.prepare(run) for name, run in sides.items()} for sides in inputs]
+    ready: list[dict[str, Callable[[], float]]] = []
+    for sides in inputs:
+        ready.append({})
+        for name, run in sides.items():
+            try:
+                ready[-1][name] = clock.prepare(run)
+            except NotCapturable as error:
+                raise NotCapturable(f"{name}: {error}; another clock can time it") from error
     seconds: dict[str, list[float]] = {name: [] for name in inputs[0]}
     for turn in range(repeats):
         for name, once in ready[turn % len(ready)].items():

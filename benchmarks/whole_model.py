@@ -34,7 +34,8 @@ def prefill(
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "prefill.jsonl",
 ) -> None:
     """Whole prefills at the paper's retention ratios, beside the model without pruning."""
-    from benchmarks.whole_prefill import PAPER_RATIOS, compare  # Loads transformers.
+    from benchmarks.whole_prefill import compare  # Loads transformers.
+    from seats_ops.cli.run import PAPER_RATIOS
 
     known(map(str, retention or []), list(map(str, PAPER_RATIOS)), "--retention")
     place = machine.place(device)
@@ -80,8 +81,9 @@ def decode(
 ) -> None:
     """Time to the first token, speed of decoding and memory: without pruning and with both KV policies. On a CPU."""
     from benchmarks import decode as decoding  # Loads transformers.
+    from seats_ops.cli.run import PAPER_RATIOS
 
-    known([str(retention)], list(map(str, decoding.PAPER_RATIOS)), "--retention")
+    known([str(retention)], list(map(str, PAPER_RATIOS)), "--retention")
     known(side or [], decoding.SIDES, "--side")
     place = machine.place("cpu")
     context = {**machine.describe(place), "tests": require_green(TESTS, place.type)}

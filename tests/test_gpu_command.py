@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks import graphs
 from benchmarks.__main__ import app
 from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, worker
 from benchmarks.gpu.record import DONE, FAILED, FILE, Record
@@ -18,6 +19,7 @@ from benchmarks.gpu.runner import GREEN, RED, UNFINISHED, Plan
 from benchmarks.gpu.steps import Setting, Step, all_steps
 from benchmarks.gpu.strict_cuda import strict_cuda
 from benchmarks.gpu.worker import Options
+from benchmarks.kernel_time import capture_of
 from benchmarks.machine import ROOT
 from benchmarks.results import append, read
 
@@ -29,6 +31,11 @@ STEPS = {"device/a": 5.0, "tests/b": 50.0, "kernels/c": 10.0}
 def outcome(status: str = DONE, rows: tuple[dict[str, Any], ...] = (), lost: bool = False) -> dict[str, Any]:
     error = None if status == DONE else "it broke"
     return {"rows": list(rows), "status": status, "error": error, "took": 1.0, "lost": lost}
+
+
+@pytest.fixture(autouse=True)
+def no_failures() -> None:
+    graphs.failures.clear()
 
 
 @pytest.fixture
@@ -248,6 +255,14 @@ def test_a_step_that_raises_says_where_and_whether_the_device_is_lost(monkeypatc
         assert (found["status"], found["lost"], found["error"]) == (FAILED, True, "CUDA error: 700")
 
 
+def test_a_process_whose_capture_broke_off_does_no_more() -> None:
+    with strict_cuda():
+        assert not worker._outcome(Step("a", 1, lambda: []), rehearsed=False)["lost"]
+        found = worker._outcome(Step("a", 1, lambda: [{"name": capture_of(lambda: torch.ones(1).item(), 0)}]), False)
+        assert "not permitted" in found["rows"][0]["name"]
+        assert (found["status"], found["lost"]) == (DONE, True)
+
+
 def test_counts_of_tests_that_were_cut_off() -> None:
     output = """
 tests/gpu/test_small_cases.py::test_a[dim0] PASSED                 [ 10%]
@@ -278,7 +293,7 @@ def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
 )
 def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(sanitizer, "run_pytest", lambda *_, before: (f"{before[0]}\n{output}", True))
+    monkeypatch.setattr(sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n{output}", True))
     (row,) = sanitizer._rows()
     assert row["summary"].startswith(summary) and ("log" in row) == (summary != "0 errors")
     monkeypatch.setattr("shutil.which", lambda name: None)

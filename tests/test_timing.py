@@ -74,6 +74,8 @@ def test_a_call_that_waits_is_not_captured() -> None:
     assert host_waits(waits) == 1 and host_waits(waits_not) == 0
     with pytest.raises(NotCapturable, match="operation not permitted when stream is capturing"):
         captured(waits)
+    with pytest.raises(NotCapturable, match=r"a loop: .* not permitted"):
+        measure([{"ours": waits_not, "a loop": waits}], DEVICE, 1, Clock(DEVICE, "graph"))
     with pytest.raises(RuntimeError, match="without a preceding successful capture"):
         Graph().replay()
 

@@ -38,10 +38,12 @@ def run(name: str, setting: Setting) -> Rows:
     return [{**row, "log": output[-LOG:]} if row["failed"] or not ended else row]
 
 
-def run_pytest(arguments: list[str], seconds: float, before: tuple[str, ...] = ()) -> tuple[str, bool]:
+def run_pytest(
+    arguments: list[str], seconds: float, before: tuple[str, ...] = (), variables: dict[str, str] | None = None
+) -> tuple[str, bool]:
     """Output, and whether it ended before the time was up; `before` is a program that runs it."""
     command = [*before, sys.executable, "-m", "pytest", "-v", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"} | (variables or {})
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
         try:
             process: Any = {"cwd": ROOT, "env": environment, "stdout": file, "stderr": subprocess.STDOUT}

@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from benchmarks import ceilings, machine, timing
+from benchmarks import ceilings, graphs, machine, timing
 from benchmarks.gpu.record import DONE, FAILED
 from benchmarks.gpu.steps import Setting, Step, all_steps
 
@@ -88,14 +88,15 @@ def _prepare(options: Options) -> tuple[dict[str, Any], dict[str, Step]]:
 
 
 def _outcome(step: Step, rehearsed: bool) -> dict[str, Any]:
-    """Rows and status; "lost" if the device answers nobody in this process any more."""
+    """Rows and status; "lost" if this process should do no more: the device does not answer, or a capture broke off."""
     start = time.perf_counter()
-    rows, error, lost = [], None, False
+    rows, error = [], None
     try:
         rows = step.run()
     except Exception as raised:
         place = traceback.extract_tb(raised.__traceback__)[-1]
         error = f"{type(raised).__name__}: {raised} ({place.filename.rpartition('/')[2]}:{place.lineno})"
+    lost = bool(graphs.failures)
     try:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
