@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
+from seats_ops.cli.device import pick_device
+
 ROOT = Path(__file__).parent.parent
 SOURCES = ("seats_ops", "integrations", "benchmarks/*.py")
 
 
 def place(device: str) -> torch.device:
     """One thread on a CPU: what threads add differs from moment to moment on a shared machine."""
-    from seats_ops.cli.model import pick_device  # Loads transformers.
-
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and os.environ.get("TRITON_INTERPRET") == "1":
         raise RuntimeError("TRITON_INTERPRET: expected unset on a GPU, got 1: time in the interpreter is no speed")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from benchmarks.drop_inputs import HEAD_DIM, HEADS, KEY_HEADS, TEXT
 from benchmarks.entry import PAPER, Size
 from seats_ops import Schedule, seats
-from seats_ops.cli.model import qwen2_5_omni_7b_config
-from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.cost import PromptLengths, prefill_cost, split_blocks, token_counts
 
 LAYERS = 28
@@ -86,8 +85,16 @@ def lengths(size: Size = PAPER) -> PromptLengths:
 
 def schedule() -> Schedule:
     """The paper's at R = 10 %."""
+    from seats_ops.cli.run import PAPER_RATIOS
+
     video, audio = PAPER_RATIOS[10]
-    return seats(qwen2_5_omni_7b_config(), video=video, audio=audio)
+    return seats(_config(), video=video, audio=audio)
+
+
+def _config() -> Any:
+    from seats_ops.cli.model import qwen2_5_omni_7b_config  # Loads transformers.
+
+    return qwen2_5_omni_7b_config()
 
 
 def tokens_left(size: Size = PAPER) -> list[int]:
@@ -127,13 +134,13 @@ def num_launches() -> int:
 
 def decoder_flops(stages: Schedule) -> int:
     """As executed, two per multiply-add: all decoder layers, with causal attention."""
-    cost = prefill_cost(qwen2_5_omni_7b_config(), stages, lengths(), flops_per_mac=2, causal=True)
+    cost = prefill_cost(_config(), stages, lengths(), flops_per_mac=2, causal=True)
     return sum(cost.flops_per_layer)
 
 
 def tower_flops(size: Size = PAPER) -> int:
     """Linear layers and attention of both encoders; their convolutions and mergers are left out."""
-    config = qwen2_5_omni_7b_config()
+    config = _config()
     vision, audio = config.vision_config, config.audio_config
     patches, sounds, frame = 4 * size.video_tokens, 2 * size.audio_tokens, size.side**2
     # Four layers attend in a whole frame, the others in windows of 8 x 8 patches.

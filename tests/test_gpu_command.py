@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from benchmarks import graphs
 from benchmarks.__main__ import app
-from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, worker
+from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, steady, worker
+from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.record import DONE, FAILED, FILE, Record
-from benchmarks.gpu.runner import GREEN, RED, UNFINISHED, Plan
+from benchmarks.gpu.runner import GREEN, RED, UNFINISHED
 from benchmarks.gpu.steps import Setting, Step, all_steps
 from benchmarks.gpu.strict_cuda import strict_cuda
 from benchmarks.gpu.worker import Options
@@ -47,7 +48,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
         class Scripted:
             def __init__(self, options: Options) -> None:
-                self.asked: list[str] = []
+                self.options, self.asked = options, list[str]()
                 self.pipe = SimpleNamespace(send=self.asked.append)
                 self.process = SimpleNamespace(exitcode=-11, join=lambda seconds: None)
                 self.ended = False
@@ -64,7 +65,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
             def end(self) -> None:
                 self.ended = True
 
-        monkeypatch.setattr(runner, "Worker", Scripted)
+        monkeypatch.setattr(steady, "Worker", Scripted)
         monkeypatch.setattr(runner, "_page", lambda folder: None)
         return begun
 
@@ -81,6 +82,8 @@ def test_what_breaks_is_recorded_and_the_rest_goes_on(workers: Any, tmp_path: Pa
     # The device was lost to the first worker, so a second one did the rest.
     assert [each.asked for each in begun] == [["device/a"], ["tests/b", "kernels/c"]]
     assert all(each.ended for each in begun)
+    # It is not asked again whether the device is idle: the first may not have let go of it.
+    assert [each.options.anyway for each in begun] == [False, True]
     assert Record(tmp_path).status() == {"device/a": FAILED, "tests/b": DONE, "kernels/c": DONE}
 
 
@@ -103,7 +106,7 @@ def test_a_process_that_dies_is_a_failed_step(workers: Any, tmp_path: Path) -> N
 
 
 def test_a_step_that_hangs_is_given_up(workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LEAST_PATIENCE", 7.0)
+    monkeypatch.setattr(steady, "LEAST_PATIENCE", 7.0)
     patience: list[float] = []
     workers({"device/a": lambda seconds: patience.append(seconds)})
     assert drive(tmp_path) == RED
@@ -175,9 +178,10 @@ def test_a_part_that_nobody_knows_lists_the_known(workers: Any, tmp_path: Path) 
 
 def test_every_step_is_selected_by_its_name(tmp_path: Path) -> None:
     """So the command beside a row does that row's step and no other."""
-    known = {step.name: step.seconds for step in all_steps(Setting(DEVICE))}
+    known = [step.name for step in all_steps(Setting(DEVICE))]
     for name in known:
-        assert runner._todo(Plan(Options(), parts=[name], again=True), known, Record(tmp_path)) == ([name], [name])
+        plan = Plan(Options(), parts=[name], again=True)
+        assert plan.left(plan.asked(known), Record(tmp_path)) == [name]
 
 
 def test_a_full_day_is_guessed_at_two_runs_of_nine_minutes() -> None:

@@ -19,7 +19,8 @@ from benchmarks.gpu.strict_cuda import COUNT, CURRENT, Event, strict_cuda
 from benchmarks.machine import ROOT
 from benchmarks.prefill_model import config_of_width
 from seats_ops.cli.app import app as seats_ops_command
-from seats_ops.cli.model import pick_device, random_model
+from seats_ops.cli.device import pick_device
+from seats_ops.cli.model import random_model
 from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.cli.stopwatch import now
 from seats_ops.testing import parity

@@ -49,7 +49,7 @@ def test_a_rehearsal_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None
     assert second.returncode == 0, said
     # Every step once: nothing was lost, nothing was done again.
     assert marks(tmp_path) == Counter(STEPS)
-    assert f"{len(STEPS) - len(before)} steps to do" in said
+    assert f": {len(STEPS) - len(before)} steps, in" in said
 
     rows = read(tmp_path / FILE)
     assert all(row["rehearsed"] and row["device"] == "Fake H100" for row in rows)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.gpu.runner import GREEN, RED, Plan, console, drive
+from benchmarks.gpu.plan import BUDGET, Plan
+from benchmarks.gpu.runner import GREEN, RED, console, drive
 from benchmarks.gpu.worker import Options
 
 
@@ -16,7 +17,7 @@ def gpu(
     name: Annotated[str, typer.Option(help="of the folder benchmarks/results/gpu-NAME; the device's by default")] = "",
     output: Annotated[Path | None, typer.Option(help="the folder itself, wherever it is")] = None,
     rehearse: Annotated[bool, typer.Option(help="walk every path on a CPU, at small sizes; measures nothing")] = False,
-    budget: Annotated[float, typer.Option(help="seconds; what is left is done by the same command again")] = 540.0,
+    budget: Annotated[float, typer.Option(help="seconds; what is left is done by the same command again")] = BUDGET,
     part: Annotated[list[str] | None, typer.Option(help="parts or steps, e.g. parity; all by default")] = None,
     again: Annotated[bool, typer.Option(help="also what is done already; the newest number counts")] = False,
     device: Annotated[str, typer.Option(help="cuda or cuda:N")] = "cuda",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Setting:
         goldens: cases of each kind at most; None is all.
         tests: files of tests/gpu.
         width, seconds, text: of the whole prefill; narrower where memory is short.
-        prefill_repeats: rounds of it.
+        prefill_repeats, retentions: rounds of it, and percents of the paper's table.
     """
 
     device: torch.device
@@ -56,7 +56,8 @@ class Setting:
     @classmethod
     def rehearsal(cls, device: torch.device) -> Setting:
         """Every path once, at sizes that a core does in seconds."""
-        return cls(device, True, TINY, 2, 1, ("small_cases",), 128, 2, 60, 1, (10,))
+        little = cls(device, rehearsed=True, size=TINY, repeats=2, goldens=1, tests=("small_cases",))
+        return replace(little, width=128, seconds=2, text=60, prefill_repeats=1, retentions=(10,))
 
 
 def all_steps(setting: Setting) -> list[Step]:

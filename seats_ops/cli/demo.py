@@ -16,6 +16,7 @@ from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 
 from . import model as models
 from .clip import Clip, bundled_clip, load_clip
+from .device import pick_device
 from .inputs import DEFAULT_FRAME_TOKENS, load_processor, own_inputs, processor_inputs
 from .options import Options
 from .report import CREDIT, write_files
@@ -37,7 +38,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     clip = load_clip(options.video or bundled_clip(), fps=options.fps, max_frames=options.max_frames)
     if options.video is None:
         clip = replace(clip, name="Big Buck Bunny")
-    device = models.pick_device(options.device)
+    device = pick_device(options.device)
     with console.status("building the model" if random else f"loading {escape(options.model or '')}"):
         if options.model is None:
             thinker = models.random_model(models.demo_config(), seed=options.seed, device=device)

@@ -10,11 +10,11 @@ import torch
 from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 
 from seats_ops import seats
+from seats_ops.cli.device import pick_device
 from seats_ops.cli.model import (
     SCALE,
     demo_config,
     load_checkpoint,
-    pick_device,
     qwen2_5_omni_3b_config,
     qwen2_5_omni_7b_config,
     random_model,
