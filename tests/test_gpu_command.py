@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from benchmarks import graphs
 from benchmarks.__main__ import app
 from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, steady, worker
+from benchmarks.gpu.device import nvidia_smi
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.record import DONE, FAILED, FILE, Record
 from benchmarks.gpu.runner import GREEN, RED, UNFINISHED
@@ -130,6 +131,15 @@ def test_a_step_that_the_budget_cuts_off_is_not_recorded(workers: Any, tmp_path:
     assert Record(tmp_path).status() == {"device/a": DONE}
 
 
+def test_an_interrupted_run_keeps_what_it_has(workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, pages = workers({"tests/b": KeyboardInterrupt}), []
+    monkeypatch.setattr(runner, "_page", pages.append)
+    run = CliRunner().invoke(app, ["gpu", "--output", str(tmp_path)])
+    assert run.exit_code == 130 and "interrupted; what was done is written" in run.output
+    assert begun[0].ended and pages[-1] == tmp_path
+    assert Record(tmp_path).status() == {"device/a": DONE}
+
+
 def test_red_tests_are_said_beside_every_number(workers: Any, tmp_path: Path) -> None:
     counted = {"name": "tests/b", "passed": 3, "failed": 2}
     workers({"tests/b": outcome(rows=(counted,)), "kernels/c": outcome(rows=({"name": "c"},))})
@@ -235,6 +245,26 @@ def test_a_busy_or_full_device_is_refused(
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
         monkeypatch.setattr(requirements, "nvidia_smi", lambda device: {"utilization.gpu": utilisation})
         assert requirements.unfit(DEVICE) == said
+
+
+def test_the_drivers_tool_is_asked_about_this_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def answer(command: list[str], **options: Any) -> Any:
+        asked.append(command)
+        return SimpleNamespace(stdout="580.1, 12 %, 345 MHz, 1980 MHz, 700.00 W, 31\n")
+
+    monkeypatch.setattr("subprocess.run", answer)
+    with strict_cuda():
+        found = nvidia_smi(DEVICE)
+        assert asked[0][-2:] == ["-i", "0"]
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="ab-cd"))
+        nvidia_smi(DEVICE)
+        assert asked[1][-2:] == ["-i", "GPU-ab-cd"]
+    assert found["driver_version"] == "580.1" and found["utilization.gpu"] == "12 %"
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError))
+    with strict_cuda():
+        assert nvidia_smi(DEVICE) == {}
 
 
 def test_what_is_not_as_expected_is_refused_or_written_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from benchmarks.gpu.record import FAILED
 from benchmarks.gpu.worker import Options, Worker
 
 # Until a worker has imported everything and found its device.
-START = 180.0
+START = 300.0
 # A step that takes this many times its guess, or so many seconds, hangs.
 PATIENCE, LEAST_PATIENCE = 4, 180.0
 
