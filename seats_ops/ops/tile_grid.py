@@ -1,8 +1,7 @@
 """The values that a launch table may be tuned over, per entry, and no others.
 
 Small on purpose: what fits the shared memory and the registers of most devices. Entries whose name begins with a key
-below share its grid. `num_stages` is listed where a loop multiplies tiles, `max_registers` where
-another bound may pay.
+below share its grid. `num_stages` is listed where a loop multiplies tiles, `max_registers` where another bound may pay.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ GRID: Mapping[str, Grid] = {
     "gram/fp32": {"BLOCK": (32, 64), "BLOCK_CHANNELS": (16, 32), "num_warps": (4, 8), "num_stages": (2, 3)},
     "gram/16bit": {"BLOCK": (32, 64, 128), "BLOCK_CHANNELS": (32, 64), "num_warps": (4, 8), "num_stages": (2, 3, 4)},
     "distances": {"BLOCK_OWN": (4, 8, 16), "BLOCK_WALK": (64, 128, 256), "num_warps": (2, 4, 8)},
+    "greedy/4096": {"num_warps": (4, 8, 16), "max_registers": (128, 160, 255)},
     "greedy": {"num_warps": (1, 2, 4, 8), "max_registers": (128, 160, 255)},
     "norms": {"TOKENS": (16, 32, 64), "CHANNELS": (64, 128), "num_warps": (4, 8)},
     "second_smallest/fp32": {"BLOCK": (32, 64), "CHANNELS": (16, 32), "num_warps": (4, 8), "num_stages": (2, 3)},

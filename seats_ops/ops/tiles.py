@@ -108,17 +108,18 @@ OVERRIDES: Mapping[str, Table] = {
     "sm_89": {},
     "sm_90": {},
     "sm_100": {
-        # Triton 3.6 spills without a bound.
+        # Triton 3.6 spilled without a bound.
         "gram/fp32": tile(8, 2, 255, BLOCK=64, BLOCK_CHANNELS=16),
         "gram/16bit": tile(4, 3, 255, BLOCK=64, BLOCK_CHANNELS=32),
     },
     "sm_120": {
-        # The same.
+        # Triton 3.6 spilled without a bound, or with a lower one.
         "attention_received/fp32/128": tile(8, 2, 168, QUERIES=32, KEYS=32),
         "attention_received/16bit/wide": tile(4, 2, 128, QUERIES=16, KEYS=16),
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },
-    "gfx942": {},
+    # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps.
+    "gfx942": {"greedy/4096": tile(16, registers=160)},
 }
 """What differs from `DEFAULT`, by kind of device; a kind that is not here follows `DEFAULT`."""
 
