@@ -12,7 +12,7 @@ from seats_ops.decoder_sizes import context_length, kinds_of_partial_attention
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.arguments import FORWARD, GENERATE, Argument
 from seats_ops.integrations.cache import check_cache
-from seats_ops.integrations.compat import LACKS, cache_argument
+from seats_ops.integrations.compat import CACHE_NAMES, LACKS, cache_argument
 from seats_ops.integrations.family import Family
 from seats_ops.integrations.media_items import lengths_of_items, most_in_a_row
 from seats_ops.integrations.tower_kinds import CropTower
@@ -107,6 +107,10 @@ def check_arguments(arguments: dict[str, Any], known: Mapping[str, Argument], ow
         known: table of arguments.
         own: names that the author of a family vouches for.
     """
+    first, *others = [name for name in CACHE_NAMES if arguments.get(name) is not None] or [""]
+    if others:
+        got = f"got {_shown(arguments[others[0]])}, which transformers would pass over"
+        raise UnsupportedModelState(f"{others[0]}: expected None beside {first}, {got}")
     for name, value in arguments.items():
         if name in LACKS and value is not None:
             raise UnsupportedModelState(f"{name}: expected None, got {_shown(value)}, which {LACKS[name]}")

@@ -104,8 +104,9 @@ DEFAULT: Table = {
 
 OVERRIDES: Mapping[str, Table] = {
     "sm_80": {},
-    "sm_86": {},
-    "sm_89": {},
+    # Triton 3.8 spilled with a lower bound.
+    "sm_86": {"attention_received/fp32/128": tile(8, 2, 168, QUERIES=32, KEYS=32)},
+    "sm_89": {"attention_received/fp32/128": tile(8, 2, 168, QUERIES=32, KEYS=32)},
     "sm_90": {},
     "sm_100": {
         # Triton 3.6 spilled without a bound.
@@ -113,8 +114,10 @@ OVERRIDES: Mapping[str, Table] = {
         "gram/16bit": tile(4, 3, 255, BLOCK=64, BLOCK_CHANNELS=32),
     },
     "sm_120": {
-        # Triton 3.6 spilled without a bound, or with a lower one.
+        # Triton 3.6, 3.7 or 3.8 spilled without a bound, or with a lower one.
+        "attention_received/fp32/64": tile(4, 2, 168, QUERIES=32, KEYS=16),
         "attention_received/fp32/128": tile(8, 2, 168, QUERIES=32, KEYS=32),
+        "attention_received/16bit/64": tile(4, 2, 255, QUERIES=64, KEYS=32),
         "attention_received/16bit/wide": tile(4, 2, 128, QUERIES=16, KEYS=16),
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },

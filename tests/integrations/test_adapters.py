@@ -60,7 +60,8 @@ def test_virtual_tokens(named: str) -> None:
     prompt = prompt_of(model)
     with probes.produced_logits(model) as produced, attach(model, schedule_of(model)):
         for call in (tuned, tuned.generate):
-            with pytest.raises(UnsupportedModelState, match=f"^{named}"):
+            # A peft that still says past_key_values where transformers says cache would lose its keys.
+            with pytest.raises(UnsupportedModelState, match=f"^({named}|past_key_values: expected None beside cache)"):
                 call(**prompt)
         assert produced == []
 

@@ -28,7 +28,12 @@ def attention() -> str:
 
 def add_adapter(model: Any, *targets: str) -> None:
     torch.manual_seed(0)
-    model.add_adapter(LoraConfig(r=4, target_modules=list(targets), init_lora_weights=False))
+    try:
+        model.add_adapter(LoraConfig(r=4, target_modules=list(targets), init_lora_weights=False))
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip(f"transformers takes no adapter from this peft: {error}")
     model.eval()
 
 
