@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import inspect
 import os
 import sys
 import threading
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from types import FrameType
+from typing import Any
 
 import transformers
 from torch import nn
@@ -43,13 +46,45 @@ def runs_forward_of(module: nn.Module) -> bool:
 
 def methods_run_of(modules: Container[int]) -> bool:
     """Whether code of transformers is at work, in any thread, as a method of one of these modules, given by `id`."""
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_code.co_filename.startswith(_TRANSFORMERS) and id(frame.f_locals.get("self")) in modules:
-                return True
-            frame = frame.f_back
+    with _undisturbed():
+        for top in sys._current_frames().values():
+            frame: FrameType | None = top
+            while frame is not None:
+                if frame.f_code.co_filename.startswith(_TRANSFORMERS) and id(_self_of(frame)) in modules:
+                    return True
+                frame = frame.f_back
     return False
+
+
+_looking = threading.Lock()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Locals of other threads' frames may be read: by one thread at a time, and without garbage being collected."""
+    with _looking:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
+
+
+def _self_of(frame: FrameType) -> Any:
+    """What a frame, of any thread, is a method of; None if it is none."""
+    code = frame.f_code
+    if not code.co_flags & inspect.CO_OPTIMIZED or code.co_varnames[:1] != ("self",):
+        return None
+    found = frame.f_locals
+    owner = found.get("self")
+    if isinstance(found, dict):
+        # Before Python 3.13 the frame keeps this copy and brings it up to date for the next one who asks. A tensor that
+        # only the copy held would be freed by that, another thread would go on meanwhile, and the frame could be gone
+        # in the middle of it.
+        found.clear()
+    return owner
 
 
 class _Turn:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+import torch
+
 from seats_ops import UnsupportedModelState
-from seats_ops.integrations.turns import Turns
+from seats_ops.integrations import turns as module
+from seats_ops.integrations.turns import Turns, methods_run_of
 
 
 def in_a_thread(call: Callable[[], Any]) -> Any:
@@ -108,3 +114,30 @@ def test_of_many_who_want_to_be_next_one_is() -> None:
         sys.setswitchinterval(interval)
     assert most == 1 and inside == 0 and refused > 0
     assert not turns.is_taken()
+
+
+class _Model:
+    """Its code counts as that of transformers."""
+
+    def forward(self, look: Callable[[], bool]) -> tuple[bool, torch.Tensor | None]:
+        """What is found, and what is left of a local variable after that."""
+        local = torch.zeros(1)
+        watched = weakref.ref(local)
+        found = look()
+        del local
+        return found, watched()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_looking_for_methods_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch, collects: bool) -> None:
+    """What a look would leave behind is freed by the next one, of a thread that goes on meanwhile: a crash."""
+    monkeypatch.setattr(module, "_TRANSFORMERS", __file__)
+    model, other = _Model(), _Model()
+    if not collects:
+        gc.disable()
+    try:
+        assert model.forward(lambda: methods_run_of({id(model)})) == (True, None)
+        assert model.forward(lambda: methods_run_of({id(other)})) == (False, None)
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
