@@ -51,7 +51,7 @@ $(VENV)/floor/.ready: PYTHONS := 3.10
 $(VENV)/newest/.ready: PYTHONS := 3.13
 $(VENV)/%/.ready: requirements-%.txt pyproject.toml
 	for p in python$(PYTHONS) "$$(pyenv prefix $(PYTHONS) 2>&1)/bin/python" $(PYTHON); do $$p -c '' 2>&1 && break; done > /dev/null; \
-	$$p -m venv $(VENV)/$*
+	$$p --version && $$p -m venv $(VENV)/$*
 	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q -r $<
 	@# Without an index: what is installed must do as it is, nothing may be replaced.
 	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q --no-index --no-build-isolation -e '.[hf,test]'
@@ -92,6 +92,7 @@ ttsem: $(ENV_TTSEM)/.ready ## kernels at small sizes, executed by ttsem (Python 
 
 # Kernels need no more of torch than its tensors, whatever Triton it was built with. 3.6 interprets with an older numpy.
 $(VENV)/triton-%/.ready: | $(VENV)/.dev
+	rm -rf $(@D)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target $(@D) triton==$* $(if $(filter 3.6.%,$*),numpy==2.3.5)
 	@touch $@
 

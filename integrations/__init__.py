@@ -48,10 +48,11 @@ else:
         check_transformers()
         try:
             value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-        except ImportError as error:
+        except Exception as error:
             if version := newer_than_tested():
+                found = f"got {version}: {type(error).__name__}: {error}"
                 raise ImportError(
-                    f"transformers: expected what {NEWEST_TESTED}, the newest tested, has, got {version}: {error}"
+                    f"transformers: expected what {NEWEST_TESTED}, the newest tested, has, {found}"
                 ) from error
             raise
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from seats_ops.errors import UnsupportedModelState
+from seats_ops.integrations.versions import NEWEST_TESTED, newer_than_tested
 
 _ENCODES_FIRST = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
 _COLUMNS = getattr(modeling_utils, "slice_logits_to_keep", None)
@@ -34,6 +36,11 @@ def _takes(function: Any, name: str) -> bool:
 
 CACHE_NAMES = tuple(name for name in ("cache", "past_key_values") if _takes(create_causal_mask, name))
 """Arguments that hand a cache over, the one that counts first: 5.24 renamed it, and goes on to take the old name."""
+if not CACHE_NAMES:
+    raise ImportError(
+        "transformers.masking_utils.create_causal_mask: expected an argument cache or past_key_values, got "
+        f"{', '.join(inspect.signature(create_causal_mask).parameters)}"
+    )
 
 
 def _copies_groups() -> bool:
@@ -53,6 +60,8 @@ def _copies_groups() -> bool:
 
 LACKS: Mapping[str, str] = {
     feature: f"needs transformers {version} or newer, got {transformers.__version__}"
+    if newer_than_tested() is None
+    else f"is not found in transformers {transformers.__version__} as in {NEWEST_TESTED}, the newest tested"
     for feature, version, has in (
         # Hooks of a layer were run again by its checkpoint.
         ("checkpointing", "5.23", GradientCheckpointingLayer.__call__ is nn.Module.__call__),
@@ -80,10 +89,10 @@ def part(thinker: nn.Module, path: str) -> Any:
     """
     try:
         return thinker.get_submodule(path)
-    except AttributeError:
-        if path not in _EARLIER:
-            raise
-        return thinker.get_submodule(_EARLIER[path])
+    except AttributeError as error:
+        with contextlib.suppress(AttributeError, KeyError):
+            return thinker.get_submodule(_EARLIER[path])
+        raise error from None
 
 
 def cache_argument(arguments: Mapping[str, Any]) -> tuple[str, Any]:

@@ -6,9 +6,11 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.family import FAMILIES, Family
@@ -17,12 +19,12 @@ from seats_ops.integrations.versions import NEWEST_TESTED, newer_than_tested
 from seats_ops.ops.primitive import full_precision
 
 _lock = threading.RLock()
-# By class: what is wrong; empty if nothing is.
-_found: dict[type, str] = {}
+# By class and what is said of it: what is wrong; empty if nothing is.
+_found: dict[tuple[type, Family], str] = {}
 
 
 def check_newer_version(family: Family, thinker: Any, attach: Attach) -> None:
-    """Try a class of models, once per process, if transformers is newer than the newest tested.
+    """Try a class of models, once per process and `Family`, if transformers is newer than the newest tested.
 
     Args:
         family: of the model.
@@ -30,7 +32,8 @@ def check_newer_version(family: Family, thinker: Any, attach: Attach) -> None:
         attach: see `problem_with`.
 
     Raises:
-        UnsupportedModelState: pruning does not come out right; names the check that failed and what was found.
+        UnsupportedModelState: pruning does not come out right; names the check that failed and what was found. Or a
+            model of a known class could not be tried, which the next one is again.
 
     Warns:
         UserWarning: the version is newer, and what was tried comes out right; or the class, one of a family of the
@@ -41,23 +44,31 @@ def check_newer_version(family: Family, thinker: Any, attach: Attach) -> None:
         return
     cls = next(base for base in type(thinker).__mro__ if base.__name__ == family.thinker)
     known = next((known for known in FAMILIES if known.thinker == family.thinker), None)
+    # The tiny model has the rates of its family, the caller's may have others.
+    tried = replace(family, audio_rate=known.audio_rate, audio_block=known.audio_block) if known else family
+    key = cls, tried
     with _lock:
-        if cls not in _found:
-            _found[cls] = ""  # what is tried is attached, and comes here, too
+        if key not in _found:
+            _found[key] = ""  # what is tried is attached, and comes here, too
+            newer = f"transformers {version} is newer than {NEWEST_TESTED}, the newest tested"
             outcome = f"pruning a tiny {cls.__name__} comes out right, more was not tried"
             try:
                 with _neutral():
-                    _found[cls] = problem_with(known or family, cls, attach)
+                    _found[key] = problem_with(tried, cls, attach)
             except Untried as error:
-                outcome = f"{cls.__name__} could not be tried, as a tiny one does not run: {error}"
-                _found[cls] = outcome if known else ""
+                outcome = f"{cls.__name__} could not be tried, as a tiny one does not run on a CPU: {error}"
+                if known:
+                    del _found[key]
+                    raise UnsupportedModelState(
+                        f"transformers: expected a version that was tested, or one with which a model can be tried; "
+                        f"{newer}, and {outcome}"
+                    ) from error
             except BaseException:
-                del _found[cls]
+                del _found[key]
                 raise
-            if not _found[cls]:
-                newer = f"transformers {version} is newer than {NEWEST_TESTED}, the newest tested"
+            if not _found[key]:
                 warnings.warn(f"{newer}: {outcome}", stacklevel=4)
-        problem = _found[cls]
+        problem = _found[key]
     if problem:
         raise UnsupportedModelState(
             f"transformers: expected a version with which pruning a tiny {cls.__name__} comes out right, as with "
@@ -67,7 +78,10 @@ def check_newer_version(family: Family, thinker: Any, attach: Attach) -> None:
 
 @contextlib.contextmanager
 def _neutral() -> Iterator[None]:
-    """Whatever the caller has set, for this thread: on the CPU, in float32, without gradients, and nothing is moved."""
+    """Whatever the caller has set: on the CPU, in float32, without gradients, and nothing is moved.
+
+    Random numbers of the CPU and filters of warnings are the process': another thread's, of this moment, are undone.
+    """
     dtype, cpu = torch.get_default_dtype(), torch.device("cpu")
     with contextlib.ExitStack() as stack:
         # The process' own: no longer than it takes, and only where another one is set.
@@ -82,4 +96,6 @@ def _neutral() -> Iterator[None]:
         if torch.get_default_device() != cpu:
             stack.enter_context(torch.device(cpu))
         stack.enter_context(full_precision(cpu))
+        # A caller may have left kernels alone that run on a GPU only.
+        stack.enter_context(sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]))
         yield

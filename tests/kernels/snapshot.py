@@ -15,7 +15,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 import triton
-from triton.compiler.errors import CompilationError
+from triton.errors import TritonError
 
 from seats_ops.testing.aot import Variant, compile_variant, problems, variants
 from seats_ops.testing.machine_code import CodeReport
@@ -49,7 +49,7 @@ def fresh(name: str) -> CodeReport | str:
     """Compile one variant, or say why not; takes a name because kernels do not travel between processes."""
     try:
         return compile_variant(_variants()[name])
-    except CompilationError as error:
+    except TritonError as error:
         return f"{name}: does not compile: {error.__cause__ or error}"
 
 
