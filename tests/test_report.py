@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.entry import OURS
-from benchmarks.gpu.record import FILE
+from benchmarks.gpu.record import DONE, FILE, Record
 from benchmarks.paper_model import GPUS
 from benchmarks.report.breakdown import parts, parts_unpruned
 from benchmarks.report.difference import differences
@@ -34,6 +34,11 @@ def timed(**sides: list[float]) -> dict[str, Any]:
     ceilings = {"bytes_per_s": 1e9, "flops_per_s": 1e12}
     work = {"flops": 10**9, "bytes": 10**6, "ceilings": ceilings, "clock": "process time", "size": "paper"}
     return {**ROW, **work, "name": "compact/drop", "sides": each}
+
+
+def outcome(*rows: dict[str, Any]) -> dict[str, Any]:
+    """What a worker says of a step that gave these."""
+    return {"rows": list(rows), "status": DONE, "error": None, "took": 1.0}
 
 
 def file_of(folder: Path, name: str, *rows: dict[str, Any]) -> str:
@@ -85,15 +90,31 @@ def test_what_is_sent_in_is_shown_beside_the_paper(tmp_path: Path) -> None:
     assert sent_in(tmp_path).endswith(NOBODY) and "935 -> 215" in sent_in(tmp_path)
     times = {"seconds_with_towers": 0.1, "seconds_with_towers_unpruned": 0.5, "seconds": 0.05, "seconds_unpruned": 0.4}
     prefill = {name: spread([seconds]) for name, seconds in times.items()}
-    row = {**ROW, **prefill, "device": "NVIDIA H100 80GB HBM3", "name": "prefill/10", "width": 3584, "tests": "green"}
-    append(tmp_path / "gpu-h100" / FILE, row)
+    row = {**prefill, "name": "prefill/10", "width": 3584}
+    here = {**ROW, "device": "NVIDIA H100 80GB HBM3"}
+    record = Record(tmp_path / "gpu-h100")
+    record.add(here, "tests/stages", outcome({"name": "tests/stages", "passed": 3, "failed": 0}))
+    record.add(here, "prefill/10", outcome(row))
     cells = sent_in(tmp_path).splitlines()[-1].strip("| ").split(" | ")
     assert cells[1:6] == ["aaa", "green", "3584", "500 -> 100", "400 -> 50"]
     # As the table of the page has them.
     assert [round(float(number)) for number in cells[6].split(" -> ")] == [206, 24]
-    append(tmp_path / "gpu-h100" / FILE, {**row, "rehearsed": True})
+    append(tmp_path / "gpu-h100" / FILE, {**here, **row, "rehearsed": True})
     with pytest.raises(ValueError, match="found a rehearsal"):
         sent_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [({}, "not run"), ({"a": (3, 0), "b": (2, 1)}, "red: 1 failed"), ({"a": (3, 0), "b": (2, 0)}, "green")],
+)
+def test_what_is_sent_in_says_what_its_tests_said(files: dict[str, Any], said: str, tmp_path: Path) -> None:
+    record = Record(tmp_path / "gpu-x")
+    for name, (passed, failed) in files.items():
+        row = {"name": f"tests/{name}", "passed": passed, "failed": failed}
+        record.add(ROW, f"tests/{name}", outcome(row))
+    record.add(ROW, "device/description", outcome({"name": "device"}))
+    assert sent_in(tmp_path).splitlines()[-1].strip("| ").split(" | ")[2] == said
 
 
 FAST, SLOW = [1.00, 1.01, 0.99, 1.00, 1.02, 0.98], [1.20, 1.21, 1.19, 1.22, 1.18, 1.20]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,8 @@ class Record:
         return {row["step"]: row["status"] for row in self.rows if row["name"].startswith("step/")}
 
     def tests(self) -> str:
-        """ "green", "red: ..." or "not run": what is written beside every number."""
-        seen = {row["name"]: row for row in self.rows if row["name"].startswith("tests/")}
-        failed = sum(row["failed"] for row in seen.values())
-        if failed:
-            return f"red: {failed} failed"
-        return "green" if any(row["passed"] for row in seen.values()) else "not run"
+        """What is written beside every number."""
+        return tests_of(self.rows)
 
     def add(self, context: dict[str, Any], step: str, outcome: dict[str, Any]) -> None:
         """What a step gave, and that it was done; both or neither."""
@@ -64,3 +61,12 @@ class Record:
         whole = [{**context, "time": now(), "step": step, **row} for row in rows]
         append(self.file, *whole)
         self.rows += [{"format": FORMAT, **row} for row in whole]
+
+
+def tests_of(rows: Iterable[dict[str, Any]]) -> str:
+    """ "green", "red: ..." or "not run", by the last row of every file of tests."""
+    seen = {row["name"]: row for row in rows if row["name"].startswith("tests/")}
+    failed = sum(row["failed"] for row in seen.values())
+    if failed:
+        return f"red: {failed} failed"
+    return "green" if any(row["passed"] for row in seen.values()) else "not run"
