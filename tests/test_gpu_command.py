@@ -142,7 +142,7 @@ def test_an_interrupted_run_keeps_what_it_has(workers: Any, tmp_path: Path, monk
 
 def test_red_tests_are_said_beside_every_number(workers: Any, tmp_path: Path) -> None:
     counted = {"name": "tests/b", "passed": 3, "failed": 2}
-    workers({"tests/b": outcome(rows=(counted,)), "kernels/c": outcome(rows=({"name": "c"},))})
+    workers({"tests/b": outcome(FAILED, rows=(counted,)), "kernels/c": outcome(rows=({"name": "c"},))})
     assert drive(tmp_path) == RED
     assert [row["tests"] for row in read(tmp_path / FILE) if row["name"] == "c"] == ["red: 2 failed"]
 
@@ -310,9 +310,37 @@ tests/gpu/test_small_cases.py::test_e """
 
 
 def test_tests_that_all_skip_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: ("tests/gpu/x.py::test_a SKIPPED (no device)", True))
+    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: ("tests/gpu/x.py::test_a SKIPPED (no device)", 0))
     with pytest.raises(RuntimeError, match=r"test_stages\.py: expected tests to run on the device"):
         gpu_tests.run("stages", Setting(DEVICE))
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "wrong"),
+    [
+        ("PASSED", 0, None),
+        ("FAILED", 1, "1 tests failed"),
+        ("PASSED", -6, "tests: pytest ended with code -6, expected 0"),
+        ("PASSED", None, "tests: expected an end within 150 s"),
+    ],
+)
+def test_tests_whose_process_dies_or_hangs_are_not_green(
+    result: str, code: int | None, wrong: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = f"tests/gpu/x.py::test_a PASSED\ntests/gpu/x.py::test_b {result}"
+    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: (output, code))
+    with strict_cuda():
+        found = worker._outcome(Step("tests/stages", 1, lambda: gpu_tests.run("stages", Setting(DEVICE))), False)
+    assert (found["status"], found["error"]) == (FAILED if wrong else DONE, wrong)
+    record = Record(tmp_path)
+    record.add(CONTEXT, "tests/stages", found)
+    said = {"FAILED": "red: 1 failed"}.get(result, "unfinished: tests/stages")
+    assert record.tests() == (said if wrong else "green")
+
+
+def test_the_exit_code_of_tests_is_seen() -> None:
+    assert gpu_tests.run_pytest(["--version"], 100)[1] == 0
+    assert gpu_tests.run_pytest(["tests/gpu/no_such_file.py"], 100)[1] == 4
 
 
 def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
@@ -327,7 +355,7 @@ def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
 )
 def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n{output}", True))
+    monkeypatch.setattr(sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n{output}", 0))
     (row,) = sanitizer._rows()
     assert row["summary"].startswith(summary) and ("log" in row) == (summary != "0 errors")
     monkeypatch.setattr("shutil.which", lambda name: None)

@@ -31,28 +31,39 @@ def run(name: str, setting: Setting) -> Rows:
     """Counts of one file, also of what was done before the time was up."""
     workers = min(MOST_WORKERS.get(name, 8), (os.cpu_count() or 1) // 2)
     parallel = ["-n", str(workers)] if workers > 1 and importlib.util.find_spec("xdist") else []
-    output, ended = run_pytest([*parallel, f"tests/gpu/test_{name}.py"], LIMIT)
-    row = {"name": f"tests/{name}", **counts(output), "ended": ended}
+    output, code = run_pytest([*parallel, f"tests/gpu/test_{name}.py"], LIMIT)
+    row = {"name": f"tests/{name}", **counts(output), "ended": code is not None, "code": code}
     if not setting.rehearsed and not row["passed"] + row["failed"]:
         raise RuntimeError(f"tests/gpu/test_{name}.py: expected tests to run on the device, got\n{output[-LOG:]}")
-    return [{**row, "log": output[-LOG:]} if row["failed"] or not ended else row]
+    wrong = said_wrong(row["failed"], code, LIMIT)
+    return [{**row, "wrong": wrong, "log": output[-LOG:]} if wrong else row]
+
+
+def said_wrong(failed: int, code: int | None, limit: float) -> str:
+    """What keeps tests from being green; empty if nothing does."""
+    if failed:
+        return f"{failed} tests failed"
+    if code is None:
+        return f"tests: expected an end within {limit:.0f} s"
+    # One whose process dies in the middle has no failure to show.
+    return f"tests: pytest ended with code {code}, expected 0" if code else ""
 
 
 def run_pytest(
     arguments: list[str], seconds: float, before: tuple[str, ...] = (), variables: dict[str, str] | None = None
-) -> tuple[str, bool]:
-    """Output, and whether it ended before the time was up; `before` is a program that runs it."""
+) -> tuple[str, int | None]:
+    """Output and exit code, None if the time was up before it ended; `before` is a program that runs it."""
     command = [*before, sys.executable, "-m", "pytest", "-v", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"} | (variables or {})
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        code: int | None
         try:
             process: Any = {"cwd": ROOT, "env": environment, "stdout": file, "stderr": subprocess.STDOUT}
-            subprocess.run([*command, *arguments], timeout=seconds, check=False, **process)
-            ended = True
+            code = subprocess.run([*command, *arguments], timeout=seconds, check=False, **process).returncode
         except subprocess.TimeoutExpired:
-            ended = False
+            code = None
         file.seek(0)
-        return file.read(), ended
+        return file.read(), code
 
 
 def counts(output: str) -> dict[str, Any]:

@@ -64,9 +64,13 @@ class Record:
 
 
 def tests_of(rows: Iterable[dict[str, Any]]) -> str:
-    """ "green", "red: ..." or "not run", by the last row of every file of tests."""
-    seen = {row["name"]: row for row in rows if row["name"].startswith("tests/")}
+    """ "green", "red: ...", "unfinished: ..." or "not run", by the last row of every file of tests and its step."""
+    last = {row["name"]: row for row in rows}
+    seen = {name: row for name, row in last.items() if name.startswith("tests/")}
     failed = sum(row["failed"] for row in seen.values())
     if failed:
         return f"red: {failed} failed"
+    broken = [row["step"] for name, row in last.items() if name.startswith("step/tests/") and row["status"] == FAILED]
+    if broken:
+        return f"unfinished: {', '.join(broken)}"
     return "green" if any(row["passed"] for row in seen.values()) else "not run"

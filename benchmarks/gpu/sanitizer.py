@@ -23,8 +23,8 @@ def _rows() -> Rows:
     tool = (path, "--tool", "memcheck", "--target-processes", "all")
     # In memory that torch keeps for later nothing is out of bounds.
     plain = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    output, ended = run_pytest(["tests/gpu/test_small_cases.py"], LIMIT, tool, plain)
+    output, code = run_pytest(["tests/gpu/test_small_cases.py"], LIMIT, tool, plain)
     found = re.findall(r"ERROR SUMMARY: (\d+) errors?", output)
     summary = f"{sum(map(int, found))} errors" if found else "no summary"
-    row = {"name": "sanitizer", **counts(output), "ended": ended, "summary": summary}
-    return [row if ended and summary == "0 errors" else {**row, "log": output[-LOG:]}]
+    row = {"name": "sanitizer", **counts(output), "ended": code is not None, "summary": summary}
+    return [row if code is not None and summary == "0 errors" else {**row, "log": output[-LOG:]}]

@@ -20,7 +20,7 @@ class Step:
     Attributes:
         name: part and what is in it, e.g. "parity/compact".
         seconds: what it may take on an H100; a guess for progress and budget.
-        run: does it; gives rows.
+        run: does it; gives rows. One with something under "wrong" makes the step a failed one.
     """
 
     name: str

@@ -96,6 +96,7 @@ def _outcome(step: Step, rehearsed: bool) -> dict[str, Any]:
     except Exception as raised:
         place = traceback.extract_tb(raised.__traceback__)[-1]
         error = f"{type(raised).__name__}: {raised} ({place.filename.rpartition('/')[2]}:{place.lineno})"
+    error = error or "; ".join(row["wrong"] for row in rows if row.get("wrong")) or None
     lost = bool(graphs.failures)
     try:
         torch.cuda.synchronize()
