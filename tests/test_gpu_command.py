@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,18 @@ from typer.testing import CliRunner
 
 from benchmarks import graphs
 from benchmarks.__main__ import app
-from benchmarks.gpu import gpu_tests, prefill, requirements, runner, sanitizer, steady, worker
+from benchmarks.entry import Size
+from benchmarks.gpu import (
+    gpu_tests,
+    parity,
+    parity_cases,
+    prefill,
+    requirements,
+    runner,
+    sanitizer,
+    steady,
+    worker,
+)
 from benchmarks.gpu.device import nvidia_smi
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.record import DONE, FAILED, FILE, Record
@@ -23,7 +36,9 @@ from benchmarks.gpu.strict_cuda import strict_cuda
 from benchmarks.gpu.worker import Options
 from benchmarks.kernel_time import capture_of
 from benchmarks.machine import ROOT
+from benchmarks.report import checks
 from benchmarks.results import append, read
+from seats_ops.testing.replay import REPLAYS
 
 DEVICE = torch.device("cuda", 0)
 CONTEXT = {"device": "X", "kind": "cuda", "versions": {"torch": "9"}, "sources": "abc", "rehearsed": True}
@@ -343,6 +358,57 @@ def test_the_exit_code_of_tests_is_seen() -> None:
     assert gpu_tests.run_pytest(["tests/gpu/no_such_file.py"], 100)[1] == 4
 
 
+def spoiled(name: str, got: torch.Tensor) -> torch.Tensor:
+    """What a kernel that is slightly wrong gives."""
+    if got.dtype == torch.bool:
+        return got.roll(1)
+    return got + (2 if name == "window_budget" else 1 if name == "compact" else got.abs().max())
+
+
+@pytest.mark.parametrize("dtype", parity.DTYPES)
+@pytest.mark.parametrize("name", parity_cases.CASES)
+def test_a_wrong_kernel_fails_its_step(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, setting = parity_cases.CASES[name], Setting.rehearsal(DEVICE)
+
+    def broken(size: Size, dtype: torch.dtype) -> parity_cases.Case:
+        case = build(size, dtype)
+
+        def call(*, backend: str, **inputs: torch.Tensor) -> torch.Tensor:
+            got = case.call(**inputs, backend=backend)
+            return got if backend == "reference" else spoiled(name, got)
+
+        return replace(case, call=call)
+
+    with strict_cuda():
+        run = functools.partial(parity.against_reference, name, dtype, setting)
+        assert worker._outcome(Step("a", 1, run), False)["status"] == DONE
+        monkeypatch.setitem(parity_cases.CASES, name, broken)
+        found = worker._outcome(Step("a", 1, run), False)
+    assert found["status"] == FAILED and found["error"].startswith(f"parity/{name}/{dtype}: ")
+    # The page shows it, certificates included.
+    rows = {row["name"]: row for row in found["rows"]}
+    assert found["error"].replace("|", "/") in checks.parity(rows)
+
+
+@pytest.mark.parametrize("name", REPLAYS)
+@pytest.mark.parametrize("dtype", parity.DTYPES)
+def test_a_kernel_that_leaves_the_records_fails_its_step(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, replay = REPLAYS[name]
+    setting = replace(Setting.rehearsal(DEVICE), goldens=3)
+    bad = {"error": float("nan")} if kind == "attention_received" else {"margin": 0.5}
+
+    def broken(case: Any, place: Any) -> Any:
+        found = replay(case, place)
+        return replace(found, **bad) if place["backend"] == "triton" else found
+
+    with strict_cuda():
+        assert "wrong" not in parity.against_goldens(name, dtype, setting)[0]
+        monkeypatch.setitem(REPLAYS, name, (kind, broken))
+        assert "expected at most" in parity.against_goldens(name, dtype, setting)[0]["wrong"]
+
+
 def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
     assert [prefill.widest(gib * 2**30) for gib in (80, 28, 24, 8, 5)] == [3584, 3584, 2048, 1024, 512]
     with pytest.raises(RuntimeError, match=r"memory: found 4\.0 GiB free, expected 5"):
@@ -355,9 +421,12 @@ def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
 )
 def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n{output}", 0))
+    monkeypatch.setattr(
+        sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n========= {output}", 0)
+    )
     (row,) = sanitizer._rows()
-    assert row["summary"].startswith(summary) and ("log" in row) == (summary != "0 errors")
+    assert row["summary"].startswith(summary)
+    assert ("log" in row) == ("wrong" in row) == (summary != "0 errors")
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert sanitizer._rows() == [{"name": "sanitizer", "summary": "compute-sanitizer is not installed"}]
 

@@ -23,7 +23,7 @@ def tests(rows: Rows) -> str:
 
 
 def parity(rows: Rows) -> str:
-    """How many decisions differ and how wide a gap was crossed, or how far scores are off."""
+    """How many decisions differ and how wide a gap was crossed, or how far scores are off, and what of it is wrong."""
     found = {name.removeprefix("parity/"): row for name, row in rows.items() if name.startswith("parity/")}
     body = []
     for name, row in found.items():
@@ -38,9 +38,21 @@ def parity(rows: Rows) -> str:
                 row.get("differing", NOTHING),
                 NOTHING if margin is None else f"{margin:.1e}",
                 NOTHING if error is None else f"{error:.1e}",
+                row.get("certificate", NOTHING),
+                f"**{row['wrong']}**" if "wrong" in row else "",
             ]
         )
-    heads = ["Kernel", "dtype", "beside", "decided", "differ", "widest gap crossed", "largest error"]
+    heads = [
+        "Kernel",
+        "dtype",
+        "beside",
+        "decided",
+        "differ",
+        "widest gap crossed",
+        "largest error",
+        "certificate",
+        "wrong",
+    ]
     return table(heads, body) if body else ""
 
 
