@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_an_interrupted_run_keeps_what_it_has(workers: Any, tmp_path: Path, monk
     assert run.exit_code == 130 and "interrupted; what was done is written" in run.output
     assert begun[0].ended and pages[-1] == tmp_path
     assert Record(tmp_path).status() == {"device/a": DONE}
+
+
+def test_a_missing_matplotlib_costs_the_page_only(
+    workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = runner._page
+    workers({})
+    monkeypatch.setattr(runner, "_page", page)
+    monkeypatch.setitem(sys.modules, "benchmarks.report.page", None)
+    assert drive(tmp_path) == GREEN
+    assert len(Record(tmp_path).status()) == len(STEPS)
 
 
 def test_red_tests_are_said_beside_every_number(workers: Any, tmp_path: Path) -> None:

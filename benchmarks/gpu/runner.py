@@ -66,9 +66,9 @@ def _work(worker: Steady, record: Record, todo: list[str], end: float) -> None:
 
 def _page(folder: Path) -> None:
     """Whatever goes wrong with the page, the numbers are there and `report` makes it again."""
-    from benchmarks.report.page import write  # Loads matplotlib.
-
     try:
+        from benchmarks.report.page import write  # Loads matplotlib, which may be missing or broken.
+
         write(folder)
     except Exception as error:
         _say(f"page: {type(error).__name__}: {error}")
