@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from typing import Any
 
+from benchmarks.gpu import processes
 from benchmarks.gpu.steps import Rows, Setting, Step
 from benchmarks.machine import ROOT
 
@@ -56,12 +57,8 @@ def run_pytest(
     command = [*before, sys.executable, "-m", "pytest", "-v", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"} | (variables or {})
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        code: int | None
-        try:
-            process: Any = {"cwd": ROOT, "env": environment, "stdout": file, "stderr": subprocess.STDOUT}
-            code = subprocess.run([*command, *arguments], timeout=seconds, check=False, **process).returncode
-        except subprocess.TimeoutExpired:
-            code = None
+        process: Any = {"cwd": ROOT, "env": environment, "stdout": file, "stderr": subprocess.STDOUT}
+        code = processes.run([*command, *arguments], seconds, **process)
         file.seek(0)
         return file.read(), code
 

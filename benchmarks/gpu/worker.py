@@ -17,6 +17,7 @@ from unittest import mock
 import torch
 
 from benchmarks import ceilings, graphs, machine, timing
+from benchmarks.gpu import processes
 from benchmarks.gpu.record import DONE, FAILED
 from benchmarks.gpu.steps import Setting, Step, all_steps
 
@@ -37,7 +38,8 @@ class Worker:
     def __init__(self, options: Options) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, options), daemon=True)
+        self.group = context.RawValue("i", 0)
+        self.process = context.Process(target=serve, args=(theirs, options, self.group), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -51,12 +53,15 @@ class Worker:
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         except ProcessLookupError:
             self.process.kill()
-        self.process.join()
+        processes.end(self.group.value)
+        self.process.join(processes.GRACE)
 
 
-def serve(pipe: Any, options: Options) -> None:
+def serve(pipe: Any, options: Options, group: Any) -> None:
     """Says what there is to do, or why there is nothing; then does what it is told, step by step."""
     os.setsid()
+    processes.group = group
+    processes.follow_parent()
     with contextlib.ExitStack() as stack:
         try:
             if options.rehearse:
