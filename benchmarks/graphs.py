@@ -23,6 +23,7 @@ def captured(run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
     """
     current = torch.cuda.current_stream()
     graph = torch.cuda.CUDAGraph()
+    refused: Exception | None = None
     try:
         # Libraries set themselves up per stream, which cannot be recorded.
         side = torch.cuda.Stream()
@@ -30,13 +31,27 @@ def captured(run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
         with torch.cuda.stream(side):
             run()
         current.wait_stream(side)
+    except Exception as error:
+        # On that stream nothing was captured yet.
+        raise NotCapturable(_first_line(error)) from error
+    try:
         with torch.cuda.graph(graph):
-            result = run()
+            try:
+                result = run()
+            except Exception as error:
+                # What torch itself refuses leaves the capture intact; then it ends as any other, and nothing is broken.
+                refused = error
     except Exception as error:
         # A capture that breaks off leaves its own stream in place.
         torch.cuda.set_stream(current)
-        failures.append(str(error).strip().partition("\n")[0] or type(error).__name__)
-        raise NotCapturable(failures[-1]) from error
+        failures.append(_first_line(refused or error))
+        raise NotCapturable(failures[-1]) from (refused or error)
+    if refused is not None:
+        raise NotCapturable(_first_line(refused)) from refused
     graph.replay()
     torch.cuda.synchronize()
     return graph, result
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -324,6 +324,21 @@ def test_a_process_whose_capture_broke_off_does_no_more() -> None:
         assert (found["status"], found["lost"]) == (DONE, True)
 
 
+def test_a_capture_that_torch_refuses_breaks_nothing() -> None:
+    calls = []
+
+    def pageable() -> None:
+        calls.append(1)
+        # The call itself and the one on a side stream come before that of the capture.
+        if len(calls) == 3:
+            raise RuntimeError("Cannot copy between CPU and CUDA tensors during CUDA graph capture")
+
+    with strict_cuda():
+        found = worker._outcome(Step("a", 1, lambda: [{"name": capture_of(pageable, 0)}]), False)
+    assert found["rows"][0]["name"].startswith("not captured: Cannot copy between CPU and CUDA")
+    assert (found["status"], found["lost"]) == (DONE, False)
+
+
 def test_counts_of_tests_that_were_cut_off() -> None:
     output = """
 tests/gpu/test_small_cases.py::test_a[dim0] PASSED                 [ 10%]

@@ -97,11 +97,16 @@ class Graph:
 
 @contextmanager
 def _capture(graph: Graph) -> Iterator[None]:
+    broken = []
+
     def refuse() -> None:
+        broken.append(True)
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
     with _OnHostWait(refuse):
         yield
+    if broken:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
     graph.is_captured = True
 
 
