@@ -352,7 +352,7 @@ tests/gpu/test_small_cases.py::test_e """
 
 
 def test_tests_that_all_skip_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: ("tests/gpu/x.py::test_a SKIPPED (no device)", 0))
+    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_, **__: ("tests/gpu/x.py::test_a SKIPPED (no device)", 0))
     with pytest.raises(RuntimeError, match=r"test_stages\.py: expected tests to run on the device"):
         gpu_tests.run("stages", Setting(DEVICE))
 
@@ -370,7 +370,7 @@ def test_tests_whose_process_dies_or_hangs_are_not_green(
     result: str, code: int | None, wrong: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = f"tests/gpu/x.py::test_a PASSED\ntests/gpu/x.py::test_b {result}"
-    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_: (output, code))
+    monkeypatch.setattr(gpu_tests, "run_pytest", lambda *_, **__: (output, code))
     with strict_cuda():
         found = worker._outcome(Step("tests/stages", 1, lambda: gpu_tests.run("stages", Setting(DEVICE))), False)
     assert (found["status"], found["error"]) == (FAILED if wrong else DONE, wrong)
@@ -378,6 +378,34 @@ def test_tests_whose_process_dies_or_hangs_are_not_green(
     record.add(CONTEXT, "tests/stages", found)
     said = {"FAILED": "red: 1 failed"}.get(result, "unfinished: tests/stages")
     assert record.tests() == (said if wrong else "green")
+
+
+@pytest.mark.parametrize(
+    ("visible", "index", "seen"), [(None, 1, "1"), ("", 0, "0"), ("3,5", 1, "5"), ("GPU-ab, GPU-cd", 0, "GPU-ab")]
+)
+@pytest.mark.parametrize("part", ["tests", "sanitizer"])
+def test_tests_see_the_device_that_was_asked_for(
+    part: str, visible: str | None, index: int, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(48), raising=False)
+    given: list[dict[str, str]] = []
+
+    def pytest_of(arguments: Any, seconds: float, before: Any = (), variables: Any = None) -> tuple[str, int]:
+        given.append(variables)
+        return "tests/gpu/x.py::test_a PASSED", 0
+
+    monkeypatch.setattr(gpu_tests, "run_pytest", pytest_of)
+    monkeypatch.setattr(sanitizer, "run_pytest", pytest_of)
+    setting = Setting(torch.device("cuda", index))
+    _ = gpu_tests.run("stages", setting) if part == "tests" else sanitizer._rows(setting)
+    assert given[0]["CUDA_VISIBLE_DEVICES"] == seen
+    # Eight workers share the cores that this process may use.
+    assert given[0].get("OMP_NUM_THREADS") == ("6" if part == "tests" else None)
 
 
 def test_the_exit_code_of_tests_is_seen() -> None:
@@ -451,11 +479,11 @@ def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypat
     monkeypatch.setattr(
         sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n========= {output}", 0)
     )
-    (row,) = sanitizer._rows()
+    (row,) = sanitizer._rows(Setting(DEVICE))
     assert row["summary"].startswith(summary)
     assert ("log" in row) == ("wrong" in row) == (summary != "0 errors")
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert sanitizer._rows() == [{"name": "sanitizer", "summary": "compute-sanitizer is not installed"}]
+    assert sanitizer._rows(Setting(DEVICE)) == [{"name": "sanitizer", "summary": "compute-sanitizer is not installed"}]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would begin a day on this GPU")

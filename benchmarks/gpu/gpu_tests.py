@@ -12,6 +12,8 @@ import tempfile
 from collections import Counter
 from typing import Any
 
+import torch
+
 from benchmarks.gpu import processes
 from benchmarks.gpu.steps import Rows, Setting, Step
 from benchmarks.machine import ROOT
@@ -30,14 +32,26 @@ def steps(setting: Setting) -> list[Step]:
 
 def run(name: str, setting: Setting) -> Rows:
     """Counts of one file, also of what was done before the time was up."""
-    workers = min(MOST_WORKERS.get(name, 8), (os.cpu_count() or 1) // 2)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(MOST_WORKERS.get(name, 8), cores // 2))
+    # References run on the CPU: every worker has its share of the cores.
+    variables = {"OMP_NUM_THREADS": str(cores // workers), **only(setting.device)}
     parallel = ["-n", str(workers)] if workers > 1 and importlib.util.find_spec("xdist") else []
-    output, code = run_pytest([*parallel, f"tests/gpu/test_{name}.py"], LIMIT)
+    output, code = run_pytest([*parallel, f"tests/gpu/test_{name}.py"], LIMIT, variables=variables)
     row = {"name": f"tests/{name}", **counts(output), "ended": code is not None, "code": code}
     if not setting.rehearsed and not row["passed"] + row["failed"]:
         raise RuntimeError(f"tests/gpu/test_{name}.py: expected tests to run on the device, got\n{output[-LOG:]}")
     wrong = said_wrong(row["failed"], code, LIMIT)
     return [{**row, "wrong": wrong, "log": output[-LOG:]} if wrong else row]
+
+
+def only(device: torch.device) -> dict[str, str]:
+    """The variable with which a process sees this device and no other: tests take the first that they see."""
+    names = ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES") if torch.version.hip else ("CUDA_VISIBLE_DEVICES",)
+    name = next((name for name in names if os.environ.get(name)), "CUDA_VISIBLE_DEVICES")
+    visible = [each.strip() for each in os.environ.get(name, "").split(",") if each.strip()]
+    index = device.index or 0
+    return {name: visible[index] if visible else str(index)}
 
 
 def said_wrong(failed: int, code: int | None, limit: float) -> str:

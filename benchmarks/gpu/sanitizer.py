@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 
-from benchmarks.gpu.gpu_tests import LOG, counts, run_pytest, said_wrong
+from benchmarks.gpu.gpu_tests import LOG, counts, only, run_pytest, said_wrong
 from benchmarks.gpu.steps import Rows, Setting, Step
 
 TOOL = "compute-sanitizer"
@@ -13,16 +14,16 @@ LIMIT = 170
 
 
 def steps(setting: Setting) -> list[Step]:
-    return [Step("sanitizer", 100 if shutil.which(TOOL) else 1, _rows)]
+    return [Step("sanitizer", 100 if shutil.which(TOOL) else 1, functools.partial(_rows, setting))]
 
 
-def _rows() -> Rows:
+def _rows(setting: Setting) -> Rows:
     path = shutil.which(TOOL)
     if path is None:
         return [{"name": "sanitizer", "summary": f"{TOOL} is not installed"}]
     tool = (path, "--tool", "memcheck", "--target-processes", "all")
     # In memory that torch keeps for later nothing is out of bounds.
-    plain = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    plain = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1", **only(setting.device)}
     output, code = run_pytest(["tests/gpu/test_small_cases.py"], LIMIT, tool, plain)
     found = re.findall(r"ERROR SUMMARY: (\d+) errors?", output)
     summary = f"{sum(map(int, found))} errors" if found else "no summary"
