@@ -19,14 +19,16 @@ demo: $(VENV)/.demo ## prune a real clip and show what was kept (ARGS="--help" l
 test: $(VENV)/.dev ## run the tests (ARGS="-k budget" narrows them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --benchmark-disable $(ARGS)
 
-# What every supported version must pass: all families, the contracts of all kernels, the golden numbers.
+# What every supported version must pass: all families, the contracts of all kernels (on fewer examples than `make test`),
+# the golden numbers.
+FEWER := OMP_NUM_THREADS=1 SEATS_OPS_INTERPRETED_EXAMPLES=4
 SLICE := -m pytest -n auto --dist worksteal --benchmark-disable @tests/slice.txt $(ARGS)
 
 test-floor: $(VENV)/floor/.ready ## the slice of the tests for every version, on the oldest ones
-	OMP_NUM_THREADS=1 $(VENV)/floor/bin/python $(SLICE)
+	$(FEWER) $(VENV)/floor/bin/python $(SLICE)
 
 test-newest: $(VENV)/newest/.ready ## the same on the newest ones
-	OMP_NUM_THREADS=1 $(VENV)/newest/bin/python $(SLICE)
+	$(FEWER) $(VENV)/newest/bin/python $(SLICE)
 
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .

@@ -86,4 +86,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     result = run(given.targets, given.every, given.workers)
     add_run(result)
+    from tests.integrations.support import PAGE, page
+
+    PAGE.write_text(page(), encoding="utf-8")
     print(f"{result}\nwritten to {RUNS}")
