@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.graphs import NotCapturable, captured
 from benchmarks.observe import kernels
+from seats_ops.ops.launch import count_launches
 
 # Twice the last-level cache of any GPU we name: an MI300X has 256 MiB.
 FLUSH_BYTES = 512 * 2**20
@@ -19,6 +20,32 @@ REPLAYS = 20
 KINDS = ("events", "wall", "graph", "profiler")
 
 Sides = dict[str, Callable[[], Any]]
+
+
+class OtherKernels(NotCapturable):
+    """A capture launches other kernels of ours than the call does, so a replay's time would be that of other work."""
+
+
+def same_work(run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """`captured`, of a call that does during a capture what it does elsewhere.
+
+    Raises:
+        OtherKernels: with both lists of kernels. NotCapturable: as `captured`.
+    """
+    calls: list[list[str]] = []
+
+    def counted() -> Any:
+        with count_launches() as names:
+            result = run()
+        calls.append(names)
+        return result
+
+    counted()
+    graph, result = captured(counted)
+    if calls[0] != calls[-1]:
+        called, recorded = (", ".join(names) or "none" for names in (calls[0], calls[-1]))
+        raise OtherKernels(f"a capture takes other kernels: found {recorded}, expected {called} as in a call")
+    return graph, result
 
 
 class Clock:
@@ -55,12 +82,13 @@ class Clock:
         """Warm up; what it returns measures once.
 
         Raises:
-            NotCapturable: for "graph".
+            NotCapturable: for "graph"; OtherKernels where a graph would hold another way to do the work.
         """
-        run()
         if self.kind == "graph":
-            graph, _ = captured(run)
+            graph, _ = same_work(run)
             run = graph.replay
+        else:
+            run()
         return lambda: float(getattr(self, f"_{self.kind}")(run))
 
     def _empty_cache(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,10 @@ from torch.autograd import DeviceType
 from benchmarks import timing
 from benchmarks.gpu.strict_cuda import Graph, strict_cuda
 from benchmarks.graphs import NotCapturable, captured
-from benchmarks.kernel_time import CAPTURED, kernel_time
+from benchmarks.kernel_time import BY_THE_REFERENCE, CAPTURED, kernel_time
 from benchmarks.observe import host_waits, launches, on_device
-from benchmarks.timing import KINDS, Clock, measure
+from benchmarks.timing import KINDS, Clock, OtherKernels, measure
+from seats_ops.ops.launch import launch
 
 DEVICE = torch.device("cuda", 0)
 
@@ -96,6 +98,39 @@ def test_a_graph_with_another_result_is_told() -> None:
     found = kernel_time([lambda: torch.ones(1) * next(numbers)], DEVICE, 1, cold=True, waits=0)
     assert found["capture"] == "captured, another result"
     assert found["kernel_clock"].startswith("profiler")
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_graph_of_other_kernels_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `compact` during a capture: the same result, by the reference."""
+    capturing: list[bool] = []
+
+    @contextmanager
+    def capture(graph: Graph) -> Iterator[None]:
+        capturing.append(True)
+        yield
+        capturing.clear()
+        graph.is_captured = True
+
+    class Kernel:
+        fn = SimpleNamespace(__name__="gather_kernel")
+
+        def __getitem__(self, grid: object) -> Any:
+            return lambda out, **options: out.fill_(1)
+
+    def gather() -> torch.Tensor:
+        out = torch.ones(1)
+        if not capturing:
+            launch(Kernel(), (1,), out, num_warps=4)
+        return out
+
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    found = kernel_time([gather], DEVICE, 1, cold=True, waits=0)
+    assert (found["capture"], found["kernel_clock"]) == (BY_THE_REFERENCE, "profiler, cold L2")
+    with pytest.raises(OtherKernels, match="found none, expected gather_kernel as in a call"):
+        Clock(DEVICE, "graph").prepare(gather)
+    with pytest.raises(NotCapturable, match=r"ours: a capture takes other kernels.*another clock can time it"):
+        measure([{"ours": gather}], DEVICE, 1, Clock(DEVICE, "graph"))
 
 
 def test_a_profile_is_what_the_device_did() -> None:
