@@ -1,0 +1,29 @@
+"""What two sets of measurements must have in common to be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report.difference import differences
+from benchmarks.results import append
+from benchmarks.timing import spread
+
+SECONDS = [1.0, 1.01, 0.99, 1.0, 1.02]
+
+
+def file_of(path: Path, *changes: dict[str, Any], **common: Any) -> str:
+    row = {"name": "compact/drop", "kind": "cuda", "threads": 16, "revision": "aaa", "sources": "s"}
+    for changed in changes or ({},):
+        append(path, {**row, "sides": {"seats_ops": spread(SECONDS)}, **common, **changed})
+    return str(path)
+
+
+def test_threads_of_the_host_count_on_a_cpu_only(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    (found,) = differences(file_of(tmp_path / "a", threads=16), file_of(tmp_path / "b", threads=64))
+    assert found.before == found.after == 1.0
+    with pytest.raises(ValueError, match=r"threads: found \[1\] in .* and \[4\] in .*, expected the same"):
+        differences(file_of(tmp_path / "c", threads=1, kind="cpu"), file_of(tmp_path / "d", threads=4, kind="cpu"))
