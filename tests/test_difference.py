@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,9 @@ def test_threads_of_the_host_count_on_a_cpu_only(tmp_path: Path) -> None:
     assert found.before == found.after == 1.0
     with pytest.raises(ValueError, match=r"threads: found \[1\] in .* and \[4\] in .*, expected the same"):
         differences(file_of(tmp_path / "c", threads=1, kind="cpu"), file_of(tmp_path / "d", threads=4, kind="cpu"))
+
+
+def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(RuntimeError, match=r"scipy: found none, .*pip install 'seats_ops\[bench\]'"):
+        differences(file_of(tmp_path / "a"), file_of(tmp_path / "b"))

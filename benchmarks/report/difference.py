@@ -49,6 +49,7 @@ def differences(before: str, after: str, confidence: float = 0.95) -> list[Diffe
         before, after: a file of rows or the folder of a GPU, and, after an @, the revision; else that of the last row.
 
     Raises:
+        RuntimeError: no scipy.
         ValueError: rows of another format, of a rehearsal, on a CPU of another number of threads; nothing in common.
     """
     sets = [_rows(before), _rows(after)]
@@ -95,7 +96,11 @@ def _measurements(rows: list[dict[str, Any]]) -> dict[Key, list[float]]:
 
 def _difference(key: Key, before: list[float], after: list[float], confidence: float) -> Difference:
     import numpy as np
-    from scipy.stats import bootstrap
+
+    try:
+        from scipy.stats import bootstrap
+    except ImportError as error:
+        raise RuntimeError("scipy: found none, expected it for intervals; pip install 'seats_ops[bench]'") from error
 
     def ratio(a: Any, b: Any, axis: int = -1) -> Any:
         return np.median(b, axis=axis) / np.median(a, axis=axis)
