@@ -34,3 +34,9 @@ def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(RuntimeError, match=r"scipy: found none, .*pip install 'seats_ops\[bench\]'"):
         differences(file_of(tmp_path / "a"), file_of(tmp_path / "b"))
+
+
+def test_changed_sources_of_one_revision_are_not_put_together(tmp_path: Path) -> None:
+    file = file_of(tmp_path / "a", {"sources": "s"}, {"sources": "t", "dirty": True})
+    with pytest.raises(ValueError, match=r"several states of the sources at revision aaa \(s, t\), expected one"):
+        differences(file, file)

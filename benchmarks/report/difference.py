@@ -50,7 +50,8 @@ def differences(before: str, after: str, confidence: float = 0.95) -> list[Diffe
 
     Raises:
         RuntimeError: no scipy.
-        ValueError: rows of another format, of a rehearsal, on a CPU of another number of threads; nothing in common.
+        ValueError: rows of another format, of several states of the sources, of a rehearsal, on a CPU of another
+            number of threads; nothing in common.
     """
     sets = [_rows(before), _rows(after)]
     # Of the host, which on a GPU computes nothing.
@@ -80,6 +81,12 @@ def _rows(source: str) -> list[dict[str, Any]]:
         raise ValueError(
             f"{source}: found rows without single measurements ({', '.join(old[:3])}), expected format {FORMAT}; "
             "run them again"
+        )
+    trees = sorted({str(row.get("sources")) for row in rows})
+    if len(trees) > 1:
+        raise ValueError(
+            f"{source}: found several states of the sources at revision {revision} ({', '.join(trees)}), expected one; "
+            "keep each in a file of its own"
         )
     if any(row.get("rehearsed") for row in rows):
         raise ValueError(f"{source}: found a rehearsal, expected measurements")
