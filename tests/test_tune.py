@@ -98,7 +98,7 @@ def test_every_candidate_has_a_row(gpu: None) -> None:
     ("fault", "words"),
     [
         ("wrong", "wrong"),
-        ("spills", "spills 8 bytes a thread"),
+        ("spills", "spills 8 registers a thread"),
         ("raises", "RuntimeError: out of resources: shared memory"),
     ],
 )

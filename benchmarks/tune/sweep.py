@@ -80,7 +80,7 @@ def _measured(case: Case, device: torch.device, repeats: int) -> Row:
     # The interpreter compiles nothing.
     spilled = max(compiled.n_spills for compiled in map(_launch, again) if compiled) if device.type == "cuda" else 0
     if spilled:
-        return {"refused": f"spills {spilled} bytes a thread"}
+        return {"refused": f"spills {spilled} registers a thread"}
 
     def kernels() -> None:
         for run in again:
