@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from seats_ops.cli.device import pick_device
+from seats_ops.ops.tile_tables import VARIABLE
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("seats_ops", "integrations", "benchmarks/*.py")
@@ -35,7 +36,8 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
     """Device, versions and the state of the sources.
 
     "dirty" if they differ from the revision; None where git cannot tell, then the revision is what the caller was told
-    (`revision`). "sources" is a digest of the files themselves, so two trees can always be compared.
+    (`revision`). "sources" is a digest of the files themselves, so two trees can always be compared. "tiles" is the launch table:
+    "shipped", or the user's file and its digest.
     """
     versions: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("triton", "transformers"):
@@ -55,6 +57,7 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
         "revision": found or revision or None,
         "dirty": bool(changed) if found else None,
         "sources": sources(),
+        "tiles": _tiles(device),
     }
 
 
@@ -70,6 +73,11 @@ def sources() -> str:
     for path in sorted(files):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def _tiles(device: torch.device) -> str:
+    file = Path(os.environ.get(VARIABLE, "")) if device.type == "cuda" else Path()
+    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}" if file.name else "shipped"
 
 
 def _processor() -> str:

@@ -42,7 +42,14 @@ from benchmarks.results import append, read
 from seats_ops.testing.replay import REPLAYS
 
 DEVICE = torch.device("cuda", 0)
-CONTEXT = {"device": "X", "kind": "cuda", "versions": {"torch": "9"}, "sources": "abc", "rehearsed": True}
+CONTEXT = {
+    "device": "X",
+    "kind": "cuda",
+    "versions": {"torch": "9"},
+    "sources": "abc",
+    "tiles": "shipped",
+    "rehearsed": True,
+}
 STEPS = {"device/a": 5.0, "tests/b": 50.0, "kernels/c": 10.0}
 
 
@@ -175,7 +182,8 @@ def test_red_tests_are_said_beside_every_number(workers: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("device", "Y"), ("versions", {"torch": "8"}), ("sources", "d"), ("rehearsed", False)]
+    ("key", "value"),
+    [("device", "Y"), ("versions", {"torch": "8"}), ("sources", "d"), ("tiles", "my.json 12"), ("rehearsed", False)],
 )
 def test_other_numbers_are_not_mixed_in(workers: Any, tmp_path: Path, key: str, value: Any) -> None:
     workers({})

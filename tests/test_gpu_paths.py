@@ -57,6 +57,19 @@ def test_a_place_has_an_index(name: str, index: int) -> None:
     assert now(place) <= now(place)
 
 
+def test_the_launch_table_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.json"
+    found = []
+    for content in (None, "{}", "{ }"):
+        if content:
+            file.write_text(content)
+            monkeypatch.setenv("SEATS_OPS_TILES", str(file))
+        found.append(machine.describe(torch.device("cuda:0"))["tiles"])
+    assert found[0] == "shipped" and all(name.startswith("mine.json ") for name in found[1:])
+    assert len(set(found)) == 3
+    assert machine.describe(torch.device("cpu"))["tiles"] == "shipped"  # where no file is followed
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=f"got 'cuda:{COUNT}', but torch finds {COUNT}"):
         machine.place(f"cuda:{COUNT}")

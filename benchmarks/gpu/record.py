@@ -11,7 +11,7 @@ from benchmarks.results import FORMAT, append, read
 
 FILE = "results.jsonl"
 # Rows of one file have these in common.
-SAME = ("device", "kind", "versions", "sources", "rehearsed")
+SAME = ("device", "kind", "versions", "sources", "tiles", "rehearsed")
 DONE, FAILED = "done", "failed"
 
 

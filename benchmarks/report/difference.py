@@ -82,12 +82,13 @@ def _rows(source: str) -> list[dict[str, Any]]:
             f"{source}: found rows without single measurements ({', '.join(old[:3])}), expected format {FORMAT}; "
             "run them again"
         )
-    trees = sorted({str(row.get("sources")) for row in rows})
-    if len(trees) > 1:
-        raise ValueError(
-            f"{source}: found several states of the sources at revision {revision} ({', '.join(trees)}), expected one; "
-            "keep each in a file of its own"
-        )
+    for what, key in (("states of the sources", "sources"), ("launch tables", "tiles")):
+        several = sorted({str(row.get(key)) for row in rows})
+        if len(several) > 1:
+            raise ValueError(
+                f"{source}: found several {what} at revision {revision} ({', '.join(several)}), expected one; "
+                "keep each in a file of its own"
+            )
     if any(row.get("rehearsed") for row in rows):
         raise ValueError(f"{source}: found a rehearsal, expected measurements")
     return rows
