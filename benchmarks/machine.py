@@ -36,8 +36,8 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
     """Device, versions and the state of the sources.
 
     "dirty" if they differ from the revision; None where git cannot tell, then the revision is what the caller was told
-    (`revision`). "sources" is a digest of the files themselves, so two trees can always be compared. "tiles" is the launch table:
-    "shipped", or the user's file and its digest.
+    (`revision`). "sources" is a digest of the files themselves, so two trees can always be compared. "tiles" is the
+    launch table: "shipped", or the user's file and its digest.
     """
     versions: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
     for name in ("triton", "transformers"):

@@ -73,7 +73,7 @@ def gpu() -> Iterator[None]:
 
 
 def swept(kernel: Kernel, known: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    return list(sweep(case(kernel), DEFAULT, CUDA, 3, known or []))
+    return list(sweep(case(kernel), DEFAULT, CUDA, 3, known or [], lambda row: None))
 
 
 def test_every_entry_belongs_to_a_primitive_and_its_kernels_exist() -> None:
@@ -225,6 +225,35 @@ def test_a_rehearsal_walks_the_whole_way_and_is_no_table(tmp_path: Path) -> None
     again = rehearse(path, *names)
     assert again.returncode == 0 and "us" not in again.stdout.replace("wrote", "").split(), again.stdout + again.stderr
     assert json.loads(path.read_text())["measured"] == content["measured"]
+
+
+def test_what_the_process_does_not_outlive_is_tried_twice(gpu: None, tmp_path: Path) -> None:
+    path, third = tmp_path / "t.json", POINTS[2]
+
+    class Died(BaseException):
+        """Nothing runs after a process has died."""
+
+    def run() -> list[dict[str, int]]:
+        file, tried = TableFile(path, CUDA, rehearsed=False), []
+
+        def begin(row: dict[str, Any]) -> None:
+            file.begin(ENTRY, row)
+            tried.append(row["values"])
+            if row["values"] == third:
+                raise Died
+
+        try:
+            for row in sweep(case(Kernel()), DEFAULT, CUDA, 3, file.rows(ENTRY), begin):
+                file.add(ENTRY, row)
+        except Died:
+            pass
+        return tried
+
+    assert run() == POINTS[:3]
+    assert run() == [third]
+    assert run() == POINTS[3:]
+    rows = {str(row["values"]): row for row in TableFile(path, CUDA, rehearsed=False).rows(ENTRY)}
+    assert len(rows) == len(POINTS) and "process ended" in rows[str(third)]["refused"]
 
 
 def test_an_interrupted_run_is_taken_up(tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

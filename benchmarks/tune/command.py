@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -41,7 +42,8 @@ def tune(
         for entry in wanted:
             own = values_of(entry, table[entry])
             case = case_of(entry, place, small=rehearse)
-            for row in sweep(case, table, place, repeats, file.rows(entry), REHEARSED if rehearse else None):
+            begin = functools.partial(file.begin, entry)
+            for row in sweep(case, table, place, repeats, file.rows(entry), begin, REHEARSED if rehearse else None):
                 file.add(entry, row)
                 _say(entry, row)
             console.print(f"{entry}: {file.settle(entry, own)}, shipped {own}", highlight=False)
@@ -49,6 +51,7 @@ def tune(
         file.add(entry, broken.row)
         raise RuntimeError(f"{broken}; it is refused from now on: run the same command again") from broken
     except KeyboardInterrupt:
+        file.withdraw()
         console.print(f"interrupted; {file.path} has what was measured, the same command goes on from there")
         raise typer.Exit(130) from None
     what = "rehearsed, which no launch follows" if rehearse else f"to follow it: {VARIABLE}={file.path}"

@@ -31,12 +31,19 @@ class Broken(RuntimeError):
 
 
 def sweep(
-    case: Case, table: Table, device: torch.device, repeats: int, known: list[Row], most: int | None = None
+    case: Case,
+    table: Table,
+    device: torch.device,
+    repeats: int,
+    known: list[Row],
+    begin: Callable[[Row], None],
+    most: int | None = None,
 ) -> Iterator[Row]:
     """A row per candidate that is not among the `known`: its values, and its seconds or why it was refused.
 
     Args:
         case: of an entry of `table`.
+        begin: is told a candidate before it is tried, as the process may not outlive that.
         most: candidates of the grid that are looked at, the table's own first; all by default.
     """
     seen = [row["values"] for row in known]
@@ -44,6 +51,7 @@ def sweep(
         row: Row = {"values": values_of(case.entry, candidate)}
         if row["values"] in seen:
             continue
+        begin(row)
         try:
             with hold_tiles({**table, case.entry: candidate}):
                 row |= _measured(case, device, repeats)

@@ -13,6 +13,7 @@ from benchmarks import machine
 from benchmarks.tune.sweep import Row, best
 from seats_ops.ops.tile_tables import FORMAT, device_kind
 
+TRIES = 2
 # What must not change between two runs that share a file.
 SAME = ("versions", "revision", "dirty", "sources")
 
@@ -56,12 +57,25 @@ class TableFile:
         self.content["tiles"], self.content["measured"] = found["tiles"], found["measured"]
 
     def rows(self, entry: str) -> list[Row]:
-        """What has been measured of an entry."""
-        return list(self.content["measured"].get(entry, ()))
+        """What has been measured of an entry, with what the process did not outlive twice: once may be chance."""
+        return [row for row in self.content["measured"].get(entry, ()) if row.get("begun", TRIES) >= TRIES]
+
+    def begin(self, entry: str, row: Row) -> None:
+        """A candidate is about to be tried; what is written stays if the process ends under it."""
+        earlier = next((x for x in self.content["measured"].get(entry, ()) if x["values"] == row["values"]), {})
+        begun = earlier.get("begun", 0) + 1
+        self.add(entry, {**row, "refused": "the process ended while it was tried", "begun": begun})
+
+    def withdraw(self) -> None:
+        """Nothing is said of what has begun: it was not the candidate that ended it."""
+        for entry, rows in self.content["measured"].items():
+            self.content["measured"][entry] = [row for row in rows if row.get("begun", TRIES) >= TRIES]
+        self._write()
 
     def add(self, entry: str, row: Row) -> None:
-        """One more candidate of an entry, on disk before this returns."""
-        self.content["measured"].setdefault(entry, []).append(row)
+        """One more candidate of an entry, in place of what was said of it before, on disk before this returns."""
+        others = [x for x in self.content["measured"].get(entry, ()) if x["values"] != row["values"]]
+        self.content["measured"][entry] = [*others, row]
         self._write()
 
     def settle(self, entry: str, own: dict[str, int]) -> dict[str, int]:
