@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import inspect
 import os
 import sys
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from types import FrameType
 from typing import Any
 
@@ -46,30 +44,13 @@ def runs_forward_of(module: nn.Module) -> bool:
 
 def methods_run_of(modules: Container[int]) -> bool:
     """Whether code of transformers is at work, in any thread, as a method of one of these modules, given by `id`."""
-    with _undisturbed():
-        for top in sys._current_frames().values():
-            frame: FrameType | None = top
-            while frame is not None:
-                if frame.f_code.co_filename.startswith(_TRANSFORMERS) and id(_self_of(frame)) in modules:
-                    return True
-                frame = frame.f_back
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(_TRANSFORMERS) and id(_self_of(frame)) in modules:
+                return True
+            frame = frame.f_back
     return False
-
-
-_looking = threading.Lock()
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Locals of other threads' frames may be read: by one thread at a time, and without garbage being collected."""
-    with _looking:
-        collects = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if collects:
-                gc.enable()
 
 
 def _self_of(frame: FrameType) -> Any:

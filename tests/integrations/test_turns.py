@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
@@ -128,16 +127,9 @@ class _Model:
         return found, watched()
 
 
-@pytest.mark.parametrize("collects", [True, False])
-def test_looking_for_methods_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch, collects: bool) -> None:
+def test_looking_for_methods_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a look would leave behind is freed by the next one, of a thread that goes on meanwhile: a crash."""
     monkeypatch.setattr(module, "_TRANSFORMERS", __file__)
     model, other = _Model(), _Model()
-    if not collects:
-        gc.disable()
-    try:
-        assert model.forward(lambda: methods_run_of({id(model)})) == (True, None)
-        assert model.forward(lambda: methods_run_of({id(other)})) == (False, None)
-        assert gc.isenabled() == collects
-    finally:
-        gc.enable()
+    assert model.forward(lambda: methods_run_of({id(model)})) == (True, None)
+    assert model.forward(lambda: methods_run_of({id(other)})) == (False, None)
