@@ -67,9 +67,8 @@ class TableFile:
         self.add(entry, {**row, "refused": "the process ended while it was tried", "begun": begun})
 
     def withdraw(self) -> None:
-        """Nothing is said of what has begun: it was not the candidate that ended it."""
-        for entry, rows in self.content["measured"].items():
-            self.content["measured"][entry] = [row for row in rows if row.get("begun", TRIES) >= TRIES]
+        """Nothing is said of what has begun for the first time: it was not the candidate that ended it."""
+        self.content["measured"] = {entry: self.rows(entry) for entry in self.content["measured"]}
         self._write()
 
     def add(self, entry: str, row: Row) -> None:

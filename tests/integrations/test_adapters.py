@@ -15,6 +15,7 @@ from tests.integrations import probes
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
+from tests.integrations.upstream import CACHE
 
 LORA: dict[str, Any] = {"r": 4, "init_lora_weights": False, "target_modules": ["q_proj", "k_proj", "qkv_proj", "qkv"]}
 VIRTUAL: dict[str, Any] = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 4, "token_dim": 64, "num_layers": 7}
@@ -58,10 +59,13 @@ def test_virtual_tokens(named: str) -> None:
     if named == "inputs_embeds" and tuned.word_embeddings is None:
         pytest.skip("peft does not find the embeddings in this version of transformers")
     prompt = prompt_of(model)
+    refused = named
+    if named == "input_ids" and CACHE == "cache":
+        # A peft that still says past_key_values where transformers says cache would lose its keys.
+        refused = "(input_ids|past_key_values: expected None beside cache)"
     with probes.produced_logits(model) as produced, attach(model, schedule_of(model)):
         for call in (tuned, tuned.generate):
-            # A peft that still says past_key_values where transformers says cache would lose its keys.
-            with pytest.raises(UnsupportedModelState, match=f"^({named}|past_key_values: expected None beside cache)"):
+            with pytest.raises(UnsupportedModelState, match=f"^{refused}"):
                 call(**prompt)
         assert produced == []
 
