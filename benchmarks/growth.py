@@ -15,9 +15,10 @@ from benchmarks import machine
 from benchmarks.ceilings import ceilings
 from benchmarks.entry import OURS, Size, builders
 from benchmarks.gate import require_green
+from benchmarks.machine import named
 from benchmarks.memory import peak_bytes
 from benchmarks.primitives import chosen, known
-from benchmarks.results import RESULTS, append
+from benchmarks.results import RESULTS, append, into
 from benchmarks.timing import Clock, measure, spread
 from seats_ops import functional
 
@@ -27,6 +28,7 @@ TOKENS = (60, 225, 900, 3600)
 # Equally many video tokens in ever more and smaller windows; none of the sound is kept, which grows with the seconds.
 WINDOWS = ((16, 40), (64, 20), (256, 10))
 BATCH = (1, 4, 16)
+GROWTH = RESULTS / "growth.jsonl"
 
 
 def sizes(longest: int) -> Iterator[tuple[str, int, Size]]:
@@ -46,7 +48,7 @@ def growth(
     longest: Annotated[int, typer.Option(help="seconds of the longest clip; an hour takes 8 GB")] = 3600,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
     repeats: Annotated[int, typer.Option(min=1)] = 3,
-    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "growth.jsonl",
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = GROWTH,
 ) -> None:
     """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
     known([name for name in names or [] if not name.startswith("growth/")], functional.__all__, "names")
@@ -55,6 +57,7 @@ def growth(
     met = []
     for row in grow(names, longest, place, repeats):
         met.append(row["name"])
+        row["again"] += into(output, GROWTH)
         append(output, {**context, **row})
         Console().print(
             f"{row['name']}: {row['seconds']['median'] * 1e3:.2f} ms, peak {row['peak_bytes'] / 2**20:.1f} MiB"
@@ -77,7 +80,7 @@ def grow(names: list[str] | None, longest: int, device: torch.device, repeats: i
                 tests = require_green(entry.tests, device.type)
                 ours = entry.sides[OURS]
                 seconds = measure([{OURS: ours}], device, repeats)[OURS]
-                row, options = prefix + entry.name, f"--longest {longest} --device {device.type} --repeats {repeats}"
+                row, options = prefix + entry.name, f"--longest {longest} --device {named(device)} --repeats {repeats}"
                 yield {
                     "name": row,
                     "again": f"python -m benchmarks growth {row} {options}",

@@ -16,7 +16,9 @@ from seats_ops.cli.device import pick_device
 from seats_ops.ops.tile_tables import VARIABLE
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("seats_ops", "integrations", "benchmarks/*.py")
+# What decides a number; a page is drawn anew from the numbers that are there.
+SOURCES = ("seats_ops", "integrations", "benchmarks")
+PAGES = "benchmarks/report"
 
 
 def place(device: str) -> torch.device:
@@ -30,6 +32,11 @@ def place(device: str) -> torch.device:
     else:
         torch.cuda.set_device(chosen)
     return chosen
+
+
+def named(device: torch.device) -> str:
+    """What an option calls it: the first GPU has no number."""
+    return f"{device.type}:{device.index}" if device.index else device.type
 
 
 def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
@@ -46,7 +53,18 @@ def describe(device: torch.device, revision: str = "") -> dict[str, Any]:
         except ImportError:
             versions[name] = None
     found = _git("rev-parse", "--short", "HEAD") if (ROOT / ".git").exists() else ""
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES) if found else ""
+    changed = (
+        _git(
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            *(f"{folder}/*.py" for folder in SOURCES),
+            f":!{PAGES}",
+        )
+        if found
+        else ""
+    )
     return {
         "time": now(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -69,8 +87,8 @@ def now() -> str:
 def sources() -> str:
     """Twelve digits of the SHA-256 of everything that decides what is measured."""
     digest = hashlib.sha256()
-    files = [path for folder in ("seats_ops", "integrations", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
-    for path in sorted(files):
+    files = [path for folder in SOURCES for path in (ROOT / folder).rglob("*.py")]
+    for path in sorted(path for path in files if ROOT / PAGES not in path.parents):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

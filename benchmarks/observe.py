@@ -37,6 +37,11 @@ def launches(done: list[tuple[str, float]]) -> int:
     return sum(not name.startswith(("Memcpy", "Memset")) for name, _ in done)
 
 
+def pageable(done: list[tuple[str, float]]) -> int:
+    """How many copies come from memory that is not pinned: the host waits for them, and sync debug mode may not say."""
+    return sum("Pageable" in name for name, _ in done)
+
+
 def host_waits(run: Callable[[], Any]) -> int:
     """How often the host waits for the device, as torch's sync debug mode sees it."""
     with warnings.catch_warnings(record=True) as said:

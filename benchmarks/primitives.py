@@ -18,12 +18,13 @@ from benchmarks.entry import OURS, SIZES, Builder, Entry, Size, builders
 from benchmarks.gate import require_green, say
 from benchmarks.kernel_time import kernel_time
 from benchmarks.memory import peak_bytes
-from benchmarks.observe import host_waits, kernels, launches
-from benchmarks.results import RESULTS, append
+from benchmarks.observe import host_waits, kernels, launches, pageable
+from benchmarks.results import RESULTS, append, into
 from benchmarks.timing import KINDS, Clock, measure, spread
 
 # Input sets on a GPU, so that no round finds the numbers of the one before in a cache.
 INPUTS = 3
+PRIMITIVES = RESULTS / "primitives.jsonl"
 
 console = Console()
 
@@ -35,7 +36,7 @@ def run(
     repeats: Annotated[int, typer.Option(min=1, help="rounds in which every side has its turn")] = 7,
     clock: Annotated[str | None, typer.Option(help=f"on a GPU one of {', '.join(KINDS)}")] = None,
     warm: Annotated[bool, typer.Option(help="leave the L2 cache of a GPU as the call before left it")] = False,
-    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "primitives.jsonl",
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = PRIMITIVES,
 ) -> None:
     """Primitives and stages, each beside what users would write instead."""
     known([name.partition("/")[0] for name in names or []], builders(), "names")
@@ -53,6 +54,7 @@ def run(
                 continue
             tests = require_green(inputs[0].tests, place.type)
             row = {"tests": tests, **row_of(inputs, build, SIZES[size], timer, repeats, context["ceilings"])}
+            row["again"] += into(output, PRIMITIVES)
             append(output, {**context, **row})
             _show(row)
     known([name for name in names or [] if "/" in name], met, "names")
@@ -87,7 +89,7 @@ def row_of(
     options = "" if device.type == "cpu" else f" --clock {clock.kind}" + ("" if clock.cold else " --warm")
     return {
         "name": entry.name,
-        "again": f"python -m benchmarks run {entry.name} --size {size.name} --device {device.type}"
+        "again": f"python -m benchmarks run {entry.name} --size {size.name} --device {machine.named(device)}"
         f" --repeats {repeats}{options}",
         "clock": clock.name,
         "sides": {
@@ -110,12 +112,15 @@ def row_of(
 
 
 def seen_on_a_gpu(runs: Sequence[Callable[[], Any]], clock: Clock, repeats: int) -> dict[str, Any]:
-    """Launches, waits of the host, what a caller waits for, and the kernels alone."""
+    """Launches, waits of the host, what a caller waits for, and the kernels alone: in a row, and added up."""
     device, waits = clock.device, host_waits(runs[0])
     wall = measure([{"": run} for run in runs], device, repeats, Clock(device, "wall", cold=clock.cold))
+    done = kernels(runs[0], device)
     return {
-        "launches": launches(kernels(runs[0], device)),
+        "launches": launches(done),
         "host_reads": waits,
+        "pageable_copies": pageable(done),
+        "kernel_durations": sum(seconds for _, seconds in done),
         "caller": spread(wall[""]),
         **kernel_time(runs, device, repeats, cold=clock.cold, waits=waits),
     }

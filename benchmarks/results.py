@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ def append(path: Path, *rows: dict[str, Any]) -> None:
     os.replace(target, path)
 
 
+def into(output: Path, default: Path) -> str:
+    """The option of a command that writes elsewhere than it would by itself."""
+    return "" if output == default else f" --output {shlex.quote(str(output))}"
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """Every row.
 
     Raises:
-        ValueError: naming the line that is no row.
+        ValueError: naming the line that is no row, or one of a format that is not known.
     """
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -35,15 +41,30 @@ def read(path: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 row = None
-            if not isinstance(row, dict) or "name" not in row:
+            if not isinstance(row, dict) or not isinstance(row.get("name"), str):
                 raise ValueError(f"{path}, line {number}: expected a JSON object with a name, got {line[:60]!r}")
+            if row.get("format", 1) not in (1, FORMAT):
+                raise ValueError(f"{path}, line {number}: expected format 1 or {FORMAT}, got {row['format']!r}")
             rows.append(row)
     return rows
+
+
+def require(path: Path, rows: Iterable[dict[str, Any]], *fields: str) -> None:
+    """Every row says these of where it was measured.
+
+    Raises:
+        ValueError: naming the row and the field.
+    """
+    for row in rows:
+        missing = [field for field in fields if field not in row]
+        if missing:
+            raise ValueError(f"{path}: row {row['name']}: expected {', '.join(fields)}, found no {', '.join(missing)}")
 
 
 def latest(path: Path) -> dict[str, dict[str, Any]]:
     """The last row of every name and width, of the device and the size of the last line that has one."""
     rows = read(path)
+    require(path, rows, "device")
     size = next((row["size"] for row in reversed(rows) if "size" in row), None)
     same = [row for row in rows if row["device"] == rows[-1]["device"] and row.get("size", size) == size]
     return {row["name"] + (f", width {row['width']}" if "width" in row else ""): row for row in same}

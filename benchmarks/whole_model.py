@@ -13,8 +13,9 @@ from benchmarks import machine
 from benchmarks.ceilings import ceilings
 from benchmarks.gate import require_green, say
 from benchmarks.primitives import known
-from benchmarks.results import RESULTS, append
+from benchmarks.results import RESULTS, append, into
 
+PREFILL, DECODE = RESULTS / "prefill.jsonl", RESULTS / "decode.jsonl"
 TESTS = (
     "tests/ops",
     "tests/integrations/test_golden_end_to_end.py",
@@ -31,7 +32,7 @@ def prefill(
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
     repeats: Annotated[int, typer.Option(min=1)] = 3,
     retention: Annotated[list[int] | None, typer.Option(help="percent, of the paper's table; all by default")] = None,
-    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "prefill.jsonl",
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = PREFILL,
 ) -> None:
     """Whole prefills at the paper's retention ratios, beside the model without pruning."""
     from benchmarks.whole_prefill import compare  # Loads transformers.
@@ -55,6 +56,7 @@ def prefill(
     )
     table = Table(*(Column(head, min_width=6) for head in heads), padding=0)
     for row in compare(width, seconds, text, place, repeats, retention or ()):
+        row["again"] += into(output, PREFILL)
         append(output, {**context, **row})
         table.add_row(
             row["name"].removeprefix("prefill/") + " %",
@@ -77,7 +79,7 @@ def decode(
     tokens: Annotated[int, typer.Option(min=3, help="to generate")] = 33,
     repeats: Annotated[int, typer.Option(min=1)] = 3,
     side: Annotated[list[str] | None, typer.Option(help="unpruned, uniform, per-layer; all by default")] = None,
-    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = RESULTS / "decode.jsonl",
+    output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = DECODE,
 ) -> None:
     """Time to the first token, speed of decoding and memory: without pruning and with both KV policies. On a CPU."""
     from benchmarks import decode as decoding  # Loads transformers.
@@ -90,6 +92,7 @@ def decode(
     say(context["tests"])
     table = Table("side", "first token", "per token", "KV", "peak over the loaded model", "left after")
     for row in decoding.compare(width, seconds, retention, tokens, repeats, side or decoding.SIDES):
+        row["again"] += into(output, DECODE)
         append(output, {**context, **row})
         table.add_row(
             row["name"].removeprefix("decode/"),

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.machine import named
 from benchmarks.memory import peak_bytes
-from benchmarks.observe import host_waits, kernels, launches
+from benchmarks.observe import host_waits, kernels, launches, pageable
 from benchmarks.own_cost import own_seconds
 from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import spread
@@ -70,7 +71,7 @@ def compare(
     return [
         {
             "name": f"prefill/{retention}",
-            "again": again(width, seconds, text, device.type, repeats, retention),
+            "again": again(width, seconds, text, named(device), repeats, retention),
             "clock": "process time" if device.type == "cpu" else "wall, warm L2",
             "width": width,
             "prompt_tokens": lengths.total,
@@ -109,6 +110,7 @@ def _seen(model: Any, inputs: dict[str, Any], schedule: Schedule | None, device:
             "peak_bytes": peak_bytes(run, device),
             "host_reads": host_waits(run),
             "launches": launches(done),
+            "pageable_copies": pageable(done),
             "kernel_seconds": sum(seconds for _, seconds in done),
         }
 

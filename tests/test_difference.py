@@ -36,6 +36,12 @@ def test_without_scipy_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         differences(file_of(tmp_path / "a"), file_of(tmp_path / "b"))
 
 
+def test_rows_without_a_machine_are_refused(tmp_path: Path) -> None:
+    append(tmp_path / "a", {"name": "compact/drop", "seconds": spread(SECONDS)})
+    with pytest.raises(ValueError, match="row compact/drop: expected kind, threads, found no kind, threads"):
+        differences(str(tmp_path / "a"), file_of(tmp_path / "b"))
+
+
 def test_launch_tables_are_not_put_together(tmp_path: Path) -> None:
     file = file_of(tmp_path / "a", {"tiles": "shipped"}, {"tiles": "mine.json 0123"})
     with pytest.raises(ValueError, match=r"launch tables at revision aaa \(mine.json 0123, shipped\), expected one"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from benchmarks.gpu import (
 )
 from benchmarks.gpu.device import nvidia_smi
 from benchmarks.gpu.plan import Plan
-from benchmarks.gpu.record import DONE, FAILED, FILE, Record
+from benchmarks.gpu.record import DONE, FAILED, FILE, Record, alone
 from benchmarks.gpu.runner import GREEN, RED, UNFINISHED
 from benchmarks.gpu.steps import Setting, Step, all_steps
 from benchmarks.gpu.strict_cuda import strict_cuda
@@ -140,6 +141,56 @@ def test_a_step_that_hangs_is_given_up(workers: Any, tmp_path: Path, monkeypatch
     ]
 
 
+def test_what_does_the_same_as_a_step_that_hung_is_left_out(
+    workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise one kernel that hangs would cost its patience once for every dtype."""
+    steps = dict.fromkeys(["parity/a/float32", "parity/a/float16", "parity/b/float32", "kernels/c"], 1.0)
+    monkeypatch.setattr(sys.modules[__name__], "STEPS", steps)
+    monkeypatch.setattr(steady, "LEAST_PATIENCE", 0.0)
+    monkeypatch.setattr(steady, "PATIENCE", 0)
+    begun = workers({"parity/a/float32": lambda seconds: None})
+    assert drive(tmp_path) == RED
+    assert [each.asked for each in begun] == [["parity/a/float32"], ["parity/b/float32", "kernels/c"]]
+    monkeypatch.undo()
+    assert "parity/a/float16" not in Record(tmp_path).status()
+
+
+def test_tests_end_by_themselves_before_they_are_taken_for_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what was seen until then is counted."""
+    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/usr/bin/{name}")
+    for step in all_steps(Setting(DEVICE)):
+        limit = {"tests": gpu_tests.LIMIT, "sanitizer": sanitizer.LIMIT}.get(step.name.partition("/")[0], 0)
+        assert max(steady.PATIENCE * step.seconds, steady.LEAST_PATIENCE) > limit, step.name
+
+
+def test_two_runs_do_not_write_into_one_folder(workers: Any, tmp_path: Path) -> None:
+    workers({})
+    with alone(tmp_path), pytest.raises(RuntimeError, match="found another run at work, expected none"):
+        drive(tmp_path)
+    assert drive(tmp_path) == GREEN
+
+
+def test_the_budget_counts_from_the_start_of_the_process(
+    workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = workers({})
+    monkeypatch.setattr("benchmarks.gpu.command.STARTED", time.monotonic() - 20.0)
+    run = CliRunner().invoke(app, ["gpu", "--output", str(tmp_path), "--budget", "30"])
+    assert run.exit_code == UNFINISHED and begun[0].asked == ["device/a"], run.output
+
+
+def test_the_command_beside_a_row_writes_into_the_same_folder(workers: Any, tmp_path: Path) -> None:
+    workers({"kernels/c": outcome(rows=({"name": "c"}, {"name": "d", "again": "its own"}))})
+    folder = tmp_path / "a folder"
+    options = Options(device="cuda:1", anyway=True, revision="abc")
+    runner.drive(Plan(options, "h100", folder))
+    again = {row["name"]: row["again"] for row in read(folder / FILE) if "again" in row}
+    assert again["d"] == "its own"
+    said = f"--part kernels/c --again --name h100 --output '{folder}' --revision abc --device cuda:1 --anyway"
+    assert again["c"] == f"python -m benchmarks gpu {said}"
+
+
 def test_what_does_not_fit_is_left_for_the_next_run(workers: Any, tmp_path: Path) -> None:
     begun = workers({})
     assert drive(tmp_path, budget=30.0) == UNFINISHED
@@ -237,6 +288,20 @@ def test_without_a_device_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"device: found none .*expected a GPU; --rehearse"):
         worker._prepare(Options())
+
+
+def test_a_cpu_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    with strict_cuda(), pytest.raises(ValueError, match="device: got cpu, expected cuda or cuda:N; --rehearse"):
+        worker._prepare(Options(device="cpu"))
+
+
+def test_the_sanitizer_is_found_in_the_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "bin" / sanitizer.TOOL
+    tool.parent.mkdir()
+    tool.touch(0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert sanitizer.found() == str(tool)
 
 
 def test_floors_are_those_of_the_package() -> None:
@@ -399,7 +464,7 @@ def test_tests_see_the_device_that_was_asked_for(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/usr/bin/{name}")
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(48), raising=False)
     given: list[dict[str, str]] = []
 
@@ -483,14 +548,14 @@ def test_a_narrower_model_is_taken_where_memory_is_short() -> None:
     [("ERROR SUMMARY: 0 errors", "0 errors"), ("ERROR SUMMARY: 2 errors", "2 errors"), ("", "no")],
 )
 def test_the_sanitizers_summary_is_recorded(output: str, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/usr/bin/{name}")
     monkeypatch.setattr(
         sanitizer, "run_pytest", lambda tests, limit, tool, plain: (f"{tool[0]}\n========= {output}", 0)
     )
     (row,) = sanitizer._rows(Setting(DEVICE))
     assert row["summary"].startswith(summary)
     assert ("log" in row) == ("wrong" in row) == (summary != "0 errors")
-    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
     assert sanitizer._rows(Setting(DEVICE)) == [{"name": "sanitizer", "summary": "compute-sanitizer is not installed"}]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,36 @@ def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
         write(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"name": "x"}, "row x: expected device, found no device"),
+        ({"name": "x", "device": "X", "time": "t"}, "row x: expected time, versions, cores, threads, found no vers"),
+        ({**ROW, "name": "prefill/10"}, "found a row without 'width', expected rows as `benchmarks` writes them"),
+    ],
+)
+def test_rows_of_somebody_else_are_refused(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    append(tmp_path / FILE, row)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        write(tmp_path)
+
+
+@pytest.mark.parametrize("number", [0, 3, "2", None])
+def test_rows_of_another_format_are_refused(number: object, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({**ROW, "name": "x", "format": number}))
+    with pytest.raises(ValueError, match=rf"line 1: expected format 1 or 2, got {number!r}"):
+        read(tmp_path / FILE)
+
+
+def test_what_was_not_as_expected_is_said_of_every_row(tmp_path: Path) -> None:
+    append(tmp_path / FILE, {**timed(ours=[1.0], other=[1.0]), "anyway": ["device: busy"]}, {**ROW, "name": "x"})
+    assert "| not as expected | device: busy |" in write(tmp_path).read_text(encoding="utf-8")
+
+
 def test_what_is_sent_in_is_shown_beside_the_paper(tmp_path: Path) -> None:
     assert sent_in(tmp_path).endswith(NOBODY) and "935 -> 215" in sent_in(tmp_path)
     times = {"seconds_with_towers": 0.1, "seconds_with_towers_unpruned": 0.5, "seconds": 0.05, "seconds_unpruned": 0.4}
+    times |= {"seconds_towers": 0.03, "seconds_towers_unpruned": 0.04}
     prefill = {name: spread([seconds]) for name, seconds in times.items()}
     row = {**prefill, "name": "prefill/10", "width": 3584}
     here = {**ROW, "device": "NVIDIA H100 80GB HBM3"}
@@ -96,9 +124,9 @@ def test_what_is_sent_in_is_shown_beside_the_paper(tmp_path: Path) -> None:
     record.add(here, "tests/stages", outcome({"name": "tests/stages", "passed": 3, "failed": 0}))
     record.add(here, "prefill/10", outcome(row))
     cells = sent_in(tmp_path).splitlines()[-1].strip("| ").split(" | ")
-    assert cells[1:6] == ["aaa", "green", "3584", "500 -> 100", "400 -> 50"]
+    assert cells[1:7] == ["aaa", "green", "3584", "500 -> 100", "40 -> 30", "400 -> 50"]
     # As the table of the page has them.
-    assert [round(float(number)) for number in cells[6].split(" -> ")] == [206, 24]
+    assert [round(float(number)) for number in cells[7].split(" -> ")] == [206, 24]
     append(tmp_path / "gpu-h100" / FILE, {**here, **row, "rehearsed": True})
     with pytest.raises(ValueError, match="found a rehearsal"):
         sent_in(tmp_path)

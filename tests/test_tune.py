@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,12 +22,13 @@ from typer.testing import CliRunner
 from benchmarks import machine
 from benchmarks.__main__ import app
 from benchmarks.gpu.strict_cuda import CURRENT, NAME, strict_cuda
+from benchmarks.tune import variants
 from benchmarks.tune.cases import KERNELS, Case, entries
 from benchmarks.tune.sweep import GAIN, Broken, best, sweep, values_of
 from benchmarks.tune.table import TableFile
 from seats_ops import functional as F
 from seats_ops.ops.launch import launch
-from seats_ops.ops.tile_grid import candidates
+from seats_ops.ops.tile_grid import candidates, changed
 from seats_ops.ops.tile_tables import read, table_of, tiles
 from seats_ops.ops.tiles import DEFAULT
 
@@ -225,6 +227,42 @@ def test_a_rehearsal_walks_the_whole_way_and_is_no_table(tmp_path: Path) -> None
     again = rehearse(path, *names)
     assert again.returncode == 0 and "us" not in again.stdout.replace("wrote", "").split(), again.stdout + again.stderr
     assert json.loads(path.read_text())["measured"] == content["measured"]
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
+@pytest.mark.parametrize(
+    ("entry", "values", "said"),
+    [
+        # bfloat16 is timed; float16 is launched with the same entry.
+        ("gram/16bit", {"BLOCK": 128, "BLOCK_CHANNELS": 64, "num_stages": 4}, r"gram_\w+/sm_86/\w+: .* expected"),
+        ("kept_index", {"BLOCK": 512}, ""),
+        ("kept_index", {}, ""),
+    ],
+)
+def test_every_way_to_launch_an_entry_must_fit(
+    entry: str, values: dict[str, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "device_kind", lambda device: "sm_86")
+    table = table_of("sm_86")
+    assert re.fullmatch(said, variants.fault(entry, changed(table[entry], values), table, CUDA))
+    assert variants.fault(entry, changed(table[entry], values), table, CPU) == ""
+
+
+def test_what_does_not_fit_every_launch_is_not_settled_on(
+    tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, file = tmp_path / "t.json", TableFile(tmp_path / "t.json", CUDA, rehearsed=False)
+    for place, values in enumerate(POINTS):
+        file.add(ENTRY, {"values": values, "seconds": seconds(1.0 - 0.1 * min(place, 2))})
+    bad = POINTS[2]
+    monkeypatch.setattr(variants, "fault", lambda entry, tile, *_: "spills" if values_of(entry, tile) == bad else "")
+    monkeypatch.setattr("benchmarks.tune.command.sweep", lambda *_: iter(()))
+    monkeypatch.setattr("benchmarks.tune.command.case_of", lambda *_, **__: None)
+    done = CliRunner().invoke(app, ["tune", ENTRY, "--output", str(path), "--repeats", "1"])
+    assert done.exit_code == 0, done.output or done.exception
+    content = json.loads(path.read_text())
+    assert content["tiles"][ENTRY] == POINTS[3]
+    assert {"values": bad, "refused": "spills"} in content["measured"][ENTRY]
 
 
 def test_what_the_process_does_not_outlive_is_tried_twice(gpu: None, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.gpu.steps import Rows, Setting, Step
 from benchmarks.kernel_time import capture_of
-from benchmarks.observe import host_waits, kernels, launches
+from benchmarks.observe import host_waits, kernels, launches, pageable
 from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner, WindowBudgetAllocator
 from seats_ops.testing import layout_of_runs
 from seats_ops.testing.stage_inputs import tensors_for
@@ -27,7 +27,8 @@ def _rows(name: str, setting: Setting) -> Rows:
     run = calls(setting.device)[name]
     run()
     waits = host_waits(run)
-    counts = {"launches": launches(kernels(run, setting.device)), "host_reads": waits}
+    done = kernels(run, setting.device)
+    counts = {"launches": launches(done), "host_reads": waits, "pageable_copies": pageable(done)}
     return [{"name": f"capture/{name}", **counts, "capture": capture_of(run, waits)}]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,16 @@ class Plan:
         name = re.sub(r"\W+", "-", self.name or context["device"]).strip("-").lower()
         return RESULTS / f"gpu-{name}"
 
+    def command(self, step: str) -> str:
+        """What does this step once more, into the same folder."""
+        given = {"--name": self.name, "--output": self.output, "--revision": self.options.revision}
+        if self.options.device != Options.device:
+            given["--device"] = self.options.device
+        flags = {"--rehearse": self.options.rehearse, "--anyway": self.options.anyway}
+        words = [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value]
+        words += [flag for flag, wanted in flags.items() if wanted]
+        return " ".join(["python -m benchmarks gpu --part", step, "--again", *words])
+
     def asked(self, known: Sequence[str]) -> list[str]:
         """The steps of `parts`, in the order of `known`.
 
@@ -67,3 +78,9 @@ class Plan:
 def within(name: str, part: str) -> bool:
     """Whether a step is of a part, or the step itself."""
     return name == part or name.startswith(f"{part}/")
+
+
+def siblings(name: str, among: Sequence[str]) -> list[str]:
+    """The steps that do the same on other data: "parity/compact/float32" has one for every dtype."""
+    group = name.rpartition("/")[0]
+    return [other for other in among if "/" in group and within(other, group)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from benchmarks.gpu.steps import Rows, Setting, Step
@@ -11,17 +13,24 @@ GIB = 2**30
 NEEDED = {3584: 28 * GIB, 2048: 14 * GIB, 1024: 8 * GIB, 512: 5 * GIB}
 
 
+# The first one compiles the kernels for all of them.
+FIRST, ANOTHER = 70, 40
+
+
 def steps(setting: Setting) -> list[Step]:
-    return [Step("prefill", 130, lambda: _rows(setting))]
+    return [
+        Step(f"prefill/{percent}", FIRST if number == 0 else ANOTHER, functools.partial(_rows, percent, setting))
+        for number, percent in enumerate(setting.retentions)
+    ]
 
 
-def _rows(setting: Setting) -> Rows:
+def _rows(percent: int, setting: Setting) -> Rows:
     from benchmarks.whole_prefill import compare  # Loads transformers.
 
     free, _ = torch.cuda.mem_get_info(setting.device)
     width = min(setting.width, widest(free))
     size = (width, setting.seconds, setting.text)
-    return compare(*size, setting.device, setting.prefill_repeats, setting.retentions)
+    return compare(*size, setting.device, setting.prefill_repeats, [percent])
 
 
 def widest(free: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,25 @@ FILE = "results.jsonl"
 # Rows of one file have these in common.
 SAME = ("device", "kind", "versions", "sources", "tiles", "rehearsed")
 DONE, FAILED = "done", "failed"
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else works into the folder while the block lasts; the system forgets whoever dies in it.
+
+    Raises:
+        RuntimeError: somebody does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"{folder}: found another run at work, expected none; name another folder") from error
+        yield
+    finally:
+        os.close(number)
 
 
 class Record:
@@ -36,7 +58,7 @@ class Record:
             ValueError: with what was found and what is there now.
         """
         for key in SAME:
-            found = [row[key] for row in self.rows if row.get(key) != context[key]]
+            found = [row.get(key) for row in self.rows if row.get(key) != context[key]]
             if found:
                 raise ValueError(
                     f"{self.file}: found rows with {key} {found[-1]}, expected {context[key]} as here and now; "

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.gpu.plan import Plan, within
-from benchmarks.gpu.record import DONE, FAILED, Record
+from benchmarks.gpu.plan import Plan, siblings, within
+from benchmarks.gpu.record import DONE, FAILED, Record, alone
 from benchmarks.gpu.steady import Steady
 
 GREEN, RED, UNFINISHED = 0, 1, 3
@@ -21,45 +21,52 @@ def drive(plan: Plan) -> tuple[Path, int]:
     """Everything that is left and fits; the folder, and GREEN, RED or UNFINISHED.
 
     Raises:
-        RuntimeError: the device or its environment is not as expected.
+        RuntimeError: the device or its environment is not as expected, or another run works into the folder.
         ValueError: the folder holds other numbers, or a part that nobody knows is asked for.
     """
     end = time.monotonic() + plan.budget
     worker = Steady(plan.options)
     try:
         folder = plan.folder(worker.context)
-        record = Record(folder)
-        record.refuse_others(worker.context)
         asked = plan.asked(list(worker.known))
-        todo = plan.left(asked, record)
-        _say(f"{worker.context['device']}, torch {worker.context['versions']['torch']}: {len(todo)} steps, in {folder}")
-        try:
-            _work(worker, record, todo, end)
-        finally:
-            worker.end()
-            _page(folder)
+        with alone(folder):
+            record = Record(folder)
+            record.refuse_others(worker.context)
+            todo = plan.left(asked, record)
+            torch = worker.context["versions"]["torch"]
+            _say(f"{worker.context['device']}, torch {torch}: {len(todo)} steps, in {folder}")
+            try:
+                _work(worker, plan, record, todo, end)
+            finally:
+                worker.end()
+                _page(folder)
     finally:
         worker.end()
     return folder, _verdict(record, asked)
 
 
-def _work(worker: Steady, record: Record, todo: list[str], end: float) -> None:
+def _work(worker: Steady, plan: Plan, record: Record, todo: list[str], end: float) -> None:
     """Takes from `todo` whatever fits into the time until `end`."""
     total = len(todo)
     while fitting := [name for name in todo if worker.known[name] <= end - time.monotonic()]:
         name = fitting[0]
+        _say(f"[{total - len(todo) + 1}/{total}] {name}: about {worker.known[name]:.0f} s")
         outcome = worker.do(name, end - time.monotonic())
         if outcome is None:
             _say(f"{name}: cut off, the budget is spent")
             return
         todo.remove(name)
+        outcome["rows"] = [{"again": plan.command(name), **row} for row in outcome["rows"]]
         record.add(worker.context, name, outcome)
         error = f": {outcome['error']}" if outcome["error"] else ""
         work = sum(worker.known[other] for other in todo)
         _say(
-            f"[{total - len(todo)}/{total}] {name}: {outcome['status']} in {outcome['took']:.1f} s{error}; "
+            f"  {outcome['status']} in {outcome['took']:.1f} s{error}; "
             f"about {work:.0f} s of work left, {end - time.monotonic():.0f} s of budget"
         )
+        for other in siblings(name, todo) if outcome.get("hung") else ():
+            todo.remove(other)
+            _say(f"{other}: left out, as {name} hung")
         if not any(within(other, name.partition("/")[0]) for other in todo):
             _page(record.file.parent)
 

@@ -12,7 +12,7 @@ from benchmarks.gpu.worker import Options, Worker
 # Until a worker has imported everything and found its device.
 START = 300.0
 # A step that takes this many times its guess, or so many seconds, hangs.
-PATIENCE, LEAST_PATIENCE = 4, 180.0
+PATIENCE, LEAST_PATIENCE = 4, 60.0
 
 
 class Steady:
@@ -35,10 +35,13 @@ class Steady:
         self.known: dict[str, float] = dict(said["steps"])
 
     def do(self, name: str, left: float) -> dict[str, Any] | None:
-        """What a step gave, in at most `left` seconds; None where these, and not the step, are what ended."""
+        """What a step gave, in at most `left` seconds; None where these, and not the step, are what ended.
+
+        "hung" says whether it had to be given up.
+        """
         if self._worker is None:
             self._worker, _ = _started(self._next)
-        patience = max(PATIENCE * self.known[name], LEAST_PATIENCE)
+        patience = self.patience(name)
         start = time.monotonic()
         try:
             self._worker.pipe.send(name)
@@ -50,8 +53,13 @@ class Steady:
         if outcome is None or outcome["lost"]:
             self.end()
         if outcome is None and left >= patience:
-            return {"rows": [], "status": FAILED, "error": error, "took": time.monotonic() - start}
+            took = time.monotonic() - start
+            return {"rows": [], "status": FAILED, "error": error, "took": took, "hung": took >= patience}
         return outcome
+
+    def patience(self, name: str) -> float:
+        """Seconds after which a step is taken for hanging."""
+        return max(PATIENCE * self.known[name], LEAST_PATIENCE)
 
     def end(self) -> None:
         """Whatever runs is ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import multiprocessing
 import os
 import signal
@@ -82,8 +83,10 @@ def _prepare(options: Options) -> tuple[dict[str, Any], dict[str, Step]]:
         raise RuntimeError(
             f"device: found none (torch {torch.__version__}), expected a GPU; --rehearse walks the paths without one"
         )
-    problems = old_versions()
     place = machine.place(options.device)
+    if place.type != "cuda":
+        raise ValueError(f"device: got {options.device}, expected cuda or cuda:N; --rehearse walks the paths on a CPU")
+    problems = old_versions()
     problems += unfit(place)
     if problems and not options.anyway:
         raise RuntimeError("; ".join(problems) + " (--anyway goes on and says so in every row)")
@@ -105,14 +108,16 @@ def _outcome(step: Step, rehearsed: bool) -> dict[str, Any]:
     lost = bool(graphs.failures)
     try:
         torch.cuda.synchronize()
+        # Models hold themselves by circles.
+        gc.collect()
         torch.cuda.empty_cache()
     except RuntimeError as raised:
         error, lost = error or str(raised), True
-    again = f"python -m benchmarks gpu --part {step.name} --again"
     if rehearsed:
-        again, rows = f"{again} --rehearse", [{k: v for k, v in row.items() if k != "again"} for row in rows]
+        # A row's own command would measure.
+        rows = [{k: v for k, v in row.items() if k != "again"} for row in rows]
     return {
-        "rows": [{"again": again, **row} for row in rows],
+        "rows": rows,
         "status": FAILED if error else DONE,
         "error": error,
         "took": time.perf_counter() - start,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.report.numbers import NOTHING, table
+from benchmarks.report.speed import waits
 
 Rows = dict[str, dict[str, Any]]
 
@@ -59,7 +60,7 @@ def parity(rows: Rows) -> str:
 def capture(rows: Rows) -> str:
     """Of the operators; primitives and stages have it beside their times."""
     found = {name.removeprefix("capture/"): row for name, row in rows.items() if name.startswith("capture/")}
-    body = [[f"`{name}`", row["capture"], row["launches"], row["host_reads"]] for name, row in found.items()]
+    body = [[f"`{name}`", row["capture"], row["launches"], waits(row)] for name, row in found.items()]
     return table(["Operator", "CUDA graph", "launches", "host waits"], body) if body else ""
 
 

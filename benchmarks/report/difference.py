@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.entry import OURS
 from benchmarks.gpu.record import FILE
-from benchmarks.results import FORMAT, read, timings
+from benchmarks.results import FORMAT, read, require, timings
 
 # Fewer measurements say nothing about how much they vary.
 LEAST = 5
@@ -82,6 +82,7 @@ def _rows(source: str) -> list[dict[str, Any]]:
             f"{source}: found rows without single measurements ({', '.join(old[:3])}), expected format {FORMAT}; "
             "run them again"
         )
+    require(file, rows, "kind", "threads")
     for what, key in (("states of the sources", "sources"), ("launch tables", "tiles")):
         several = sorted({str(row.get(key)) for row in rows})
         if len(several) > 1:

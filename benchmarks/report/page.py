@@ -7,10 +7,10 @@ from typing import Any
 
 from benchmarks.gpu.record import FILE
 from benchmarks.report import breakdown, roofline
-from benchmarks.report.checks import capture, parity, sanitizer, tests
+from benchmarks.report.checks import Rows, capture, parity, sanitizer, tests
 from benchmarks.report.numbers import Times, table
 from benchmarks.report.speed import ceilings, kernels, prefill
-from benchmarks.results import latest, read
+from benchmarks.results import latest, read, require
 
 PAGE = "report.md"
 BANNER = """# ⚠ REHEARSAL ⚠
@@ -33,14 +33,25 @@ def write(results: Path, target: Path | None = None) -> Path:
     rows = latest(file) if every else {}
     if not rows:
         raise ValueError(f"{file}: found no rows")
+    require(file, rows.values(), "time", "versions", "cores", "threads")
     target.mkdir(parents=True, exist_ok=True)
     rehearsed = any(row.get("rehearsed") for row in rows.values())
-    pictures = {
-        name: module.draw(rows, target / f"{name}.png", rehearsed)
-        for name, module in (("roofline", roofline), ("breakdown", breakdown))
-    }
     times = Times(rehearsed)
-    sections = {
+    try:
+        pictures = {
+            name: module.draw(rows, target / f"{name}.png", rehearsed)
+            for name, module in (("roofline", roofline), ("breakdown", breakdown))
+        }
+        sections = _sections(rows, times, pictures)
+    except KeyError as error:
+        raise ValueError(f"{file}: found a row without {error}, expected rows as `benchmarks` writes them") from error
+    text = "\n\n".join([_head(rows, rehearsed), *(f"## {title}\n{body}" for title, body in sections.items() if body)])
+    (target / PAGE).write_text(text + "\n", encoding="utf-8")
+    return target / PAGE
+
+
+def _sections(rows: Rows, times: Times, pictures: dict[str, bool]) -> dict[str, str]:
+    return {
         "Steps": _steps(rows),
         "Tests on the device": tests(rows),
         "Kernels beside their references": parity(rows),
@@ -51,9 +62,6 @@ def write(results: Path, target: Path | None = None) -> Path:
         "Whole prefill": prefill(rows, times) + _picture("breakdown", pictures),
         "How to repeat a row": _again(rows),
     }
-    text = "\n\n".join([_head(rows, rehearsed), *(f"## {title}\n{body}" for title, body in sections.items() if body)])
-    (target / PAGE).write_text(text + "\n", encoding="utf-8")
-    return target / PAGE
 
 
 def _picture(name: str, pictures: dict[str, bool]) -> str:
@@ -77,8 +85,9 @@ def _head(rows: dict[str, dict[str, Any]], rehearsed: bool) -> str:
         facts["compute capability"] = f"{device['capability']}, {device['multiprocessors']} multiprocessors, {memory}"
         facts["driver"] = ", ".join(f"{k} {v}" for k, v in device["nvidia_smi"].items()) or "unknown"
         facts["CUDA or HIP"] = device["cuda"] or device["hip"] or "none"
-    if last.get("anyway"):
-        facts["not as expected"] = "; ".join(last["anyway"])
+    anyway = dict.fromkeys(said for row in rows.values() for said in row.get("anyway", ()))
+    if anyway:
+        facts["not as expected"] = "; ".join(anyway)
     title = BANNER if rehearsed else f"# seats_ops on {last['device']}\n"
     return title + table(["", ""], list(facts.items()))
 

@@ -25,6 +25,12 @@ def kernel_seconds(side: dict[str, Any]) -> float:
     return float(side.get("kernel", side)["median"])
 
 
+def waits(found: dict[str, Any]) -> str:
+    """Waits of the host that sync debug mode sees, and copies from pageable memory, some of which it does not."""
+    copies = found.get("pageable_copies")
+    return f"{found.get('host_reads', NOTHING)}{f', {copies} pageable copies' if copies else ''}"
+
+
 def ceilings(rows: Rows, times: Times) -> str:
     row = rows.get("ceilings")
     if row is None or times.rehearsed:
@@ -58,14 +64,16 @@ def kernels(rows: Rows, times: Times) -> str:
                     times.share(row["flops"] / kernel_seconds(side) / best["flops_per_s"]),
                     times.share(row["bytes"] / kernel_seconds(side) / best["bytes_per_s"]),
                     side.get("launches", NOTHING),
-                    side.get("host_reads", NOTHING),
+                    waits(side),
                     side.get("capture", NOTHING),
                     f"{side['peak_bytes'] / MIB:.1f}",
+                    times.ms(side.get("kernel_durations")),
                 ]
             )
     heads = [
         *("Entry", "side", "for a caller, ms", "kernels alone, ms", "measured by", "predicted floor, ms"),
         *("of FLOP/s", "of bytes/s", "launches", "host waits", "CUDA graph", "peak, MiB"),
+        "kernels' durations added up, ms",
     ]
     return table(heads, body) if body else ""
 
@@ -92,7 +100,7 @@ def prefill(rows: Rows, times: Times) -> str:
                 times.share(row["own_share_of_prefill"]),
                 " -> ".join(alone) or NOTHING,
                 row.get("launches", NOTHING),
-                row.get("host_reads", NOTHING),
+                waits(row),
                 " -> ".join(peaks) or NOTHING,
             ]
         )

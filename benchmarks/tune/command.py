@@ -15,9 +15,11 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.gpu.requirements import unfit
 from benchmarks.results import RESULTS
+from benchmarks.tune import variants
 from benchmarks.tune.cases import KERNELS, case_of, entries
 from benchmarks.tune.sweep import Broken, Row, sweep, values_of
 from benchmarks.tune.table import TableFile
+from seats_ops.ops.tile_grid import changed
 from seats_ops.ops.tile_tables import VARIABLE, device_kind, table_of
 
 # Candidates of an entry in a rehearsal, which walks every path and measures nothing.
@@ -46,6 +48,8 @@ def tune(
             for row in sweep(case, table, place, repeats, file.rows(entry), begin, REHEARSED if rehearse else None):
                 file.add(entry, row)
                 _say(entry, row)
+            while reason := variants.fault(entry, changed(table[entry], file.best(entry, own)), table, place):
+                file.add(entry, {"values": file.best(entry, own), "refused": reason})
             console.print(f"{entry}: {file.settle(entry, own)}, shipped {own}", highlight=False)
     except Broken as broken:
         file.add(entry, broken.row)

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.tune.sweep import Row, best
-from seats_ops.ops.tile_tables import FORMAT, device_kind
+from seats_ops.ops.tile_tables import FORMAT, device_kind, kernels
 
 TRIES = 2
 # What must not change between two runs that share a file.
@@ -32,7 +32,7 @@ class TableFile:
             "format": FORMAT,
             "device": {"kind": kind, "name": about["device"]},
             "rehearsed": rehearsed,
-            "made_with": about,
+            "made_with": {**about, "kernels": kernels()},
             "tiles": {},
             "measured": {},
         }
@@ -77,9 +77,13 @@ class TableFile:
         self.content["measured"][entry] = [*others, row]
         self._write()
 
+    def best(self, entry: str, own: dict[str, int]) -> dict[str, int]:
+        """The fastest values of an entry so far; the shipped ones unless others gain more than noise."""
+        return best(self.rows(entry), own)
+
     def settle(self, entry: str, own: dict[str, int]) -> dict[str, int]:
         """Put the best values of an entry into the table, if they are not the shipped ones."""
-        values = best(self.rows(entry), own)
+        values = self.best(entry, own)
         self.content["tiles"].pop(entry, None)
         if values != own:
             self.content["tiles"][entry] = values

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,9 @@ def read(file: Path, kind: str, name: str) -> Table:
     Raises:
         ValueError: no such file, no JSON, another format, an unknown entry or field, a value outside of its grid.
         RuntimeError: a file of another device, or of a rehearsal, whose times mean nothing.
+
+    Warns:
+        UserWarning: the file was made with other kernels than these.
     """
     try:
         written = json.loads(file.read_text(encoding="utf-8"))
@@ -86,6 +91,13 @@ def read(file: Path, kind: str, name: str) -> Table:
     _expect_among(f"{where}: field", written, FIELDS)
     if written.get("rehearsed") is not False:
         raise RuntimeError(f"{where}: expected rehearsed: false, got {written.get('rehearsed')!r}: no device was timed")
+    made_with = _mapping(f"{where}: made_with", written.get("made_with", {}))
+    if made_with.get("kernels") != kernels():
+        warnings.warn(
+            f"{where}: expected a table made with the kernels of this version ({kernels()}), got one of "
+            f"{made_with.get('kernels')}: what was fastest then need not be now; `benchmarks tune` makes it anew",
+            stacklevel=2,
+        )
     device = {"kind": kind, "name": name}
     if written.get("device") != device:
         raise RuntimeError(f"{where}: expected the table of {device}, got that of {written.get('device')!r}")
@@ -95,6 +107,17 @@ def read(file: Path, kind: str, name: str) -> Table:
     for entry, values in entries.items():
         table[entry] = changed(table[entry], _checked(f"{where}: {entry}", entry, values))
     return table
+
+
+@functools.cache
+def kernels() -> str:
+    """Twelve digits of the SHA-256 of the sources of all kernels."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        text = file.read_bytes()
+        if b"\n@triton.jit" in text:
+            digest.update(text)
+    return digest.hexdigest()[:12]
 
 
 def _checked(where: str, entry: str, values: object) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from triton.errors import TritonError
 
 from seats_ops.testing.aot import Variant, compile_variant, problems, variants
 from seats_ops.testing.machine_code import CodeReport
-from tests.kernels.shipped import shipped_configs
+from seats_ops.testing.shipped import shipped_configs
 
 FOLDER = Path(__file__).parent / "snapshots"
 FILE = FOLDER / f"triton-{triton.__version__}.json"

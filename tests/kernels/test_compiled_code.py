@@ -15,7 +15,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
 from seats_ops.ops.tiles import OVERRIDES
 from seats_ops.testing.aot import SHARED_LIMIT, TARGETS, compile_variant, problems
-from tests.kernels.shipped import shipped_configs
+from seats_ops.testing.shipped import shipped_configs
 from tests.kernels.snapshot import FILE, FOLDER, all_variants, recorded
 
 VERSIONS = ("3.6.0", "3.7.1", "3.8.0", "3.9.0")

@@ -26,7 +26,7 @@ from seats_ops.ops.attention_received.tiles import shared_memory_need
 from seats_ops.ops.tile_grid import changed
 from seats_ops.ops.tiles import DEFAULT, number_case
 from seats_ops.testing.aot import TARGETS, Variant
-from tests.kernels.shipped import shipped_configs
+from seats_ops.testing.shipped import shipped_configs
 from tests.kernels.snapshot import recorded
 
 KIB = 1024

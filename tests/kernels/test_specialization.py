@@ -15,8 +15,8 @@ from seats_ops import functional as F
 from seats_ops.testing import layout_of_runs
 from seats_ops.testing.launches import Launch, record_launches
 from seats_ops.testing.poison import poisoned_outputs
+from seats_ops.testing.shipped import shipped_configs
 from tests.kernels.calls import CALLS
-from tests.kernels.shipped import shipped_configs
 
 SHIPPED = [
     (c.kernel.fn.__name__, dict(c.signature), dict(c.constants), (c.num_warps, c.num_stages, c.max_registers))

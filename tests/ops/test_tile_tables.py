@@ -14,11 +14,17 @@ import torch
 from benchmarks.gpu.strict_cuda import NAME, strict_cuda
 from seats_ops.ops import tile_tables
 from seats_ops.ops.tile_grid import GRID, candidates, changed, grid_of
-from seats_ops.ops.tile_tables import VARIABLE, device_kind, hold_tiles, read, table_of, tiles
+from seats_ops.ops.tile_tables import VARIABLE, device_kind, hold_tiles, kernels, read, table_of, tiles
 from seats_ops.ops.tiles import DEFAULT, OVERRIDES, number_case, width_case
 
 H100 = {"kind": "sm_90", "name": NAME}
-FILE: dict[str, Any] = {"format": 1, "device": H100, "rehearsed": False, "tiles": {"distances": {"BLOCK_OWN": 4}}}
+FILE: dict[str, Any] = {
+    "format": 1,
+    "device": H100,
+    "rehearsed": False,
+    "tiles": {"distances": {"BLOCK_OWN": 4}},
+    "made_with": {"kernels": kernels()},
+}
 CUDA = torch.device("cuda", 1)
 
 
@@ -35,6 +41,15 @@ def written(folder: Path, content: object) -> Path:
     file = folder / "h100.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     return file
+
+
+@pytest.mark.parametrize("made_with", [{}, {"kernels": "0123"}])
+def test_a_table_of_other_kernels_is_followed_with_a_warning(tmp_path: Path, made_with: dict[str, str]) -> None:
+    file = written(tmp_path, {**FILE, "made_with": made_with})
+    with pytest.warns(
+        UserWarning, match=rf"kernels of this version \({kernels()}\), got one of {made_with.get('kernels')}"
+    ):
+        assert read(file, **H100)["distances"]["BLOCK_OWN"] == 4
 
 
 @pytest.mark.parametrize("kind", ["default", *OVERRIDES])
