@@ -19,6 +19,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 # As in tests/gpu: of the sum of what a token receives, of the order of 1.
 SCORE_ERROR = 1e-5
+SCORES = ("attention_received", "attention_received_encoder", "query_scores")
 # One in so many decisions may fall the other way, where kernel and reference add up in another order.
 MOST_TIES = 100
 
@@ -64,7 +65,7 @@ def against_goldens(name: str, dtype: str, setting: Setting) -> Rows:
         "cases": len(outcomes),
         "decided": sum(outcome.decided for outcome in outcomes),
     }
-    if kind == "attention_received":
+    if kind in SCORES:
         error = max((o.error for o in outcomes), key=_nan_first)
         off = max((abs(o.error - e.error) for o, e in zip(outcomes, expected, strict=True)), key=_nan_first)
         return [_judged(row | {"error": error, "off": off, "allowed": {"off": SCORE_ERROR}})]

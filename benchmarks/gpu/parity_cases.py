@@ -73,6 +73,20 @@ def attention_received(size: Size, dtype: torch.dtype) -> Case:
     )
 
 
+def attention_received_audio(size: Size, dtype: torch.dtype) -> Case:
+    """Heads of 64, a last window that is shorter, and the denominators that an attention kernel would give."""
+    total = 2 * size.audio_tokens - 7
+    lengths = [min(100, total - start) for start in range(0, total, 100)]
+    query, key = (_randn(total, 20, 64, seed=seed, dtype=dtype) for seed in range(2))
+    rows = zip(query.float().split(lengths), key.float().split(lengths), strict=True)
+    logits = [torch.einsum("qhd,khd->hqk", q, k) * 64**-0.5 for q, k in rows]
+    given = torch.cat([each.logsumexp(-1) for each in logits], dim=-1)
+    inputs = {"query": query, "key": key, "cu_seqlens": packed_offsets(lengths), "logsumexp": given}
+    return Case(
+        inputs, functools.partial(F.attention_received, max_seqlen=100), functools.partial(_errors, absolute=1e-5)
+    )
+
+
 def query_relevance(size: Size, dtype: torch.dtype) -> Case:
     tokens = len(pruned_layout(size, CPU))
     query = _randn(1, HEADS, HEAD_DIM, seed=0, dtype=dtype)
@@ -132,14 +146,25 @@ def segment_topk(size: Size, dtype: torch.dtype) -> Case:
 def compact(size: Size, dtype: torch.dtype) -> Case:
     tokens = len(pruned_layout(size, CPU))
     keep, hidden = torch.arange(tokens) % 3 > 0, _randn(tokens, size.hidden_size, seed=3, dtype=dtype)
+    # Rows that no wide load fits: of odd width, and of single bytes.
+    narrow, mask = _randn(tokens, 3, seed=4, dtype=dtype), torch.arange(tokens)[:, None] % 5 == torch.arange(3)
 
-    def call(keep: Tensor, hidden: Tensor, backend: str) -> Tensor:
-        return F.compact(keep, hidden, backend=backend)[0]
+    def call(keep: Tensor, backend: str, **slabs: Tensor) -> Tensor:
+        gathered = F.compact(keep, *slabs.values(), backend=backend)
+        return torch.cat([each.reshape(-1).float() for each in gathered])
 
-    return Case({"keep": keep, "hidden": hidden}, call, _differences)
+    return Case({"keep": keep, "hidden": hidden, "narrow": narrow, "mask": mask}, call, _differences)
 
 
 CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
     case.__name__: case
-    for case in (attention_received, query_relevance, max_min_diversity, window_budget, segment_topk, compact)
+    for case in (
+        attention_received,
+        attention_received_audio,
+        query_relevance,
+        max_min_diversity,
+        window_budget,
+        segment_topk,
+        compact,
+    )
 }

@@ -13,6 +13,7 @@ from seats_ops import functional as F
 from seats_ops.layout import Modality
 from seats_ops.testing.data import packed_offsets
 from seats_ops.testing.golden import GoldenCase
+from seats_ops.testing.recorded_query import query_and_key
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,27 @@ def budget(case: GoldenCase, place: Place) -> Outcome:
 
 
 def attention(case: GoldenCase, place: Place) -> Outcome:
-    """attention_received on the recorded queries and keys."""
+    """attention_received on the recorded queries and keys, those of encoders before tokens are merged."""
     stored, params = case.tensors(), case.params
-    total = params["tokens"]
+    total = stored["q"].shape[1]
+    expected = stored["attn_mean" if "attn_mean" in stored else "attn_mean_pre_pool"]
     lengths = [min(params["window"], total - start) for start in range(0, total, params["window"])]
     query, key = (_cast(stored[name].transpose(0, 1), place) for name in "qk")
     saliency = F.attention_received(query, key, packed_offsets(lengths).to(place["device"]), backend=place["backend"])
-    return Outcome(total, error=float((saliency.cpu() - stored["attn_mean"]).abs().max()))
+    return Outcome(total, error=float((saliency.cpu() - expected).abs().max()))
+
+
+def relevance(case: GoldenCase, place: Place) -> Outcome:
+    """query_relevance on the queries and keys of the recorded layers."""
+    query, key = (_cast(heads, place) for heads in query_and_key(case))
+    scores = F.query_relevance(query, key, backend=place["backend"]).cpu()
+    return Outcome(len(scores), error=float((scores - case.tensors()["scores"]).abs().max()))
 
 
 REPLAYS: dict[str, tuple[str, Callable[[GoldenCase, Place], Outcome]]] = {
     "max_min_diversity": ("diversity", diversity),
     "window_budget + segment_topk": ("budget", budget),
     "attention_received": ("attention_received", attention),
+    "attention_received, encoders": ("attention_received_encoder", attention),
+    "query_relevance": ("query_scores", relevance),
 }

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -17,48 +16,22 @@ from seats_ops import BackendUnavailable
 from seats_ops import functional as F
 from seats_ops.testing import packed_offsets
 from seats_ops.testing.golden import GoldenCase, golden_cases
+from seats_ops.testing.recorded_query import query_and_key
 from seats_ops.testing.strategies import id_dtypes, seeds, segment_lengths, value_dtypes
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps))
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [S, heads, head_dim] by [S, head_dim] in the rotate-half convention."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
-
-
-def rotary_table(stored: Tensor, sections: list[int]) -> Tensor:
-    """[S, head_dim]: of the three position axes of M-RoPE each supplies its sections of the channels."""
-    if stored.dim() == 3:
-        return stored[0]
-    parts = stored.split(sections * 2, dim=-1)
-    return torch.cat([part[i % 3] for i, part in enumerate(parts)], dim=-1)[0]
 
 
 @pytest.mark.parametrize(
     "case", golden_cases(Path(__file__).parents[1] / "golden", "query_scores"), ids=lambda case: case.name
 )
 def test_golden(case: GoldenCase) -> None:
-    stored, sizes = case.tensors(), case.params
-    hidden = rms_norm(stored["hidden_states"][0], stored["input_layernorm_weight"], sizes["rms_norm_eps"])
-    heads = {}
-    for name in "qk":
-        projected = torch.nn.functional.linear(hidden, stored[f"{name}_proj_weight"], stored.get(f"{name}_proj_bias"))
-        split = rearrange(projected, "s (h d) -> s h d", d=sizes["head_dim"])
-        if f"{name}_norm_weight" in stored:
-            split = rms_norm(split, stored[f"{name}_norm_weight"], sizes["rms_norm_eps"])
-        cos, sin = (rotary_table(stored[table], sizes["mrope_section"]) for table in ("cos", "sin"))
-        heads[name] = rotate(split, cos, sin)
-    position = sizes["query_position"]
-    assert position == int(torch.nonzero(stored["text_mask"]).max())
+    stored = case.tensors()
+    query, key = query_and_key(case)
+    assert case.params["query_position"] == int(torch.nonzero(stored["text_mask"]).max())
 
-    scores = F.query_relevance(heads["q"][position : position + 1], heads["k"])
+    scores = F.query_relevance(query, key)
 
     torch.testing.assert_close(scores, stored["scores"], rtol=0, atol=1e-6)
-    assert torch.equal(F.query_relevance(heads["q"][[position]], heads["k"], packed_offsets([len(scores)])), scores)
+    assert torch.equal(F.query_relevance(query, key, packed_offsets([len(scores)])), scores)
 
 
 def dense(query: Tensor, key: Tensor, lengths: list[int], scale: float) -> Tensor:
