@@ -39,11 +39,14 @@ def matmul_precision(precision: str) -> AbstractContextManager[None]:
     return held(torch.set_float32_matmul_precision, precision, torch.get_float32_matmul_precision)
 
 
-AUTOCAST: dict[str, Mode] = {
+# Under these an unpruned model may answer otherwise than without them: some CPUs multiply float32 in bfloat16 if asked.
+ROUNDING: dict[str, Mode] = {
     "autocast_bfloat16": partial(torch.autocast, "cpu", torch.bfloat16),
     "autocast_float16": partial(torch.autocast, "cpu", torch.float16),
+    "matmul_medium": partial(matmul_precision, "medium"),
+    "matmul_high": partial(matmul_precision, "high"),
 }
-# Under these an unpruned model answers what it answers without them.
+# Under these it does not.
 NEUTRAL: dict[str, Mode] = {
     "default_bfloat16": partial(default_dtype, torch.bfloat16),
     "default_float16": partial(default_dtype, torch.float16),
@@ -51,10 +54,8 @@ NEUTRAL: dict[str, Mode] = {
     "inference_mode": torch.inference_mode,
     "no_grad": torch.no_grad,
     "deterministic": deterministic,
-    "matmul_medium": partial(matmul_precision, "medium"),
-    "matmul_high": partial(matmul_precision, "high"),
     "anomaly": partial(torch.autograd.set_detect_anomaly, True),
 }
 # A tensor made without a device would hold nothing.
 ELSEWHERE: dict[str, Mode] = {"default_device": partial(default_device, "meta")}
-MODES = AUTOCAST | NEUTRAL | ELSEWHERE
+MODES = ROUNDING | NEUTRAL | ELSEWHERE

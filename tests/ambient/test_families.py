@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from seats_ops import DiversitySelector, Schedule, StagePruner, UnsupportedModelState
 from seats_ops.integrations import attach
-from tests.ambient.modes import AUTOCAST, MODES, NEUTRAL, Mode
+from tests.ambient.modes import MODES, NEUTRAL, ROUNDING, Mode
 from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
@@ -25,7 +25,7 @@ KEEP_ALL = Schedule(before_llm=DiversitySelector(1.0), after_layer={2: StagePrun
 # transformers itself sorts patches of pictures into bins that it makes in the default dtype.
 MODELS_OWN = [("default_float16", "phi4_multimodal")]
 CASES = [(mode, family) for mode in NEUTRAL for family in SMALL if (mode, family) not in MODELS_OWN]
-REPLAYED = [(mode, family) for mode in AUTOCAST for family in SMALL]
+REPLAYED = [(mode, family) for mode in ROUNDING for family in SMALL]
 
 
 def test_pictures_under_a_default_of_float16() -> None:
@@ -94,8 +94,8 @@ def test_what_reaches_the_model_reaches_no_primitive(mode: str, family: str) -> 
 
 
 @pytest.mark.parametrize("family", SMALL)
-@pytest.mark.parametrize("mode", AUTOCAST.values(), ids=AUTOCAST)
-def test_keeping_everything_under_autocast_is_bit_identical(mode: Mode, family: str) -> None:
+@pytest.mark.parametrize("mode", ROUNDING.values(), ids=ROUNDING)
+def test_keeping_everything_is_bit_identical(mode: Mode, family: str) -> None:
     model, inputs, _, _ = family_case(family)
     with mode(), torch.no_grad():
         plain = model(**inputs).logits
