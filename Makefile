@@ -68,7 +68,7 @@ SNAPSHOT := OMP_NUM_THREADS=1 $(BIN)/python -m tests.kernels.snapshot
 
 # Other versions of Triton lie in folders of their own, first on the path: constraints.txt pins the one of `make test`.
 TRITON ?= 3.9.0
-TRITONS := 3.6.0 3.7.1 3.8.0 3.9.0
+TRITONS := $(patsubst tests/kernels/snapshots/triton-%.json,%,$(sort $(wildcard tests/kernels/snapshots/*.json)))
 # Empty to go on where a run was interrupted.
 NIGHTLY ?= --all
 
@@ -85,9 +85,9 @@ PARITY := $(BIN)/python -m seats_ops.testing.parity $(ARGS)
 parity: $(VENV)/.dev ## golden numbers by backend, dtype and device, in tests/kernels/results (NAME=h100 on a GPU)
 	$(RUN) '{ $(PARITY) && CUDA_VISIBLE_DEVICES= TRITON_INTERPRET=1 $(PARITY) --only triton; } | tee $(RESULTS)/parity-$(NAME).txt'
 
-triton: $(VENV)/triton-$(TRITON)/.ready ## the kernel tests on another version, TRITON=3.6.0, outcome in tests/kernels/results
+triton: $(VENV)/triton-$(TRITON)/.ready ## primitives and kernels on another version, TRITON=3.6.0, outcome in docs/support.md
 	PYTHONPATH=$(VENV)/triton-$(TRITON) $(SNAPSHOT) $(ARGS)
-	PYTHONPATH=$(VENV)/triton-$(TRITON) $(RUN) '{ $(BIN)/python $(VERSIONS); $(BIN)/python -m pytest -n auto -q --tb=short tests/kernels; } | tee $(RESULTS)/triton-$(TRITON).txt'
+	PYTHONPATH=$(VENV)/triton-$(TRITON) $(BIN)/python -m tests.integrations.version_matrix tests/ops tests/kernels
 
 ttsem: $(ENV_TTSEM)/.ready ## kernels at small sizes, executed by ttsem (Python 3.12, Triton 3.8.0): bounds and races of the real IR
 	$(RUN) '{ $(ENV_TTSEM)/bin/python $(VERSIONS); $(ENV_TTSEM)/bin/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'

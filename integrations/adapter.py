@@ -13,7 +13,7 @@ from torch import nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.call import Call
-from seats_ops.integrations.compat import cache_argument, cache_of
+from seats_ops.integrations.compat import cache_argument, cache_of, rope_deltas
 from seats_ops.integrations.decode import DecodeMasks
 from seats_ops.integrations.embedding import embedded
 from seats_ops.integrations.family import Family
@@ -189,13 +189,9 @@ class Adapter:
         args = tuple(... if name == "logits_to_keep" else value for name, value in zip(given, args, strict=True))
         return args, kwargs if "logits_to_keep" in given else {**kwargs, "logits_to_keep": ...}
 
-    def _rope_deltas(self) -> Any:
-        """What the model itself keeps of the latest prompt, to count the positions of later tokens; None for none."""
-        return next((x.rope_deltas for x in (self.thinker, self.thinker.model) if hasattr(x, "rope_deltas")), None)
-
     def _check_positions(self, name: str, cache: Any) -> None:
         """Raise UnsupportedModelState if the model would go on from the positions of another prompt."""
-        now, then = self._rope_deltas(), self.deltas.get(cache)
+        now, then = rope_deltas(self.thinker), self.deltas.get(cache)
         if then is not None and now is not then and not (now.shape == then.shape and bool((now == then).all())):
             raise UnsupportedModelState(
                 f"{name}: expected the cache of the model's latest prompt, got that of an earlier one: "
@@ -268,7 +264,7 @@ class Adapter:
             output.last_hidden_state = hidden
         cache = cache_of(output)
         if cache is not None:
-            self.deltas[cache] = self._rope_deltas()
+            self.deltas[cache] = rope_deltas(self.thinker)
             prune_cache(call.prefill, cache, self.options.kv_policy)
 
     def _layer_hook(self, index: int) -> Any:

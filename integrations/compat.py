@@ -47,7 +47,7 @@ def _copies_groups() -> bool:
     """Whether `generate` copies the pictures of a prompt as a group, and not each of them on its own."""
     copy = getattr(GenerationMixin, "_expand_multimodal_outputs", None)
     if copy is None:
-        return True
+        return newer_than_tested() is None
     first, _ = pair = [torch.zeros(1, 1, dtype=torch.float32, device="cpu") for _ in range(2)]
     model = SimpleNamespace(config=SimpleNamespace(video_token_id=1))
     ids = torch.ones(1, 2, dtype=torch.int64, device="cpu")
@@ -93,6 +93,11 @@ def part(thinker: nn.Module, path: str) -> Any:
         with contextlib.suppress(AttributeError, KeyError):
             return thinker.get_submodule(_EARLIER[path])
         raise error from None
+
+
+def rope_deltas(thinker: nn.Module) -> Any:
+    """What a model itself keeps of its latest prompt, to count the positions of later tokens; None for none."""
+    return next((x.rope_deltas for x in (thinker, thinker.model) if hasattr(x, "rope_deltas")), None)
 
 
 def cache_argument(arguments: Mapping[str, Any]) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import seats_ops.floors  # noqa: F401 before what an old torch would break
 from seats_ops import functional
 from seats_ops.backend import why_not_triton
 from seats_ops.diversity_selector import DiversitySelector

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.errors import BackendUnavailable
+from seats_ops.floors import old_triton
 
 BACKENDS = ("auto", "triton", "reference")
 # Programs along the second and third axis of a grid, on CUDA and HIP alike; the first may have 2^31 - 1.
@@ -37,7 +38,7 @@ def why_not_triton(primitive: str, tensor: Tensor) -> str | None:
         return "the package triton is not installed"
     if tensor.device.type != "cuda" and not _interpreted():
         return f"tensors are on {tensor.device} and TRITON_INTERPRET=1 was not set before triton was imported"
-    return None
+    return old_triton()
 
 
 def _interpreted() -> bool:

@@ -37,7 +37,6 @@ from benchmarks.gpu.steps import Setting, Step, all_steps
 from benchmarks.gpu.strict_cuda import strict_cuda
 from benchmarks.gpu.worker import Options
 from benchmarks.kernel_time import capture_of
-from benchmarks.machine import ROOT
 from benchmarks.report import checks
 from benchmarks.results import append, read
 from seats_ops.testing.replay import REPLAYS
@@ -302,12 +301,6 @@ def test_the_sanitizer_is_found_in_the_toolkit(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     assert sanitizer.found() == str(tool)
-
-
-def test_floors_are_those_of_the_package() -> None:
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert requirements.floors().keys() == {"torch", "triton", "transformers"}
-    assert all(f'"{name}>={floor}' in text for name, floor in requirements.floors().items())
 
 
 def test_old_versions_are_refused_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:

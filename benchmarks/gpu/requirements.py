@@ -10,7 +10,8 @@ import torch
 from packaging.version import Version
 
 from benchmarks.gpu.device import nvidia_smi
-from benchmarks.machine import ROOT
+from seats_ops.floors import FLOORS
+from seats_ops.integrations.versions import FLOOR
 
 GIB = 2**30
 # Weights and activations of the narrowest model, and the inputs of the stages.
@@ -21,9 +22,8 @@ IDLE_PERCENT = 10
 
 
 def floors() -> dict[str, str]:
-    """The oldest version of what the kernels and adapters stand on, from pyproject.toml."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    return dict(re.findall(r'"(torch|triton|transformers)>=([\d.]+)', text))
+    """The oldest version of what the kernels and adapters stand on."""
+    return {**FLOORS, "transformers": FLOOR}
 
 
 def old_versions() -> list[str]:

@@ -86,11 +86,11 @@ class Variant:
             options["maxnreg"] = self.config.max_registers
         return options
 
-    def key(self) -> str:
+    def key(self, version: str = triton.__version__) -> str:
         """Changes with whatever can change the machine code: source, types, constants, hints, options, Triton."""
         source = self.source()
         hints = sorted(parameter for (parameter,) in source.attrs)
-        parts = [triton.__version__, self.target, source_hash(self.config.kernel), source.signature]
+        parts = [version, self.target, source_hash(self.config.kernel), source.signature]
         parts += [dict(self.config.constants), hints, self.options()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from seats_ops.testing.aot import TARGETS
-from tests.kernels.snapshot import FOLDER, Entries, recorded
+from tests.kernels.snapshot import FOLDER, VERSIONS, Entries, recorded
 
-VERSIONS = ("3.6.0", "3.7.1", "3.8.0", "3.9.0")
 SHOWN = "3.7.1"
 ROWS = {
     "row sums, bf16, D = 80": "row_logsumexp_bf16_d80",

@@ -23,6 +23,8 @@ from seats_ops.testing.shipped import shipped_configs
 
 FOLDER = Path(__file__).parent / "snapshots"
 FILE = FOLDER / f"triton-{triton.__version__}.json"
+VERSIONS = ("3.6.0", "3.7.1", "3.8.0", "3.9.0")
+"""Of Triton, every one with a file."""
 COLUMNS = ("key", *(field.name for field in fields(CodeReport)))
 WORKERS = 2
 
