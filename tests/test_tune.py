@@ -294,6 +294,21 @@ def test_what_the_process_does_not_outlive_is_tried_twice(gpu: None, tmp_path: P
     assert len(rows) == len(POINTS) and "process ended" in rows[str(third)]["refused"]
 
 
+@pytest.mark.parametrize("begun", [0, 1])
+def test_what_is_interrupted_counts_as_not_tried(begun: int, gpu: None, tmp_path: Path) -> None:
+    """Also a second try: Control-C does not refuse a candidate for good."""
+    path = tmp_path / "t.json"
+    for _ in range(begun):
+        TableFile(path, CUDA, rehearsed=False).begin(ENTRY, {"values": POINTS[2]})
+    file = TableFile(path, CUDA, rehearsed=False)
+    file.add(ENTRY, {"values": POINTS[0], "seconds": seconds(1.0)})
+    file.begin(ENTRY, {"values": POINTS[2]})
+    file.withdraw()
+    measured = json.loads(path.read_text())["measured"][ENTRY]
+    assert [row.get("begun") for row in measured] == [None, *[1] * begun]
+    assert [row["values"] for row in TableFile(path, CUDA, rehearsed=False).rows(ENTRY)] == [POINTS[0]]
+
+
 def test_an_interrupted_run_is_taken_up(tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control-C while the third candidate is timed; then the same command to its end."""
     path, kernel = tmp_path / "t.json", Kernel()

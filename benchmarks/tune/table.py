@@ -36,6 +36,8 @@ class TableFile:
             "tiles": {},
             "measured": {},
         }
+        # What has begun and not ended: the entry, the values, what was said of them before.
+        self._tried: tuple[str, dict[str, int], Row] | None = None
         if path.exists():
             self._take_up()
 
@@ -65,14 +67,19 @@ class TableFile:
         earlier = next((x for x in self.content["measured"].get(entry, ()) if x["values"] == row["values"]), {})
         begun = earlier.get("begun", 0) + 1
         self.add(entry, {**row, "refused": "the process ended while it was tried", "begun": begun})
+        self._tried = entry, row["values"], earlier
 
     def withdraw(self) -> None:
-        """Nothing is said of what has begun for the first time: it was not the candidate that ended it."""
-        self.content["measured"] = {entry: self.rows(entry) for entry in self.content["measured"]}
-        self._write()
+        """What has begun is as if it had not: it was not the candidate that ended it."""
+        if self._tried is not None:
+            entry, values, earlier = self._tried
+            others = [x for x in self.content["measured"][entry] if x["values"] != values]
+            self.content["measured"][entry] = [*others, earlier] if earlier else others
+            self._write()
 
     def add(self, entry: str, row: Row) -> None:
         """One more candidate of an entry, in place of what was said of it before, on disk before this returns."""
+        self._tried = None
         others = [x for x in self.content["measured"].get(entry, ()) if x["values"] != row["values"]]
         self.content["measured"][entry] = [*others, row]
         self._write()
