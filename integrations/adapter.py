@@ -47,6 +47,7 @@ class AttachOptions:
     backend: str
     saliency_segments: str
     windows: str
+    record: str | None = None
 
 
 class Adapter:
@@ -245,7 +246,9 @@ class Adapter:
         device = kwargs["inputs_embeds"].device
         saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
         group = tensor_parallel_group(self.text_model)
-        run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group)
+        scores = self.options.record == "scores"
+        items = call.items(layout, self.family, self.media, scores)
+        run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group, items=items, records_scores=scores)
         routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
         call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes)
         kwargs = call.prefill.enter(self.schedule.before_llm, kwargs)

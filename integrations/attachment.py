@@ -30,6 +30,7 @@ from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 
 WINDOWS = ("runs", "time")
+RECORDS = (None, "scores")
 
 
 def attach(
@@ -40,6 +41,7 @@ def attach(
     saliency_segments: str = "paper",
     windows: str = "runs",
     family: Family | None = None,
+    record: str | None = None,
 ) -> Attachment:
     """Run `schedule` in every prefill of `model` until the block ends: `with attach(model, schedule) as trace:`.
 
@@ -59,6 +61,7 @@ def attach(
             two-second slices of a clip, for prompts that do not interleave sound and picture.
         family: where a model of an architecture that is not known here keeps its decoder and towers, or one whose
             sound has another rate.
+        record: "scores": the trace also has saliency and relevance, which are read from the device.
 
     Returns:
         An `Attachment`; entering it gives the `PruneTrace` of the latest prefill.
@@ -72,7 +75,7 @@ def attach(
             attached already; inside the block, a cache, argument or generation mode that pruning would get silently
             wrong (see docs/limitations.md), a second thread, or modules that were changed.
     """
-    return Attachment(model, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows), family)
+    return Attachment(model, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows, record), family)
 
 
 class Attachment(contextlib.ExitStack):
@@ -94,7 +97,12 @@ class Attachment(contextlib.ExitStack):
 
     def __init__(self, model: nn.Module, schedule: Schedule, options: AttachOptions, family: Family | None) -> None:
         super().__init__()
-        for name, known in (("kv_policy", KV_POLICIES), ("saliency_segments", SALIENCY_SEGMENTS), ("windows", WINDOWS)):
+        for name, known in (
+            ("kv_policy", KV_POLICIES),
+            ("saliency_segments", SALIENCY_SEGMENTS),
+            ("windows", WINDOWS),
+            ("record", RECORDS),
+        ):
             if getattr(options, name) not in known:
                 raise ValueError(f"{name}: expected one of {known}, got {getattr(options, name)!r}")
         if isinstance(model, nn.Module):

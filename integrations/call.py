@@ -16,12 +16,14 @@ from seats_ops.integrations.grid import Grid
 from seats_ops.integrations.host_copies import HostCopies
 from seats_ops.integrations.media_items import items_of_rows, lengths_of_items
 from seats_ops.integrations.prefill import Prefill
+from seats_ops.integrations.recorded_items import recorded_items
 from seats_ops.integrations.refusals import check_copies, check_prompts, check_seconds_per_grid
 from seats_ops.integrations.rows import check_rows
 from seats_ops.integrations.saliency import Encoded, encoded_in
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
 from seats_ops.integrations.tower_kinds import VisionTower
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.trace_records import MediaItem
 
 
 @dataclass
@@ -128,6 +130,24 @@ class Call:
         if needs_blocks and grids is None and bool((plan.modality == Modality.VIDEO).any()):
             raise _no_grid()
         return layout.to(self.input_ids.device)
+
+    def items(self, layout: TokenLayout, family: Family, media: MediaTokens, reads: bool) -> list[MediaItem]:
+        """What the trace says of them; nothing is read from the device for it unless `reads` says so."""
+        assert self.host is not None
+        grids = {}
+        for kind, name in ((Modality.VIDEO, "video_grid_thw"), (Modality.IMAGE, "image_grid_thw")):
+            given, encoded = self.arguments.get(name), None
+            if given is None and (reads or kind == Modality.VIDEO):
+                encoded = self._encoded(kind)
+            found = given if encoded is None else encoded.grid_thw
+            if found is not None:
+                grids[kind] = self.host.of(found)
+        seconds: Any = self.arguments.get(family.seconds_per_grid or "")
+        if seconds is not None and (reads or not isinstance(seconds, Tensor) or seconds.device.type == "cpu"):
+            seconds = self._seconds_per_grid(family.seconds_per_grid)
+        else:
+            seconds = None
+        return recorded_items(layout.plan(), media, grids, seconds, self._items())
 
     def saliency(self, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
         """float32 [T]: saliency of audio, video and images in the order of the prompts, 0 for text.

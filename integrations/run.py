@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from seats_ops.stage_call import call_stage
 from seats_ops.stage_checks import check_kept, check_result, check_unchanged, place_of, query_of_rows, versions_of
 from seats_ops.stages import Stage
 from seats_ops.stored import OURS
-from seats_ops.trace import PruneTrace, StageRecord
+from seats_ops.trace import PruneTrace
+from seats_ops.trace_records import MediaItem, StageRecord
 
 
 class ScheduleRun:
@@ -26,10 +28,19 @@ class ScheduleRun:
         trace: written while stages run.
         backend: of all primitives.
         group: of ranks that split the model's heads and must drop the same tokens, or None.
+        records_scores: the trace gets saliency and relevance too, a read each.
     """
 
     def __init__(
-        self, layout: TokenLayout, saliency: Tensor | None, trace: PruneTrace, backend: str, group: Any = None
+        self,
+        layout: TokenLayout,
+        saliency: Tensor | None,
+        trace: PruneTrace,
+        backend: str,
+        group: Any = None,
+        *,
+        items: Sequence[MediaItem] = (),
+        records_scores: bool = False,
     ) -> None:
         plan = layout.plan()
         # Stages are worked out on the host: a layout that was never there goes there once.
@@ -39,9 +50,13 @@ class ScheduleRun:
         self.trace = trace
         self.backend = backend
         self.group = group
+        self.records_scores = records_scores
         trace.clear()
-        trace.prompt_lengths = self.layout.plan().cu_seqlens.diff().tolist()
-        trace.prompt_counts = _count(self.layout.plan())
+        trace.layout, trace.items = self.layout.plan(), list(items)
+        trace.prompt_lengths = trace.layout.cu_seqlens.diff().tolist()
+        trace.prompt_counts = _count(trace.layout)
+        if records_scores and saliency is not None:
+            trace.saliency = saliency.detach().float().cpu()
 
     def move_to(self, device: torch.device) -> None:
         """Go on on another device, where the next layer lives."""
@@ -87,6 +102,9 @@ class ScheduleRun:
         keep_mask, budgets = check_result(where, result, self.layout)
         keep_mask = same_on_all_ranks(keep_mask, self.group)
         device = keep_mask.device
+        scores = None
+        if self.records_scores and "scores" in stage.inputs and tensors["scores"] is not None:
+            scores = tensors["scores"].detach().float().cpu()
         # The only read of a stage: with the mask at hand, the layout is worked out on the host.
         keep_mask = keep_mask.cpu()
         counts = _count(self.layout.plan(), keep_mask)
@@ -99,7 +117,9 @@ class ScheduleRun:
                 (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)
             self.layout = self.layout.plan().select(keep_mask, num_kept).to(device)
         rows = self.layout.position.long().split(self.layout.plan().cu_seqlens.diff().tolist())
-        self.trace.stages.append(StageRecord(type(stage).__name__, layer, list(rows), num_kept, counts, budgets))
+        self.trace.stages.append(
+            StageRecord(type(stage).__name__, layer, list(rows), num_kept, counts, budgets, scores)
+        )
         return keep_mask if dropped else None
 
 

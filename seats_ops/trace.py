@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality
+from seats_ops.layout import Modality, TokenLayout
 from seats_ops.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
+from seats_ops.trace_records import (
+    MediaItem,
+    StageRecord,
+    item_from_dict,
+    layout_from_dict,
+    layout_to_dict,
+    record_from_dict,
+    record_to_dict,
+)
+from seats_ops.trace_values import floats, from_floats
 
-FORMAT = 1
-
-
-@dataclass
-class StageRecord:
-    """One stage of a prefill.
-
-    Attributes:
-        name: class name of the stage.
-        layer: 1-based layer whose output it acted on, 0 before the LLM.
-        kept_indices: per prompt an ascending int64 tensor of columns of the caller's `input_ids`, text included.
-        num_tokens: tokens left, over the whole batch.
-        counts: tokens left by modality name.
-        budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
-    """
-
-    name: str
-    layer: int
-    kept_indices: list[Tensor]
-    num_tokens: int
-    counts: dict[str, int]
-    budgets: Tensor | None = None
+FORMAT = 2
+"""Since 2 a trace knows its tokens; one of format 1 is read and has none."""
 
 
 @dataclass(eq=False)
@@ -47,16 +35,23 @@ class PruneTrace:
         prompt_lengths: tokens per prompt before any stage, padding not counted.
         prompt_counts: tokens of the prompts by modality name.
         kv_lengths: keys held per layer after the prefill; empty if there was no cache.
+        layout: of the prompts before any stage, on the CPU; None in an empty trace and in one of format 1.
+        items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
+        saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.
     """
 
     stages: list[StageRecord] = field(default_factory=list)
     prompt_lengths: list[int] = field(default_factory=list)
     prompt_counts: dict[str, int] = field(default_factory=dict)
     kv_lengths: list[int] = field(default_factory=list)
+    layout: TokenLayout | None = None
+    items: list[MediaItem] = field(default_factory=list)
+    saliency: Tensor | None = None
 
     def clear(self) -> None:
         """Forget everything; a new prefill begins."""
         self.stages, self.prompt_lengths, self.prompt_counts, self.kv_lengths = [], [], {}, []
+        self.layout, self.items, self.saliency = None, [], None
 
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
@@ -110,23 +105,29 @@ class PruneTrace:
                 "prompt_lengths": self.prompt_lengths,
                 "prompt_counts": self.prompt_counts,
                 "kv_lengths": self.kv_lengths,
-                "stages": [_record_to_dict(stage) for stage in self.stages],
+                "layout": None if self.layout is None else layout_to_dict(self.layout),
+                "items": [asdict(item) for item in self.items],
+                "saliency": floats(self.saliency),
+                "stages": [record_to_dict(stage) for stage in self.stages],
             }
         )
 
     @classmethod
     def from_json(cls, text: str) -> PruneTrace:
-        """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for another format."""
+        """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for an unknown format."""
         data = json.loads(text)
         missing = {"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data)
-        is_trace = isinstance(data, dict) and data.get("format") == FORMAT and not missing
+        is_trace = isinstance(data, dict) and data.get("format") in (1, FORMAT) and not missing
         if not is_trace or not isinstance(data["stages"], list):
-            raise ValueError(f"text: expected a prune trace of format {FORMAT}, got {text[:60]!r}")
+            raise ValueError(f"text: expected a prune trace of format 1 or {FORMAT}, got {text[:60]!r}")
         return cls(
-            stages=[_record_from_dict(stage) for stage in data["stages"]],
+            stages=[record_from_dict(stage) for stage in data["stages"]],
             prompt_lengths=data["prompt_lengths"],
             prompt_counts=data["prompt_counts"],
             kv_lengths=data["kv_lengths"],
+            layout=layout_from_dict(data.get("layout")),
+            items=[item_from_dict(item) for item in data.get("items", ())],
+            saliency=from_floats(data.get("saliency")),
         )
 
     def save(self, path: str | Path) -> None:
@@ -137,29 +138,6 @@ class PruneTrace:
     def load(cls, path: str | Path) -> PruneTrace:
         """Read a file that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-
-def _record_to_dict(stage: StageRecord) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "layer": stage.layer,
-        "num_tokens": stage.num_tokens,
-        "counts": stage.counts,
-        "kept_indices": [row.tolist() for row in stage.kept_indices],
-        "budgets": None if stage.budgets is None else stage.budgets.tolist(),
-    }
-
-
-def _record_from_dict(data: dict[str, Any]) -> StageRecord:
-    budgets = data["budgets"]
-    return StageRecord(
-        name=data["name"],
-        layer=data["layer"],
-        kept_indices=[torch.tensor(row, dtype=torch.int64, device="cpu") for row in data["kept_indices"]],
-        num_tokens=data["num_tokens"],
-        counts=data["counts"],
-        budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64, device="cpu").reshape(-1, 2),
-    )
 
 
 def _columns() -> list[str]:

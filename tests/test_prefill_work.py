@@ -68,12 +68,12 @@ def inputs_of(model: Any, chunks: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def prefill(schedule: Schedule, chunks: int, *, generate: bool = False) -> Prefill:
+def prefill(schedule: Schedule, chunks: int, *, generate: bool = False, record: str | None = None) -> Prefill:
     model = small_thinker()
     device, ours = Device(), OurWork()
     inputs = device.put(inputs_of(model, chunks))
     device.put(model)
-    with device, ours, attach(model, schedule, backend="triton") as trace:
+    with device, ours, attach(model, schedule, backend="triton", record=record) as trace:
         if generate:
             model.generate(**inputs, max_new_tokens=1, do_sample=False)
         else:
@@ -108,6 +108,15 @@ def test_one_read_for_the_layout_and_one_per_drop(prefills: list[Prefill], gener
     for run, for_layout in ((prefills[0], 1), (prefills[1], 1), (generation, 2)):
         reads = "\n".join(" < ".join(frames) for frames in run.device.reads)
         assert len(run.device.reads) <= for_layout + run.drops, reads
+
+
+def test_scores_cost_a_read_each_and_only_when_asked(prefills: list[Prefill]) -> None:
+    asked = prefill(SCHEDULE, CHUNKS[0], record="scores")
+    scored = sum(stage.scores is not None for stage in asked.trace.stages)
+    assert scored == 2 and asked.trace.saliency is not None
+    # The third kind: how many seconds a temporal grid lasts.
+    assert len(asked.device.reads) == len(prefills[0].device.reads) + 1 + scored + 1
+    assert all(stage.scores is None for run in prefills for stage in run.trace.stages)
 
 
 def test_no_operator_reads(prefills: list[Prefill]) -> None:

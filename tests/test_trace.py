@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seats_ops import PruneTrace
-from seats_ops.trace import StageRecord
+from seats_ops.trace_records import StageRecord
 
 
 def _trace() -> PruneTrace:
