@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -21,6 +23,9 @@ from seats_ops.trace_records import (
     record_to_dict,
 )
 from seats_ops.trace_values import floats, from_floats
+
+if TYPE_CHECKING:
+    from seats_ops.inspector.media import Media
 
 FORMAT = 2
 """Since 2 a trace knows its tokens; one of format 1 is read and has none."""
@@ -81,6 +86,55 @@ class PruneTrace:
         text = "\n".join(lines)
         print(text)
         return text
+
+    def to_html(
+        self,
+        path: str | Path,
+        media: Media | None = None,
+        *,
+        other: PruneTrace | None = None,
+        names: Sequence[str] = ("A", "B"),
+        row: int = 0,
+        config: Any = None,
+        kv_element_bytes: int = 2,
+        layer_seconds: Sequence[Sequence[float]] | None = None,
+        exist_ok: bool = False,
+    ) -> Path:
+        """Write a page that shows every token of a prompt, stage by stage; it opens from disk and needs no network.
+
+        Args:
+            path: of the page.
+            media: frames, sounds and pictures of the prompt (`seats_ops.inspector.Media`); without it tokens are cells.
+            other: a trace of the same prompt to compare with, by another schedule, backend or revision.
+            names: of the two.
+            row: the prompt, in a batch.
+            config: of the model; with it the page shows FLOPs and bytes of every layer.
+            kv_element_bytes: bytes of one number in the cache, 2 for bfloat16.
+            layer_seconds: measured time of every layer, a list for each trace.
+            exist_ok: replace a file that is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: the trace knows no tokens (it is empty or of format 1), media or the other trace are not those
+                of this prompt. FileExistsError: the path exists. OSError: it cannot be written; nothing is left then.
+        """
+        from seats_ops.inspector import page, write
+
+        options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes}
+        text = page(self, media=media, other=other, row=row, layer_seconds=layer_seconds, **options)
+        return write(path, text, exist_ok=exist_ok)
+
+    def _repr_html_(self) -> str | None:
+        """The same in a notebook, in a frame of its own; the plain text of a trace that knows no tokens."""
+        if self.layout is None:
+            return None
+        from html import escape
+
+        from seats_ops.inspector import page
+
+        return f'<iframe srcdoc="{escape(page(self))}" style="width:100%;height:860px;border:0" title="trace"></iframe>'
 
     def as_schedule(self) -> Schedule:
         """A schedule that keeps the same tokens at the same places without scoring anything."""

@@ -169,13 +169,20 @@ def plan(
 def inspect(
     trace: Annotated[Path, typer.Argument(help="A JSON file that PruneTrace.save wrote.")],
     indices: Annotated[bool, typer.Option("--indices", help="List the kept columns of the prompt too.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with every token of a prompt to this file.")] = None,
+    other: Annotated[Path | None, typer.Option(help="With --html: a trace of the same prompt to compare with.")] = None,
+    row: Annotated[int, typer.Option(min=0, help="With --html: which prompt of a batch.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Print what a saved trace says: counts, budgets per window, keys per layer."""
+    """Print what a saved trace says: counts, budgets per window, keys per layer; or show it as a page."""
     with user_errors():
         from .inspecting import inspect as show
+        from .inspecting import write_page
 
-        show(console(), trace, indices=indices, as_json=as_json)
+        if html is None:
+            show(console(), trace, indices=indices, as_json=as_json)
+        else:
+            write_page(console(), trace, html, other, row)
 
 
 @app.command()

@@ -80,6 +80,9 @@ def run_demo(options: Options, console: Console) -> list[Run]:
         options.out, runs, clip=clip, inputs=inputs, config=config, flops=flops, clock=clock, notes=notes
     )
     console.print(f"Written to {options.out}: " + ", ".join(file.name for file in files), markup=False)
+    pages = [file for file in files if file.suffix == ".html"]
+    if pages:
+        console.print(f"Open {pages[-1].absolute()} in a browser.", markup=False, soft_wrap=True)
     return runs
 
 

@@ -29,19 +29,13 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
     Raises:
         ValueError: the file is not a trace.
     """
-    try:
-        trace = PruneTrace.load(path)
-        _check(trace)
-    except OSError as error:
-        raise ValueError(f"trace: expected {EXPECTED}, got {path} ({error.strerror})") from error
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, RecursionError) as error:
-        reason = f"no {error} in it" if isinstance(error, KeyError) else error
-        raise ValueError(f"trace: expected {EXPECTED}, got {path} ({reason})") from error
+    trace = _loaded("trace", path)
     if as_json:
         stored = json.loads(trace.to_json())
         if not indices:
+            stored = {name: value for name, value in stored.items() if name not in ("layout", "saliency")}
             for stage in stored["stages"]:
-                del stage["kept_indices"]
+                del stage["kept_indices"], stage["scores"]
         typer.echo(json.dumps(stored, indent=1))
         return trace
     media = [name for name, count in trace.prompt_counts.items() if count]
@@ -76,6 +70,31 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
                 console.print(
                     f"{escape(stage.name)} (layer {stage.layer}), prompt {row}: {kept.tolist()}", soft_wrap=True
                 )
+    return trace
+
+
+def write_page(console: Console, path: Path, html: Path, other: Path | None, row: int) -> None:
+    """Write the page of the trace in `path`, beside the one in `other`.
+
+    Raises:
+        ValueError: a file is no trace, knows no tokens, or is of another prompt. FileExistsError: there is such a page.
+    """
+    second = None if other is None else _loaded("other", other)
+    names = (path.name, "" if other is None else other.name)
+    _loaded("trace", path).to_html(html, other=second, names=names, row=row)
+    console.print(f"Open {html.absolute()} in a browser.", markup=False, soft_wrap=True)
+
+
+def _loaded(name: str, path: Path) -> PruneTrace:
+    """Raises ValueError: the file is not a trace."""
+    try:
+        trace = PruneTrace.load(path)
+        _check(trace)
+    except OSError as error:
+        raise ValueError(f"{name}: expected {EXPECTED}, got {path} ({error.strerror})") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, RecursionError) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else error
+        raise ValueError(f"{name}: expected {EXPECTED}, got {path} ({reason})") from error
     return trace
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seats_ops import PruneTrace
+from seats_ops.inspector import Media
 
 from .clip import Clip
 from .environment import environment
@@ -30,7 +31,7 @@ def write_files(
     clock: str,
     notes: list[str],
 ) -> list[Path]:
-    """Write `<run>.png` and `<run>.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
+    """Write `<run>.html`, `.png` and `.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
 
     Args:
         folder: Created if need be.
@@ -52,13 +53,24 @@ def write_files(
         if run.trace is None:
             continue
         slug = run.name.lower().replace(" ", "-").rstrip("%")
-        written += [folder / f"{slug}.png", folder / f"{slug}.json"]
+        written += [folder / f"{slug}.{kind}" for kind in ("html", "png", "json")]
         subtitle = saved(runs, number, flops["here"], clock)
+        run.trace.to_html(written[-3], media_of(clip, inputs, config), config=config, exist_ok=True)
         _picture(written[-2], run, run.trace, clip, inputs, config, subtitle, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
     written[-1].write_text(json.dumps(_report(runs, clip, config, flops, clock), indent=1) + "\n", encoding="utf-8")
     return written
+
+
+def media_of(clip: Clip, inputs: dict[str, Any], config: Any) -> Media:
+    """Frames and spectrogram of the one clip of a prompt."""
+    sounds = []
+    if clip.sound is not None:
+        real = inputs["feature_attention_mask"][0].bool().cpu()
+        sounds.append(inputs["input_features"][0, :, real].float().cpu().numpy())
+    every = len(clip.frames) // merged_grid(inputs, config)[0]
+    return Media(clip.name, [clip.frames[::every]], sounds)
 
 
 def _picture(
@@ -71,11 +83,8 @@ def _picture(
     subtitle: str,
     notes: list[str],
 ) -> None:
+    shown = media_of(clip, inputs, config)
     grid = merged_grid(inputs, config)
-    mel = None
-    if clip.sound is not None:
-        real = inputs["feature_attention_mask"][0].bool().cpu()
-        mel = inputs["input_features"][0, :, real].float().cpu().numpy()
     video, audio = run.retention
     late = late_drop_layer(trace)
     legend = "A column shows the first of the two frames that share a token; dropped tokens are pale."
@@ -84,8 +93,8 @@ def _picture(
     draw(
         path,
         survivors(trace, inputs["input_ids"], grid, config),
-        clip.frames[:: len(clip.frames) // grid[0]],
-        mel,
+        shown.frames[0],
+        shown.sounds[0] if shown.sounds else None,
         seconds=clip.duration,
         window_seconds=float(config.seconds_per_chunk),
         title=f"What SEATS keeps of {clip.name}: {video:.0%} of video, {audio:.0%} of audio, mean of all layers",

@@ -84,15 +84,14 @@ def measure(
     with last_logits_only(model):
         for run in runs:
             progress(f"{run.name}: selection and answer")
-            with _attached(model, run.schedule, kv_policy, backend) as run.trace:
+            with _attached(model, run.schedule, kv_policy, backend, record="scores") as run.trace:
                 output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             run.answer = output[0, inputs["input_ids"].shape[1] :].tolist()
         for repeat in range(repeats):
             # Forth and back: no run always comes after the same one.
             for run in runs[:: -1 if repeat % 2 else 1]:
                 progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
-                attached = _attached(model, run.schedule, kv_policy, backend)
-                with attached as run.trace, Stopwatch(encoders, clock) as watch:
+                with _attached(model, run.schedule, kv_policy, backend), Stopwatch(encoders, clock) as watch:
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
@@ -100,11 +99,13 @@ def measure(
 
 
 @contextlib.contextmanager
-def _attached(model: Any, schedule: Schedule | None, kv_policy: str, backend: str) -> Iterator[PruneTrace | None]:
+def _attached(
+    model: Any, schedule: Schedule | None, kv_policy: str, backend: str, record: str | None = None
+) -> Iterator[PruneTrace | None]:
     if schedule is None:
         yield None
     else:
-        with attach(model, schedule, kv_policy=kv_policy, backend=backend) as trace:
+        with attach(model, schedule, kv_policy=kv_policy, backend=backend, record=record) as trace:
             yield trace
 
 

@@ -17,6 +17,8 @@ from seats_ops import PruneTrace, Schedule
 from seats_ops.backend import why_not_triton
 from seats_ops.cli import environment
 from seats_ops.cli.app import app
+from seats_ops.inspector import page
+from tests.inspector.example import example
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +117,20 @@ def test_json_of_a_trace(tmp_path: Path) -> None:
     PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(path)
     found = printed("inspect", str(path), "--json")
     assert (found["prompt_lengths"], found["kv_lengths"]) == ([30], [30, 30])
+
+
+def test_a_page_of_a_trace(tmp_path: Path) -> None:
+    trace, path, html = example()[1], tmp_path / "trace.json", tmp_path / "page.html"
+    trace.save(path)
+    result = CliRunner().invoke(app, ["inspect", str(path), "--html", str(html), "--other", str(path)])
+    assert (result.exit_code, result.stdout) == (0, f"Open {html} in a browser.\n")
+    assert html.read_text() == page(trace, other=trace, names=("trace.json", "trace.json"))
+    assert "path: expected one that does not exist, got" in fail("inspect", str(path), "--html", str(html))
+    old = tmp_path / "old.json"
+    PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(old)
+    said = fail("inspect", str(old), "--html", str(tmp_path / "no.html"))
+    assert "trace: expected one that knows its tokens (format 2)" in said and not (tmp_path / "no.html").exists()
+    assert "other: expected a JSON file" in fail("inspect", str(path), "--html", "x.html", "--other", "no.json")
 
 
 def test_env_has_one_line_per_reason(monkeypatch: pytest.MonkeyPatch) -> None:

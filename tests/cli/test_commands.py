@@ -56,7 +56,10 @@ def test_demo(tmp_path: Path) -> None:
     for name in ("all tokens", "SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"):
         assert text.count(name) >= 3, "progress, two tables"
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {f"seats-{n}.{kind}" for n in (35, 25, 15, 10) for kind in ("png", "json")} | {"report.json"}
+    assert files == {f"seats-{n}.{kind}" for n in (35, 25, 15, 10) for kind in ("html", "png", "json")} | {
+        "report.json"
+    }
+    assert text.endswith(f"Open {tmp_path / 'seats-10.html'} in a browser.")
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"]

@@ -1,0 +1,152 @@
+"use strict";
+// Stages as steps, and what hands and keys do.
+const at = (id) => document.getElementById(id);
+const slider = at("step");
+
+function stagesShown() {
+  return DATA.runs[view.run === 2 ? (DATA.runs[1].stages.length > DATA.runs[0].stages.length ? 1 : 0) : view.run].stages;
+}
+
+function showStep(step) {
+  view.step = Math.max(0, Math.min(step, stagesShown().length));
+  slider.max = stagesShown().length;
+  slider.value = view.step;
+  slider.setAttribute("aria-valuetext", view.step ? stageName(stagesShown()[view.step - 1]) : "the prompt");
+  at("steps").replaceChildren(...["prompt", ...stagesShown()].map((stage, number) => {
+    const button = element("button", number ? (stage.layer ? `after ${stage.layer}` : "before 1") : "prompt"), entry = element("li", null, button);
+    button.type = "button";
+    button.title = number ? stageName(stage) : "all tokens";
+    button.onclick = () => showStep(number);
+    if (number === view.step) entry.setAttribute("aria-current", "step");
+    return entry;
+  }));
+  at("said").textContent = sentence();
+  paintLegend();
+  showBudgets();
+  showLayers();
+  showToken();
+  repaint();
+}
+
+function sentence() {
+  if (view.run === 2) {
+    const groups = [0, 0, 0, 0, 0];
+    for (let i = 0; i < TOTAL; i++) groups[stateOf(i)]++;
+    const where = view.step ? stageName(stagesShown()[view.step - 1]) : "The prompt";
+    return `${where}: ${count(groups[0])} tokens in both, ${count(groups[3])} only in ${DATA.runs[0].name}, ${count(groups[4])} only in ${DATA.runs[1].name}.`;
+  }
+  const stages = DATA.runs[view.run].stages;
+  if (!view.step) return `The prompt: ${count(TOTAL)} tokens.`;
+  const stage = stages[view.step - 1], before = view.step > 1 ? stages[view.step - 2].counts : PROMPT_COUNTS;
+  const left = KINDS.map((kind, n) => [kind, before[n] - stage.counts[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`);
+  const there = KINDS.map((kind, n) => [kind, stage.counts[n], PROMPT_COUNTS[n]]).filter(([, , all]) => all)
+    .map(([kind, n, all]) => `${count(n)} ${kind} (${share(n, all)})`);
+  return `${stageName(stage)}: ${left.length ? `${left.join(" and ")} leave` : "nothing leaves"}; there are ${there.join(", ")}.`;
+}
+
+let playing = 0;
+function play(on) {
+  clearInterval(playing);
+  playing = on ? setInterval(() => showStep(view.step >= stagesShown().length ? 0 : view.step + 1), 1100) : 0;
+  at("play").textContent = on ? "Pause" : "Play";
+  at("play").setAttribute("aria-pressed", String(on));
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  at("theme").textContent = name === "dark" ? "Light" : "Dark";
+  readColors();
+  paintLegend();
+  repaint();
+}
+
+function tokenAt(canvas, event) {
+  const x = event.offsetX, y = event.offsetY;
+  if (canvas === prompt_) {
+    const i = Math.floor(y / sheet.size) * sheet.columns + Math.floor(x / sheet.size);
+    return x < sheet.columns * sheet.size && i < TOTAL ? i : -1;
+  }
+  return tokenIn(canvas === timeline ? boxes : stillBoxes, x, y);
+}
+
+for (const canvas of [timeline, prompt_, gallery]) {
+  let pressed = null;
+  canvas.addEventListener("pointerdown", (event) => { pressed = canvas === timeline ? [event.offsetX, view.from] : null; });
+  canvas.addEventListener("pointerup", () => { pressed = null; });
+  canvas.addEventListener("pointerleave", () => { pressed = null; });
+  canvas.addEventListener("pointermove", (event) => {
+    if (pressed && event.buttons) {
+      const span = view.to - view.from;
+      show(pressed[1] - ((event.offsetX - pressed[0]) / canvas.clientWidth) * span, span);
+      return;
+    }
+    const token = tokenAt(canvas, event);
+    if (token >= 0 && token !== view.token) select(token);
+  });
+  canvas.addEventListener("click", (event) => {
+    const token = tokenAt(canvas, event);
+    if (token >= 0) select(token);
+  });
+}
+timeline.addEventListener("wheel", (event) => {
+  const span = view.to - view.from;
+  if (event.ctrlKey) zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, view.from + (event.offsetX / timeline.clientWidth) * span);
+  else if (event.deltaX) show(view.from + (event.deltaX / timeline.clientWidth) * span, span);
+  else return;
+  event.preventDefault();
+}, { passive: false });
+
+// From token to token: along the prompt, or by a row of it (of the frame, where there is one).
+function moved(canvas, key) {
+  const i = Math.max(0, view.token), grid = DATA.items[TOKENS.item[i]]?.grid;
+  const row = canvas === prompt_ ? sheet.columns : grid ? grid[2] : 1;
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[key];
+  return step === undefined ? null : Math.max(0, Math.min(TOTAL - 1, view.token < 0 ? 0 : i + step));
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const inside = [timeline, prompt_].find((canvas) => canvas === document.activeElement);
+  if (inside && event.key === "Escape") inside.blur();
+  else if (inside && moved(inside, event.key) !== null) {
+    select(moved(inside, event.key));
+    const time = timeOf(view.token);
+    if (time < view.from || time >= view.to) show(time - (view.to - view.from) / 2, view.to - view.from);
+  } else if (event.key === "+" || event.key === "=") zoom(1 / 1.5);
+  else if (event.key === "-") zoom(1.5);
+  else if (document.activeElement !== slider && document.activeElement !== at("scrub") && (event.key === "ArrowRight" || event.key === "ArrowLeft")) showStep(view.step + (event.key === "ArrowRight" ? 1 : -1));
+  else if (event.key === " " && document.activeElement.tagName !== "BUTTON") play(!playing);
+  else return;
+  event.preventDefault();
+});
+
+slider.oninput = () => showStep(Number(slider.value));
+at("play").onclick = () => play(!playing);
+at("theme").onclick = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+at("in").onclick = () => zoom(1 / 1.5);
+at("out").onclick = () => zoom(1.5);
+at("fit").onclick = () => show(0, DURATION);
+at("scrub").oninput = () => show((at("scrub").value / 1000) * (DURATION - (view.to - view.from)), view.to - view.from);
+new ResizeObserver(repaint).observe(document.body);
+
+if (DATA.runs.length > 1) {
+  const choose = [...DATA.runs.map((run) => run.name), "difference"].map((name, number) => {
+    const button = element("button", name);
+    button.type = "button";
+    button.onclick = () => {
+      view.run = number;
+      choose.forEach((each, n) => each.setAttribute("aria-pressed", String(n === number)));
+      showStep(view.step);
+    };
+    return button;
+  });
+  choose[0].setAttribute("aria-pressed", "true");
+  at("runs").append(...choose);
+}
+if (DATA.title) at("title").textContent = document.title = `What was kept of ${DATA.title}`;
+at("summary").textContent = `${count(TOTAL)} tokens: ${KINDS.map((kind, n) => [kind, PROMPT_COUNTS[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`;
+at("made").textContent = `seats_ops ${DATA.version}`;
+at("time").hidden = !DURATION;
+painters.push(paintTimeline, paintGallery, paintPrompt);
+theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+if (DURATION) show(0, DURATION);
+showStep(0);

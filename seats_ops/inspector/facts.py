@@ -1,0 +1,120 @@
+"""What a page shows of one prompt of a trace: every token, every stage, every layer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality
+from seats_ops.trace import PruneTrace
+from seats_ops.trace_records import MediaItem, StageRecord
+from seats_ops.trace_values import floats
+
+NONE = -1
+
+
+def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
+    """What does not depend on a schedule: arrays with an entry for every token of prompt `row`, in base 64.
+
+    "column", "modality", "block", "window", "item" (number in the trace's items of this prompt), "t", "h", "w": int32,
+    -1 where there is none.
+
+    Raises:
+        ValueError: the trace is of format 1 and knows no tokens, or has no such prompt.
+    """
+    layout, here = trace.layout, _span(trace, row)
+    assert layout is not None
+    modality = layout.modality.long()[here]
+    window = torch.full_like(modality, NONE) if layout.window is None else layout.window.long()[here]
+    block = torch.full_like(modality, NONE) if layout.block is None else layout.block.long()[here]
+    place = {name: torch.full_like(modality, NONE) for name in ("item", "t", "h", "w")}
+    for kind in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
+        member, first = (modality == kind).nonzero().squeeze(1), 0
+        for number, item in enumerate(items_of(trace, row)):
+            if item.modality != kind.name.lower():
+                continue
+            tokens, first = member[first : first + item.num_tokens], first + item.num_tokens
+            place["item"][tokens] = number
+            inside = torch.arange(len(tokens), dtype=torch.int64)
+            if item.grid is None:
+                place["t"][tokens] = inside
+            else:
+                _, height, width = item.grid
+                place["t"][tokens] = inside // (height * width)
+                place["h"][tokens] = inside // width % height
+                place["w"][tokens] = inside % width
+    arrays = {"column": layout.position.long()[here], "modality": modality, "block": block, "window": window, **place}
+    return {name: whole(values) for name, values in arrays.items()}
+
+
+def items_of(trace: PruneTrace, row: int) -> list[MediaItem]:
+    """Of one prompt."""
+    return [item for item in trace.items if item.row == row]
+
+
+def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
+    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there."""
+    layout, here = trace.layout, _span(trace, row)
+    assert layout is not None
+    column = layout.position.long()[here]
+    alive = torch.ones(len(column), dtype=torch.bool)
+    before = [layout.cu_seqlens.diff().tolist(), *([len(kept) for kept in s.kept_indices] for s in trace.stages)]
+    stages = []
+    for stage, lengths in zip(trace.stages, before, strict=False):
+        scores = None
+        if stage.scores is not None:
+            scores = torch.full((len(column),), torch.nan)
+            scores[alive] = stage.scores.split(lengths)[row]
+        alive = torch.isin(column, stage.kept_indices[row].cpu())
+        stages.append({**_said(stage), "left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())})
+    saliency = None if trace.saliency is None else trace.saliency[here]
+    return {"stages": stages, "saliency": floats(saliency), "kv_lengths": trace.kv_lengths if _alone(trace) else []}
+
+
+def _said(stage: StageRecord) -> dict[str, Any]:
+    budgets = None if stage.budgets is None else stage.budgets.tolist()
+    return {"name": stage.name, "layer": stage.layer, "budgets": budgets}
+
+
+def _alone(trace: PruneTrace) -> bool:
+    """Keys are counted over all prompts; of several nobody knows whose they are."""
+    return len(trace.prompt_lengths) == 1
+
+
+def _span(trace: PruneTrace, row: int) -> slice:
+    if trace.layout is None:
+        raise ValueError(
+            "trace: expected one that knows its tokens (format 2), got an empty or an older one: record it anew"
+        )
+    ends = [0, *torch.tensor(trace.prompt_lengths).cumsum(0).tolist()]
+    if not 0 <= row < len(ends) - 1:
+        raise ValueError(f"row: expected one of {len(ends) - 1} prompt(s), got {row}")
+    return slice(ends[row], ends[row + 1])
+
+
+def layers_of(trace: PruneTrace, row: int, num_layers: int) -> list[int]:
+    """Tokens of prompt `row` that every layer runs on."""
+    seen = [trace.prompt_lengths[row]] * num_layers
+    for stage in trace.stages:
+        seen[stage.layer :] = [len(stage.kept_indices[row])] * (num_layers - stage.layer)
+    return seen
+
+
+def whole(values: Tensor) -> str:
+    """int32, little endian, base 64."""
+    return base64.b64encode(values.numpy().astype("<i4").tobytes()).decode("ascii")
+
+
+def small(values: Tensor) -> str:
+    """uint8, base 64."""
+    return base64.b64encode(values.numpy().astype("u1").tobytes()).decode("ascii")
+
+
+def described(items: Sequence[MediaItem], pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items with what is drawn of them."""
+    return [{**asdict(item), **picture} for item, picture in zip(items, pictures, strict=True)]

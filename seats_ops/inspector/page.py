@@ -1,0 +1,117 @@
+"""Puts page, style, program and what there is to show into one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import seats_ops
+from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.inspector.facts import described, items_of, layers_of, run_of, tokens_of
+from seats_ops.inspector.media import Media, drawn
+from seats_ops.trace import PruneTrace
+from seats_ops.validation import describe
+
+# In this order: each knows those before it.
+PROGRAM = ("data.js", "view.js", "timeline.js", "prompt.js", "token.js", "tables.js", "main.js")
+
+
+def page(
+    trace: PruneTrace,
+    *,
+    media: Media | None = None,
+    other: PruneTrace | None = None,
+    names: Sequence[str] = ("A", "B"),
+    row: int = 0,
+    config: Any = None,
+    kv_element_bytes: int = 2,
+    layer_seconds: Sequence[Sequence[float]] | None = None,
+) -> str:
+    """The page as text; see `PruneTrace.to_html`."""
+    traces = [trace] if other is None else [trace, other]
+    tokens = tokens_of(trace, row)
+    if other is not None and tokens_of(other, row) != tokens:
+        raise ValueError("other: expected a trace of the same prompt, got one of other tokens")
+    items = items_of(trace, row)
+    shown = media or Media()
+    data = {
+        "version": seats_ops.__version__,
+        "title": shown.title,
+        "row": row,
+        "total": trace.prompt_lengths[row],
+        "tokens": tokens,
+        "items": described(items, drawn(shown, items)),
+        "runs": [
+            {
+                "name": name,
+                **run_of(each, row),
+                "layers": _layers(each, row, config, kv_element_bytes),
+                "seconds": _seconds(layer_seconds, number, len(traces)),
+            }
+            for number, (each, name) in enumerate(zip(traces, names, strict=False))
+        ],
+    }
+    text = _asset("page.html")
+    program = "\n".join(_asset(name) for name in PROGRAM)
+    # What is given last is not looked through for the names of others.
+    for mark, content in (("/*style*/", _asset("page.css")), ("/*program*/", program), ("/*data*/", _embedded(data))):
+        text = text.replace(mark, content)
+    return text
+
+
+def write(path: str | Path, text: str, *, exist_ok: bool = False) -> Path:
+    """The whole file or none under its name.
+
+    Raises:
+        FileExistsError: there is one already, and `exist_ok` does not allow to replace it.
+        OSError: it cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not exist_ok:
+        raise FileExistsError(f"path: expected one that does not exist, got {target}; exist_ok=True replaces it")
+    half = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        half.write_text(text, encoding="utf-8")
+        os.replace(half, target)
+    finally:
+        half.unlink(missing_ok=True)
+    return target
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON inside a script: nothing in it can end the script, or be read as markup."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> dict[str, Any] | None:
+    """Tokens of every layer; with a config FLOPs (one per multiply-add) and bytes of keys and values too."""
+    number = len(trace.kv_lengths) or (0 if config is None else decoder_sizes(config).layers)
+    if not number:
+        return None
+    tokens = layers_of(trace, row, number)
+    found: dict[str, Any] = {"tokens": tokens, "full": trace.prompt_lengths[row]}
+    if config is not None:
+        sizes = decoder_sizes(config)
+        if sizes.layers != number:
+            raise ValueError(f"config: expected {number} layers as the trace has, got {sizes.layers}")
+        found["flops"] = [sizes.layer_macs(layer, n, False) for layer, n in enumerate(tokens)]
+        if trace.kv_lengths and len(trace.prompt_lengths) == 1:
+            found["kv_bytes"] = [2 * sizes.kv_width * kv_element_bytes * n for n in trace.kv_lengths]
+    return found
+
+
+def _seconds(given: Sequence[Sequence[float]] | None, number: int, runs: int) -> list[float] | None:
+    if given is None:
+        return None
+    if len(given) != runs:
+        raise ValueError(f"layer_seconds: expected one list for each of {runs} trace(s), got {describe(list(given))}")
+    return list(given[number])
+
+
+def _asset(name: str) -> str:
+    return files("seats_ops.inspector").joinpath("assets", name).read_text(encoding="utf-8")

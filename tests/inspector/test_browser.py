@@ -1,0 +1,304 @@
+"""The page in a real browser: what it says is what the trace says, by pointer and by keyboard, in both themes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seats_ops import Modality, PruneTrace
+from seats_ops.inspector import page
+from tests.inspector.example import TITLE, example, media_of
+from tests.inspector.long_trace import long_media, long_trace
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+WIDE, PHONE = (1400, 1000), (390, 844)
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Opens a page from disk; at the end it must have asked for nothing and complained of nothing."""
+    said: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def open_(text: str, size: tuple[int, int] = WIDE, theme: str = "light") -> Any:
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:")} == {(tmp_path / "page.html").as_uri()}
+
+
+@pytest.fixture
+def tab(opened: Open) -> Any:
+    config, trace = example()
+    return opened(page(trace, media=media_of(trace), config=config))
+
+
+def until(tab: Any, expression: str) -> None:
+    """Waits for it, from outside: the page allows nothing to be evaluated in it later."""
+    for _ in range(100):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"expected {expression} within five seconds")
+
+
+def counts_said(trace: PruneTrace, number: int) -> list[str]:
+    stage, whole = trace.stages[number], trace.prompt_counts
+    present = [kind.name.lower() for kind in Modality if whole[kind.name.lower()]]
+    return [f"{stage.counts[kind]} {kind} ({100 * stage.counts[kind] / whole[kind]:.1f} %)" for kind in present]
+
+
+def test_stages_are_steps(tab: Any) -> None:
+    _, trace = example()
+    assert tab.inner_text("#said") == f"The prompt: {trace.prompt_lengths[0]} tokens."
+    for number, stage in enumerate(trace.stages):
+        tab.keyboard.press("ArrowRight")
+        where = f"after layer {stage.layer}" if stage.layer else "before the LLM"
+        said = tab.inner_text("#said")
+        assert said.startswith(f"{stage.name} {where}: ")
+        assert said.endswith(f"there are {', '.join(counts_said(trace, number))}.")
+        assert tab.get_attribute("#step", "aria-valuetext") == f"{stage.name} {where}"
+    tab.keyboard.press("ArrowLeft")
+    assert tab.inner_text("#said").startswith(trace.stages[-2].name)
+    tab.click("#steps li:first-child button")
+    assert tab.inner_text("#said").startswith("The prompt")
+    tab.locator("#step").fill("2")
+    assert tab.inner_text("#said").startswith(trace.stages[1].name)
+
+
+def test_play_goes_from_stage_to_stage(tab: Any) -> None:
+    tab.keyboard.press(" ")
+    assert tab.inner_text("#play") == "Pause"
+    until(tab, "view.step === 2")
+    tab.click("#play")
+    assert tab.get_attribute("#play", "aria-pressed") == "false"
+
+
+def panel(tab: Any) -> tuple[dict[str, str], list[list[str]]]:
+    """What is said of a token: by name, and line by line of its drops."""
+    pairs, rows = tab.evaluate(
+        """() => {
+            const words = (list) => [...list].map((each) => each.textContent);
+            const all = (it) => [...document.querySelectorAll(it)];
+            const pairs = all("#token dt").map((name) => [name.textContent, name.nextSibling.textContent]);
+            return [pairs, all("#token tbody tr").map((row) => words(row.children))];
+        }"""
+    )
+    return dict(pairs), rows
+
+
+def expected_facts(trace: PruneTrace, i: int) -> dict[str, str]:
+    layout = trace.layout
+    assert layout is not None and layout.block is not None and layout.window is not None and trace.saliency is not None
+    kind = Modality(int(layout.modality[i])).name.lower()
+    query = int((layout.modality == 0).nonzero().max())
+    facts = {"column": str(int(layout.position[i])), "modality": kind + (", the query" if i == query else "")}
+    if layout.block[i] >= 0:
+        facts["block"] = str(int(layout.block[i]))
+    if layout.window[i] >= 0:
+        facts["window"] = str(int(layout.window[i]))
+    gone = next((s for s in trace.stages if int(layout.position[i]) not in s.kept_indices[0].tolist()), None)
+    facts["dropped by"] = "no stage" if gone is None else f"{gone.name} after layer {gone.layer}"
+    if gone is not None and not gone.layer:
+        facts["dropped by"] = f"{gone.name} before the LLM"
+    facts["keys in layers"] = "none" if gone is not None else f"all {len(trace.kv_lengths)}"
+    return facts
+
+
+def test_every_token_is_explained_as_the_trace_has_it(tab: Any) -> None:
+    _, trace = example()
+    layout = trace.layout
+    assert layout is not None and layout.window is not None and trace.saliency is not None
+    for i in range(len(layout)):
+        tab.evaluate(f"select({i})")
+        facts, rows = panel(tab)
+        for name, value in expected_facts(trace, i).items():
+            assert facts[name] == value, (i, name)
+        if int(layout.modality[i]):
+            assert float(facts["saliency"]) == pytest.approx(float(trace.saliency[i]), rel=1e-3)
+        check_drops(trace, i, rows)
+
+
+def check_drops(trace: PruneTrace, i: int, rows: list[list[str]]) -> None:
+    """Relevance, rank and budget at every drop the token came to, recomputed from the trace."""
+    layout = trace.layout
+    assert layout is not None and layout.window is not None
+    here, found = torch.arange(len(layout)), iter(rows)
+    for stage in trace.stages:
+        if i not in here.tolist():
+            break
+        if stage.scores is not None and stage.budgets is not None:
+            layer, relevance, rank, budget = next(found)
+            place = here.tolist().index(i)
+            assert layer == f"layer {stage.layer}"
+            assert float(relevance) == pytest.approx(float(stage.scores[place]), rel=1e-3)
+            window, kind = int(layout.window[i]), int(layout.modality[i])
+            if window < 0:
+                assert (rank, budget) == ("–", "–")
+            else:
+                rivals = ((layout.window[here] == window) & (layout.modality[here] == kind)).nonzero().squeeze(1)
+                order = stage.scores[rivals].argsort(descending=True, stable=True)
+                assert rank == f"{rivals[order].tolist().index(place) + 1} of {len(rivals)}"
+                assert budget == str(int(stage.budgets[window, kind - 1]))
+        here = here[torch.isin(layout.position[here].long(), stage.kept_indices[0])]
+    assert next(found, None) is None
+
+
+def test_times_and_places_on_the_grid(tab: Any) -> None:
+    """The third frame of the first clip, second row, third patch; the second clip begins where the first one ends."""
+    _, trace = example()
+    layout = trace.layout
+    assert layout is not None
+    video = (layout.modality == Modality.VIDEO).nonzero().squeeze(1).tolist()
+    tab.evaluate(f"select({video[2 * 6 + 5]})")
+    facts, _ = panel(tab)
+    assert (facts["(t, h, w)"], facts["time"], facts["video"]) == ("(2, 1, 2)", "1.00 s", "1 of 2")
+    tab.evaluate(f"select({video[36]})")
+    facts, _ = panel(tab)
+    first = max(3.0, sum(item.num_tokens for item in trace.items if item.modality == "audio") / 25)
+    assert (facts["(t, h, w)"], facts["time"], facts["video"]) == ("(0, 0, 0)", f"{first:.2f} s", "2 of 2")
+
+
+def test_pointer_and_keyboard_reach_tokens(tab: Any) -> None:
+    box = tab.locator("#prompt").bounding_box()
+    tab.mouse.move(box["x"] + 4, box["y"] + 4)
+    until(tab, "view.token === 0")
+    assert panel(tab)[0]["column"] == "0"
+    tab.locator("#prompt").focus()
+    for _ in range(3):
+        tab.keyboard.press("ArrowRight")
+    assert panel(tab)[0]["column"] == "3" and tab.evaluate("view.step") == 0
+    tab.keyboard.press("ArrowDown")
+    assert tab.evaluate("view.token") == 3 + tab.evaluate("sheet.columns")
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("view.step") == 1
+    box = tab.locator("#timeline").bounding_box()
+    tab.mouse.move(box["x"] + 10, box["y"] + 40)
+    until(tab, "TOKENS.modality[view.token] === 1")
+    assert panel(tab)[0]["(t, h, w)"].startswith("(0, ")
+
+
+def test_time_zooms_and_is_scrubbed(tab: Any) -> None:
+    whole = tab.evaluate("view.to - view.from")
+    tab.click("#in")
+    assert tab.evaluate("view.to - view.from") == pytest.approx(whole / 1.5)
+    tab.locator("#scrub").fill("1000")
+    assert tab.evaluate("view.to") == pytest.approx(whole)
+    tab.click("#fit")
+    assert tab.evaluate("view.to - view.from") == pytest.approx(whole)
+    assert tab.locator("#scrub").is_disabled()
+
+
+def test_budgets_and_layers_are_those_of_the_trace(tab: Any) -> None:
+    _, trace = example()
+
+    def cells(selector: str) -> list[list[str]]:
+        rows = "[...document.querySelectorAll(it + ' tbody tr')]"
+        found = tab.evaluate(
+            f"(it) => {rows}.map((row) => [...row.children].map((each) => each.textContent))", selector
+        )
+        return [list(map(str, row)) for row in found]
+
+    budgets = [stage.budgets for stage in trace.stages if stage.budgets is not None]
+    expected = [[str(n) for budget in budgets for n in budget[window].tolist()] for window in range(len(budgets[0]))]
+    assert [row[1:] for row in cells("#budgets")] == expected
+    layers = cells("#layers")
+    seen = [trace.prompt_lengths[0]] * len(trace.kv_lengths)
+    for stage in trace.stages:
+        seen[stage.layer :] = [stage.num_tokens] * (len(seen) - stage.layer)
+    assert [int(row[1].replace(",", "")) for row in layers] == seen
+    assert [int(row[5]) for row in layers] == trace.kv_lengths
+
+
+def test_markup_in_a_title_is_text(tab: Any) -> None:
+    assert tab.inner_text("#title") == f"What was kept of {TITLE}" == tab.title()
+    assert tab.locator("#title b").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_themes_and_widths(opened: Open, theme: str, size: tuple[int, int]) -> None:
+    config, trace = example()
+    tab = opened(page(trace, media=media_of(trace), config=config), size, theme)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    first = tab.evaluate(paper)
+    assert (sum(map(int, first[4:-1].split(","))) < 200) == (theme == "dark")
+    tab.click("#theme")
+    assert tab.evaluate(paper) != first
+    assert tab.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert tab.evaluate("document.getElementById('timeline').clientWidth") > 0.75 * min(size[0], 1000)
+
+
+def test_two_traces_and_their_difference(opened: Open) -> None:
+    (_, a), (_, b) = example(), example(7)
+    tab = opened(page(a, other=b, names=("early", "late")))
+    pairs = list(zip(a.stages, b.stages, strict=True))
+    kept = [[set(stage.kept_indices[0].tolist()) for stage in pair] for pair in pairs]
+    number = next(n for n, (first, second) in enumerate(kept) if first - second and second)
+    for run, trace in enumerate((a, b)):
+        tab.click(f"#runs button:nth-child({run + 1})")
+        tab.click(f"#steps li:nth-child({number + 2}) button")
+        assert ", ".join(counts_said(trace, number)) in tab.inner_text("#said")
+    tab.click("#runs button:nth-child(3)")
+    first, second = kept[number]
+    both, one, other = len(first & second), len(first - second), len(second - first)
+    assert tab.inner_text("#said").endswith(f"{both} tokens in both, {one} only in early, {other} only in late.")
+
+
+def test_two_minutes_are_small_and_quick(opened: Open) -> None:
+    trace = long_trace(seconds=120, tokens_per_second=77)
+    text = page(trace, media=long_media(120))
+    assert trace.prompt_lengths[0] > 12_000 and len(text.encode()) < 6e6
+    tab = opened(text)
+    until(tab, "performance.getEntriesByType('paint').length > 1")
+    assert tab.evaluate("Math.max(...performance.getEntriesByType('paint').map((each) => each.startTime))") < 1000
+    for act in ("showStep(1 + (view.step + 1) % 3)", "select((view.token + 997) % TOTAL)"):
+        assert min(milliseconds(tab, act) for _ in range(5)) < 100, act
+
+
+def test_an_hour_opens_and_says_how_it_is_thinned_out(opened: Open) -> None:
+    tab = opened(page(long_trace(seconds=3600, tokens_per_second=25), media=long_media(3600)))
+    assert "180,0" in tab.inner_text("#summary")
+    assert "The page holds the frame of every 15th grid; tokens are all there." in tab.inner_text("#thinned")
+
+
+def milliseconds(tab: Any, act: str) -> float:
+    """From a call until the frame after it is drawn."""
+    program = """async (act) => {
+        const start = performance.now();
+        eval(act);
+        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        return performance.now() - start;
+    }"""
+    return float(tab.evaluate(program, act))
