@@ -1,40 +1,14 @@
-"""Time what this machine can run and append the numbers to a file. Without a command: `run`, then `prefill`."""
+"""`python -m benchmarks`: what a user can mend is said in a line, not in a traceback."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from benchmarks import whole_model
-from benchmarks.gpu.command import gpu
-from benchmarks.growth import growth
-from benchmarks.primitives import run
-from benchmarks.report.command import compare, plot, report
-from benchmarks.tune.command import tune
-
-app = typer.Typer(add_completion=False, invoke_without_command=True)
-app.command()(run)
-app.command()(whole_model.prefill)
-app.command()(whole_model.decode)
-app.command()(growth)
-app.command()(gpu)
-app.command()(report)
-app.command()(compare)
-app.command()(plot)
-app.command()(tune)
-
-
-@app.callback(help=__doc__)
-def everything(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        run()
-        whole_model.prefill()
-
 
 def main() -> None:
-    """What a user can mend is said in a line, not in a traceback."""
     try:
+        from benchmarks.commands import app  # Loads torch, which may be too old, and what else may be missing.
+
         app()
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"benchmarks: {error}")

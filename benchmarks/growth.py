@@ -47,13 +47,13 @@ def growth(
     names: Annotated[list[str] | None, typer.Argument(help="primitives, or names of rows; all by default")] = None,
     longest: Annotated[int, typer.Option(help="seconds of the longest clip; an hour takes 8 GB")] = 3600,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
-    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = GROWTH,
 ) -> None:
     """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
     known([name for name in names or [] if not name.startswith("growth/")], functional.__all__, "names")
     place = machine.place(device)
-    context = {**machine.describe(place), "ceilings": ceilings(place)}
+    context = {**machine.describe(place), **machine.busy(place), "ceilings": ceilings(place)}
     met = []
     for row in grow(names, longest, place, repeats):
         met.append(row["name"])

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from benchmarks.entry import OURS
+from benchmarks.report.longer import decode, growth
 from benchmarks.report.numbers import table
 from benchmarks.report.sent_in import sent_in
 from benchmarks.results import RESULTS
@@ -21,8 +22,8 @@ def tables() -> dict[str, str]:
         "Stages": _stages(_rows("primitives.jsonl")),
         "Whole prefill": _prefills(_rows("prefill.jsonl")),
         "Where the time goes": _breakdown(_rows("prefill.jsonl")),
-        "Growth": _growth(_rows("growth.jsonl")),
-        "Decode": _decode(_rows("decode.jsonl")),
+        "Growth": growth(_rows("growth.jsonl")),
+        "Decode": decode(_rows("decode.jsonl")),
         "Sent in": sent_in(),
     }
 
@@ -98,36 +99,6 @@ def _by_width(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _place(row: dict[str, Any]) -> list[str]:
     return [str(row["width"]), f"{row['name'].split('/')[1]} %"]
-
-
-def _growth(rows: list[dict[str, Any]]) -> str:
-    parts = []
-    for axis in ("tokens", "windows", "batch"):
-        along = [row for row in rows if row["axis"] == axis]
-        places = sorted({row["place"] for row in along})
-        cells = {
-            (row["entry"], row["place"]): f"{1e3 * row['seconds']['median']:,.1f} ({row['peak_bytes'] / MIB:,.0f})"
-            for row in along
-        }
-        body = [[f"`{entry}`", *(cells[entry, p] for p in places)] for entry in sorted({row["entry"] for row in along})]
-        parts.append(table([axis, *(f"{place:,}" for place in places)], body))
-    return "\n\n".join(parts)
-
-
-def _decode(rows: list[dict[str, Any]]) -> str:
-    body = [
-        [
-            row["name"].removeprefix("decode/"),
-            f"{row['seconds_to_first_token']['median']:.2f}",
-            f"{1e3 * row['seconds_per_token']['median']:.1f}",
-            f"{row['kv_bytes'] / MIB:.1f}",
-            f"{(row['rss_peak'] - row['rss_loaded']) / MIB:.0f}",
-            f"{(row['rss_with_cache'] - row['rss_loaded']) / MIB:.0f}",
-        ]
-        for row in rows
-    ]
-    heads = ("first token, s", "further token, ms", "KV, MiB", "peak RSS over the model, MiB", "RSS left, MiB")
-    return table(["Side", *heads], body)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def draw(results: Path, target: Path) -> None:
     rows = latest(results)
     figure = (_curves if all("axis" in row for row in rows.values()) else _bars)(rows)
     one = next(iter(rows.values()))
-    save(figure, target, where(one), bool(one.get("rehearsed")))
+    save(figure, target, where(rows.values()), bool(one.get("rehearsed")))
 
 
 def _bars(rows: dict[str, dict[str, Any]]) -> Any:

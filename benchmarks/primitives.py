@@ -43,7 +43,7 @@ def run(
     known([size], SIZES, "--size")
     place = machine.place(device)
     timer = Clock(place, clock, cold=not warm)
-    context = {**machine.describe(place), "size": size, "ceilings": ceilings(place)}
+    context = {**machine.describe(place), **machine.busy(place), "size": size, "ceilings": ceilings(place)}
     met = []
     for name, build in builders().items():
         if names and name not in {wanted.partition("/")[0] for wanted in names}:

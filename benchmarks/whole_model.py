@@ -30,7 +30,7 @@ def prefill(
     seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
     text: Annotated[int, typer.Option(min=60, help="tokens of text around the clip")] = 200,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "",
-    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
     retention: Annotated[list[int] | None, typer.Option(help="percent, of the paper's table; all by default")] = None,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = PREFILL,
 ) -> None:
@@ -40,7 +40,12 @@ def prefill(
 
     known(map(str, retention or []), list(map(str, PAPER_RATIOS)), "--retention")
     place = machine.place(device)
-    context = {**machine.describe(place), "ceilings": ceilings(place), "tests": require_green(TESTS, place.type)}
+    context = {
+        **machine.describe(place),
+        **machine.busy(place),
+        "ceilings": ceilings(place),
+        "tests": require_green(TESTS, place.type),
+    }
     say(context["tests"])
     heads = (
         "R",
@@ -77,7 +82,7 @@ def decode(
     seconds: Annotated[int, typer.Option(help="of the clip, 194 tokens each")] = 24,
     retention: Annotated[int, typer.Option(help="percent, of the paper's table")] = 10,
     tokens: Annotated[int, typer.Option(min=3, help="to generate")] = 33,
-    repeats: Annotated[int, typer.Option(min=1)] = 3,
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
     side: Annotated[list[str] | None, typer.Option(help="unpruned, uniform, per-layer; all by default")] = None,
     output: Annotated[Path, typer.Option(help="JSON lines are appended here")] = DECODE,
 ) -> None:

@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import decode, gate, measured_tables
-from benchmarks.__main__ import app
 from benchmarks.bench_max_min_diversity import torch_fps
+from benchmarks.commands import app
 from benchmarks.device_work import asked_of_a_gpu
 from benchmarks.entry import OURS, SMALL, builders
 from benchmarks.growth import sizes
@@ -172,7 +172,7 @@ def test_torch_fps_picks_what_we_pick() -> None:
 
 def test_without_a_command_everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr("benchmarks.__main__.run", lambda: done.append("run"))
+    monkeypatch.setattr("benchmarks.commands.run", lambda: done.append("run"))
     monkeypatch.setattr("benchmarks.whole_model.prefill", lambda: done.append("prefill"))
     assert CliRunner().invoke(app, []).exit_code == 0
     assert done == ["run", "prefill"]

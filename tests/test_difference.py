@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks.commands import app
 from benchmarks.report.difference import differences
 from benchmarks.results import append
 from benchmarks.timing import spread
@@ -40,6 +42,32 @@ def test_rows_without_a_machine_are_refused(tmp_path: Path) -> None:
     append(tmp_path / "a", {"name": "compact/drop", "seconds": spread(SECONDS)})
     with pytest.raises(ValueError, match="row compact/drop: expected kind, threads, found no kind, threads"):
         differences(str(tmp_path / "a"), file_of(tmp_path / "b"))
+
+
+def test_a_slow_moment_of_the_machine_slows_both(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    slow = [2 * each for each in SECONDS]
+    quick = file_of(tmp_path / "a", {"sides": {"seats_ops": spread(SECONDS), "a loop": spread(SECONDS)}})
+    both = file_of(tmp_path / "b", {"sides": {"seats_ops": spread(slow), "a loop": spread(slow)}})
+    ours = file_of(tmp_path / "c", {"sides": {"seats_ops": spread(slow), "a loop": spread(SECONDS)}})
+    assert not any(each.slower(1.05) for each in differences(quick, both))
+    found = next(each for each in differences(quick, ours) if each.ours)
+    assert found.slower(1.05) and found.low == pytest.approx(2, rel=0.05)
+
+
+def test_too_few_measurements_are_said(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    few = file_of(tmp_path / "a", {"sides": {"seats_ops": spread(SECONDS[:3])}})
+    run = CliRunner().invoke(app, ["compare", few, few])
+    assert run.exit_code == 3
+    assert "1 of 1 timings of ours were not judged: fewer than 5 measurements on a side" in run.output
+
+
+@pytest.mark.parametrize(("name", "revision"), [("a@b.jsonl", ""), ("a@b.jsonl", "@aaa"), ("c.jsonl", "@aaa")])
+def test_a_name_may_have_an_at(name: str, revision: str, tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    file = file_of(tmp_path / name)
+    assert len(differences(file + revision, file)) == 1
 
 
 def test_launch_tables_are_not_put_together(tmp_path: Path) -> None:

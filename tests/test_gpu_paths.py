@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import ceilings, machine, timing, whole_prefill
-from benchmarks.__main__ import app
+from benchmarks.commands import app
 from benchmarks.entry import OURS, builders
 from benchmarks.gate import ON_A_GPU
 from benchmarks.gpu.strict_cuda import COUNT, CURRENT, Event, strict_cuda

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import ceilings, decode, whole_prefill
-from benchmarks.__main__ import app
+from benchmarks.commands import app
 
 
 def rows_of(command: list[str], file: Path) -> list[dict[str, Any]]:

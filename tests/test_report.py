@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.__main__ import app
+from benchmarks.commands import app
 from benchmarks.entry import OURS
 from benchmarks.gpu.record import DONE, FILE, Record
 from benchmarks.paper_model import GPUS
@@ -56,6 +56,15 @@ def test_every_file_of_results_has_a_page(name: str, tmp_path: Path) -> None:
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert page.startswith("# seats_ops on AMD EPYC\n")
     assert all(f"({picture})" in page for picture in pictures)
+    heading = {
+        "primitives": "Primitives and stages",
+        "prefill": "Whole prefill",
+        "growth": "Growth",
+        "decode": "Decoding",
+    }
+    assert f"\n## {heading[name]}" in page
+    # Rows of several revisions are all named.
+    assert ("8d88333" in page and "2c6f461" in page) or name != "primitives"
 
 
 def test_a_page_shows_what_a_row_says(tmp_path: Path) -> None:
@@ -170,7 +179,7 @@ def test_too_few_measurements_judge_nobody(tmp_path: Path) -> None:
     a = file_of(tmp_path, "a.jsonl", timed(ours=FAST[:3]))
     b = file_of(tmp_path, "b.jsonl", timed(ours=SLOW[:3]))
     run = CliRunner().invoke(app, ["compare", a, b])
-    assert run.exit_code == 0 and "too few" in run.output
+    assert run.exit_code == 3 and "too few" in run.output
     # A second run of each makes enough.
     for name, raw in (("a.jsonl", FAST), ("b.jsonl", SLOW)):
         file_of(tmp_path, name, timed(ours=raw[3:]))

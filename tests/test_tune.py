@@ -20,7 +20,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from benchmarks import machine
-from benchmarks.__main__ import app
+from benchmarks.commands import app
 from benchmarks.gpu.strict_cuda import CURRENT, NAME, strict_cuda
 from benchmarks.tune import variants
 from benchmarks.tune.cases import KERNELS, Case, entries
@@ -292,6 +292,17 @@ def test_what_the_process_does_not_outlive_is_tried_twice(gpu: None, tmp_path: P
     assert run() == POINTS[3:]
     rows = {str(row["values"]): row for row in TableFile(path, CUDA, rehearsed=False).rows(ENTRY)}
     assert len(rows) == len(POINTS) and "process ended" in rows[str(third)]["refused"]
+
+
+@pytest.mark.parametrize("missing", ["tiles", "measured", "made_with"])
+def test_half_a_file_is_refused(missing: str, gpu: None, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    TableFile(path, CUDA, rehearsed=False).add(ENTRY, {"values": POINTS[0], "seconds": seconds(1.0)})
+    content = json.loads(path.read_text())
+    del content[missing]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"expected a file of `benchmarks tune`, got KeyError.*{missing}"):
+        TableFile(path, CUDA, rehearsed=False)
 
 
 @pytest.mark.parametrize("begun", [0, 1])

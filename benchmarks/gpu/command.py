@@ -11,7 +11,7 @@ import typer
 
 from benchmarks import STARTED
 from benchmarks.gpu.plan import BUDGET, Plan
-from benchmarks.gpu.runner import GREEN, RED, console, drive
+from benchmarks.gpu.runner import console, drive
 from benchmarks.gpu.worker import Options
 
 
@@ -33,12 +33,11 @@ def gpu(
     options = Options(device, rehearse, revision, anyway)
     try:
         left = budget - (time.monotonic() - STARTED)
-        folder, verdict = drive(Plan(options, name, output, part or (), again, left))
+        folder, verdict, said = drive(Plan(options, name, output, part or (), again, left))
     except KeyboardInterrupt:
         console.print("interrupted; what was done is written, the same command goes on from there")
         raise typer.Exit(130) from None
-    said = {GREEN: "everything is done and green", RED: "something failed"}
-    console.print(f"{said.get(verdict, 'not everything is done: run the same command again')}; see {folder}")
+    console.print(f"{said}; see {folder}", markup=False)
     raise typer.Exit(verdict)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.parity_cases import CASES, GREEDY
+from benchmarks.gpu.parity_cases import CASES, GREEDY, MOST_TIES
 from benchmarks.gpu.steps import Rows, Setting, Step
 from benchmarks.machine import ROOT
 from seats_ops.testing.golden import golden_cases
@@ -20,8 +20,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # As in tests/gpu: of the sum of what a token receives, of the order of 1.
 SCORE_ERROR = 1e-5
 SCORES = ("attention_received", "attention_received_encoder", "query_scores")
-# One in so many decisions may fall the other way, where kernel and reference add up in another order.
-MOST_TIES = 100
 
 
 def steps(setting: Setting) -> list[Step]:

@@ -19,6 +19,8 @@ from seats_ops.testing import certify_greedy, clustered_features, near_constant_
 
 CPU = torch.device("cpu")
 GREEDY = "greedy"
+# One in so many decisions may fall the other way, where kernel and reference add up in another order.
+MOST_TIES = 100
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,13 @@ def _differences(got: Tensor, expected: Tensor) -> dict[str, Any]:
 
 
 def _budgets(got: Tensor, expected: Tensor) -> dict[str, Any]:
-    """A number on a rounding tie may go either way, by one token."""
-    return {**_differences(got, expected), "off": int((got - expected).abs().max()), "allowed": {"off": 1}}
+    """A number on a rounding tie may go either way, by one token; few are on one."""
+    off = int((got - expected).abs().max())
+    return {
+        **_differences(got, expected),
+        "off": off,
+        "allowed": {"off": 1, "differing": expected.numel() // MOST_TIES},
+    }
 
 
 def attention_received(size: Size, dtype: torch.dtype) -> Case:

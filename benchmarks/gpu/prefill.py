@@ -10,7 +10,7 @@ from benchmarks.gpu.steps import Rows, Setting, Step
 
 GIB = 2**30
 # Free memory for the weights in bfloat16, the widest activations and the cache, by width of the decoder.
-NEEDED = {3584: 28 * GIB, 2048: 14 * GIB, 1024: 8 * GIB, 512: 5 * GIB}
+NEEDED = {3584: 28 * GIB, 2048: 14 * GIB, 1024: 8 * GIB}
 
 
 # The first one compiles the kernels for all of them.

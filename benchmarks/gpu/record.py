@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,16 +21,27 @@ DONE, FAILED = "done", "failed"
 def alone(folder: Path) -> Iterator[None]:
     """Nobody else works into the folder while the block lasts; the system forgets whoever dies in it.
 
+    Where the system or the file system knows no such locks, nobody is kept out.
+
     Raises:
-        RuntimeError: somebody does.
+        RuntimeError: somebody does. ValueError: it is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output: expected a folder, got {folder}, which is none")
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
     number = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RuntimeError(f"{folder}: found another run at work, expected none; name another folder") from error
+        except OSError:
+            pass
         yield
     finally:
         os.close(number)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import re
 
 import torch
-from packaging.version import Version
 
 from benchmarks.gpu.device import nvidia_smi
-from seats_ops.floors import FLOORS
-from seats_ops.integrations.versions import FLOOR
+from seats_ops.floors import FLOORS, old_triton
+from seats_ops.integrations.versions import check_transformers
 
 GIB = 2**30
 # Weights and activations of the narrowest model, and the inputs of the stages.
@@ -21,19 +19,18 @@ IDLE_USE = 2 * GIB
 IDLE_PERCENT = 10
 
 
-def floors() -> dict[str, str]:
-    """The oldest version of what the kernels and adapters stand on."""
-    return {**FLOORS, "transformers": FLOOR}
-
-
 def old_versions() -> list[str]:
-    """What is missing or too old, each with what was found and what was expected."""
-    found = []
-    for name, floor in floors().items():
-        version = importlib.import_module(name).__version__ if importlib.util.find_spec(name) else None
-        if version is None or Version(version).release < Version(floor).release:
-            found.append(f"{name}: found {version or 'none'}, expected {floor} or newer (pyproject.toml)")
-    return found
+    """What is missing or too old, each with what was found and what was expected. An old torch ends every import."""
+    said = []
+    if importlib.util.find_spec("triton") is None:
+        said.append(f"triton: expected a version >={FLOORS['triton']}, got none")
+    else:
+        said += [old] if (old := old_triton()) else []
+    try:
+        check_transformers()
+    except ImportError as error:
+        said.append(str(error))
+    return said
 
 
 def unfit(device: torch.device) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.gpu.plan import Plan, siblings, within
-from benchmarks.gpu.record import DONE, FAILED, Record, alone
+from benchmarks.gpu.record import FAILED, FILE, Record, alone
 from benchmarks.gpu.steady import Steady
 
 GREEN, RED, UNFINISHED = 0, 1, 3
@@ -17,8 +17,8 @@ GREEN, RED, UNFINISHED = 0, 1, 3
 console = Console(highlight=False, soft_wrap=True)
 
 
-def drive(plan: Plan) -> tuple[Path, int]:
-    """Everything that is left and fits; the folder, and GREEN, RED or UNFINISHED.
+def drive(plan: Plan) -> tuple[Path, int, str]:
+    """Everything that is left and fits; the folder, GREEN, RED or UNFINISHED, and the same in words.
 
     Raises:
         RuntimeError: the device or its environment is not as expected, or another run works into the folder.
@@ -42,7 +42,7 @@ def drive(plan: Plan) -> tuple[Path, int]:
                 _page(folder)
     finally:
         worker.end()
-    return folder, _verdict(record, asked)
+    return folder, *_verdict(record, asked)
 
 
 def _work(worker: Steady, plan: Plan, record: Record, todo: list[str], end: float) -> None:
@@ -50,7 +50,8 @@ def _work(worker: Steady, plan: Plan, record: Record, todo: list[str], end: floa
     total = len(todo)
     while fitting := [name for name in todo if worker.known[name] <= end - time.monotonic()]:
         name = fitting[0]
-        _say(f"[{total - len(todo) + 1}/{total}] {name}: about {worker.known[name]:.0f} s")
+        guess = "" if worker.context["rehearsed"] else f": about {worker.known[name]:.0f} s"
+        _say(f"[{total - len(todo) + 1}/{total}] {name}{guess}")
         outcome = worker.do(name, end - time.monotonic())
         if outcome is None:
             _say(f"{name}: cut off, the budget is spent")
@@ -59,11 +60,8 @@ def _work(worker: Steady, plan: Plan, record: Record, todo: list[str], end: floa
         outcome["rows"] = [{"again": plan.command(name), **row} for row in outcome["rows"]]
         record.add(worker.context, name, outcome)
         error = f": {outcome['error']}" if outcome["error"] else ""
-        work = sum(worker.known[other] for other in todo)
-        _say(
-            f"  {outcome['status']} in {outcome['took']:.1f} s{error}; "
-            f"about {work:.0f} s of work left, {end - time.monotonic():.0f} s of budget"
-        )
+        work = "" if worker.context["rehearsed"] else f"about {sum(worker.known[o] for o in todo):.0f} s of work left, "
+        _say(f"  {outcome['status']} in {outcome['took']:.1f} s{error}; {work}{end - time.monotonic():.0f} s of budget")
         for other in siblings(name, todo) if outcome.get("hung") else ():
             todo.remove(other)
             _say(f"{other}: left out, as {name} hung")
@@ -73,6 +71,8 @@ def _work(worker: Steady, plan: Plan, record: Record, todo: list[str], end: floa
 
 def _page(folder: Path) -> None:
     """Whatever goes wrong with the page, the numbers are there and `report` makes it again."""
+    if not (folder / FILE).exists():
+        return
     try:
         from benchmarks.report.page import write  # Loads matplotlib, which may be missing or broken.
 
@@ -85,8 +85,9 @@ def _say(text: str) -> None:
     console.print(text, markup=False)
 
 
-def _verdict(record: Record, asked: list[str]) -> int:
+def _verdict(record: Record, asked: list[str]) -> tuple[int, str]:
     status: dict[str, Any] = record.status()
-    if FAILED in [status.get(name) for name in asked]:
-        return RED
-    return GREEN if all(status.get(name) == DONE for name in asked) else UNFINISHED
+    failed, left = [sum(status.get(name) == what for name in asked) for what in (FAILED, None)]
+    said = [f"{failed} steps failed"] if failed else []
+    said += [f"{left} steps are left: run the same command again"] if left else []
+    return RED if failed else UNFINISHED if left else GREEN, "; ".join(said) or "everything is done and green"

@@ -39,10 +39,17 @@ class Steady:
 
         "hung" says whether it had to be given up.
         """
-        if self._worker is None:
-            self._worker, _ = _started(self._next)
-        patience = self.patience(name)
         start = time.monotonic()
+        if self._worker is None:
+            try:
+                self._worker, _ = _started(self._next, min(START, left))
+            except TimeoutError:
+                if left < START:
+                    return None
+                raise
+            left -= time.monotonic() - start
+        patience = self.patience(name)
+        begun = time.monotonic()
         try:
             self._worker.pipe.send(name)
             outcome: dict[str, Any] | None = self._worker.hear(min(patience, left))
@@ -53,7 +60,7 @@ class Steady:
         if outcome is None or outcome["lost"]:
             self.end()
         if outcome is None and left >= patience:
-            took = time.monotonic() - start
+            took = time.monotonic() - begun
             return {"rows": [], "status": FAILED, "error": error, "took": took, "hung": took >= patience}
         return outcome
 
@@ -68,10 +75,10 @@ class Steady:
             self._worker = None
 
 
-def _started(options: Options) -> tuple[Worker, dict[str, Any]]:
+def _started(options: Options, seconds: float = START) -> tuple[Worker, dict[str, Any]]:
     worker = Worker(options)
     try:
-        said = worker.hear(START)
+        said = worker.hear(seconds)
     except EOFError:
         worker.process.join(10)
         said = {"refused": f"the worker ended with code {worker.process.exitcode} before it began"}
@@ -80,5 +87,7 @@ def _started(options: Options) -> tuple[Worker, dict[str, Any]]:
         raise
     if said is None or "refused" in said:
         worker.end()
-        raise RuntimeError(said["refused"] if said else f"the worker said nothing for {START:.0f} s")
+        if said is None:
+            raise TimeoutError(f"the worker said nothing for {seconds:.0f} s")
+        raise RuntimeError(said["refused"])
     return worker, said

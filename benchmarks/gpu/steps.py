@@ -56,7 +56,9 @@ class Setting:
     @classmethod
     def rehearsal(cls, device: torch.device) -> Setting:
         """Every path once, at sizes that a core does in seconds."""
-        little = cls(device, rehearsed=True, size=TINY, repeats=2, goldens=1, tests=("small_cases",))
+        little = cls(
+            device, rehearsed=True, size=TINY, repeats=2, goldens=1, tests=("small_cases", "equal_reference", "stages")
+        )
         return replace(little, width=128, seconds=2, text=60, prefill_repeats=1, retentions=(10,))
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -20,7 +20,9 @@ import torch
 from benchmarks import ceilings, graphs, machine, timing
 from benchmarks.gpu import processes
 from benchmarks.gpu.record import DONE, FAILED
+from benchmarks.gpu.requirements import old_versions, unfit
 from benchmarks.gpu.steps import Setting, Step, all_steps
+from seats_ops.ops.tile_tables import tiles
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def serve(pipe: Any, options: Options, group: Any) -> None:
     processes.follow_parent()
     with contextlib.ExitStack() as stack:
         try:
+            problems = old_versions()
+            _refuse(problems, options)
             if options.rehearse:
                 stack.enter_context(rehearsal())
-            context, steps = _prepare(options)
+            context, steps = _prepare(options, problems)
         except Exception as error:
             pipe.send({"refused": str(error) or type(error).__name__})
             return
@@ -76,20 +80,23 @@ def serve(pipe: Any, options: Options, group: Any) -> None:
             pipe.send(_outcome(steps[name], options.rehearse))
 
 
-def _prepare(options: Options) -> tuple[dict[str, Any], dict[str, Step]]:
-    from benchmarks.gpu.requirements import old_versions, unfit
+def _refuse(problems: list[str], options: Options) -> None:
+    if problems and not options.anyway:
+        raise RuntimeError("; ".join(problems) + " (--anyway goes on and says so in every row)")
 
+
+def _prepare(options: Options, problems: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Step]]:
+    if options.device.partition(":")[0] != "cuda":
+        raise ValueError(f"device: got {options.device}, expected cuda or cuda:N; --rehearse walks the paths on a CPU")
     if not torch.cuda.is_available():
         raise RuntimeError(
             f"device: found none (torch {torch.__version__}), expected a GPU; --rehearse walks the paths without one"
         )
     place = machine.place(options.device)
-    if place.type != "cuda":
-        raise ValueError(f"device: got {options.device}, expected cuda or cuda:N; --rehearse walks the paths on a CPU")
-    problems = old_versions()
-    problems += unfit(place)
-    if problems and not options.anyway:
-        raise RuntimeError("; ".join(problems) + " (--anyway goes on and says so in every row)")
+    problems = [*problems, *unfit(place)]
+    _refuse(problems, options)
+    # A table of the user's is looked at now, not by the first kernel of every step.
+    tiles(place)
     setting = Setting.rehearsal(place) if options.rehearse else Setting(place)
     context = {**machine.describe(place, options.revision), "rehearsed": options.rehearse}
     return {**context, **({"anyway": problems} if problems else {})}, {s.name: s for s in all_steps(setting)}

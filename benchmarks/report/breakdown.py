@@ -66,7 +66,7 @@ def draw(rows: dict[str, dict[str, Any]], target: Path, rehearsed: bool) -> bool
         axes.tick_params(labelbottom=not rehearsed)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
-    save(figure, target, where(found[0]), rehearsed)
+    save(figure, target, where(found), rehearsed)
     return True
 
 

@@ -27,9 +27,10 @@ def compare(
 ) -> None:
     """Two revisions or machines: medians, their ratio and its 95 % interval.
 
-    Ends with 1 if something of ours is slower: if the whole interval lies above the threshold.
+    Ends with 1 if something of ours is slower: if the whole interval lies above the threshold. Ends with 3 if nothing
+    of ours could be judged, for want of measurements.
     """
-    from benchmarks.report.difference import differences, lines
+    from benchmarks.report.difference import LEAST, differences, lines
     from benchmarks.report.numbers import table
 
     found = differences(before, after)
@@ -37,6 +38,12 @@ def compare(
     print(table(heads, list(lines(found, threshold))))
     if any(each.slower(threshold) for each in found):
         raise typer.Exit(1)
+    ours = [each for each in found if each.ours]
+    unjudged = sum(not each.judged for each in ours)
+    if unjudged:
+        print(f"\n{unjudged} of {len(ours)} timings of ours were not judged: fewer than {LEAST} measurements on a side")
+    if unjudged == len(ours):
+        raise typer.Exit(3)
 
 
 def plot(

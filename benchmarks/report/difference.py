@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class Difference:
         name: of the row and of the timing in it.
         ours: whether code of this package decides it.
         before, after: medians, in seconds.
-        low, high: the interval of after / before; None where there are fewer than LEAST measurements.
+        low, high: the interval of after / before; None where there are fewer than LEAST measurements. Of ours that took
+            turns with other code it is that of the time beside the other's: a slow moment of the machine is both's.
     """
 
     name: str
@@ -36,6 +37,11 @@ class Difference:
     after: float
     low: float | None
     high: float | None
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are enough measurements."""
+        return self.low is not None
 
     def slower(self, threshold: float) -> bool:
         """By more than the threshold, and surely so."""
@@ -66,7 +72,9 @@ def differences(before: str, after: str, confidence: float = 0.95) -> list[Diffe
 
 
 def _rows(source: str) -> list[dict[str, Any]]:
-    name, _, revision = source.partition("@")
+    name, revision = source, ""
+    if not Path(source).exists() and "@" in source:
+        name, _, revision = source.rpartition("@")
     file = Path(name) / FILE if Path(name).is_dir() else Path(name)
     if not file.exists():
         raise ValueError(f"{source}: found no {file}, expected a file of results or a folder with {FILE}")
@@ -95,15 +103,31 @@ def _rows(source: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _measurements(rows: list[dict[str, Any]]) -> dict[Key, list[float]]:
-    found: dict[Key, list[float]] = {}
+def _measurements(rows: list[dict[str, Any]]) -> dict[Key, list[tuple[float, float]]]:
+    """By timing: every measurement in seconds, and over that of the same round beside which it is judged, else 1."""
+    found: dict[Key, list[tuple[float, float]]] = {}
     for row in rows:
-        for path, raw in timings(row):
-            found.setdefault((*(row.get(key) for key in SAME), path), []).extend(raw)
+        raws = dict(timings(row))
+        for path, raw in raws.items():
+            rival = raws.get(_rival(path, raws), [])
+            beside = rival if len(rival) == len(raw) else [1.0] * len(raw)
+            pairs = [(own, own / other) for own, other in zip(raw, beside, strict=True)]
+            found.setdefault((*(row.get(key) for key in SAME), path), []).extend(pairs)
     return found
 
 
-def _difference(key: Key, before: list[float], after: list[float], confidence: float) -> Difference:
+def _rival(path: tuple[str, ...], paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """What took turns with a timing of ours: the first other side, or the model without pruning; () if nothing did."""
+    if path[0] == "sides":
+        others = (other for other in paths if other[0] == "sides" and other[1] != OURS and other[2:] == path[2:])
+        return next(others, ()) if path[1] == OURS else ()
+    return (f"{path[0]}_unpruned", *path[1:]) if _ours(path) else ()
+
+
+Pairs = list[tuple[float, float]]
+
+
+def _difference(key: Key, before: Pairs, after: Pairs, confidence: float) -> Difference:
     import numpy as np
 
     try:
@@ -116,14 +140,19 @@ def _difference(key: Key, before: list[float], after: list[float], confidence: f
 
     low = high = None
     if min(len(before), len(after)) >= LEAST:
+        beside = [[relative for _, relative in side] for side in (before, after)]
         sample = bootstrap(
-            (before, after), ratio, confidence_level=confidence, method="percentile", rng=np.random.default_rng(0)
+            beside, ratio, confidence_level=confidence, method="percentile", rng=np.random.default_rng(0)
         )
         low, high = map(float, sample.confidence_interval)
     name, path = key[0], key[-1]
     widths = f" at width {key[SAME.index('width')]}" if key[SAME.index("width")] else ""
     return Difference(
-        f"{name}{widths}: {' '.join(path)}", _ours(path), float(np.median(before)), float(np.median(after)), low, high
+        f"{name}{widths}: {' '.join(path)}",
+        _ours(path),
+        *(float(np.median([seconds for seconds, _ in side])) for side in (before, after)),
+        low,
+        high,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.record import FILE
 from benchmarks.report import breakdown, roofline
 from benchmarks.report.checks import Rows, capture, parity, sanitizer, tests
+from benchmarks.report.longer import decode, growth
 from benchmarks.report.numbers import Times, table
 from benchmarks.report.speed import ceilings, kernels, prefill
 from benchmarks.results import latest, read, require
@@ -60,6 +62,8 @@ def _sections(rows: Rows, times: Times, pictures: dict[str, bool]) -> dict[str, 
         "Primitives and stages": kernels(rows, times) + _picture("roofline", pictures),
         "Operators in CUDA graphs": capture(rows),
         "Whole prefill": prefill(rows, times) + _picture("breakdown", pictures),
+        "Growth: ms (MiB at the peak)": _of("growth/", rows, growth, times),
+        "Decoding": _of("decode/", rows, decode, times),
         "How to repeat a row": _again(rows),
     }
 
@@ -70,12 +74,10 @@ def _picture(name: str, pictures: dict[str, bool]) -> str:
 
 def _head(rows: dict[str, dict[str, Any]], rehearsed: bool) -> str:
     last = list(rows.values())[-1]
-    revision = last.get("revision") or "unknown"
-    state = {True: ", changed since", None: ", not checked by git"}.get(last.get("dirty"), "")
     facts = {
         "device": last["device"],
         "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
-        "revision": f"{revision}{state}; sources {last.get('sources', 'unknown')}",
+        "revision": "; ".join(dict.fromkeys(map(_revision, rows.values()))),
         "measured": f"{min(row['time'] for row in rows.values())} to {max(row['time'] for row in rows.values())}",
         "cores, threads": f"{last['cores']}, {last['threads']}",
     }
@@ -90,6 +92,17 @@ def _head(rows: dict[str, dict[str, Any]], rehearsed: bool) -> str:
         facts["not as expected"] = "; ".join(anyway)
     title = BANNER if rehearsed else f"# seats_ops on {last['device']}\n"
     return title + table(["", ""], list(facts.items()))
+
+
+def _of(prefix: str, rows: Rows, show: Callable[[list[dict[str, Any]]], str], times: Times) -> str:
+    """A table of rows that no stand-in gives."""
+    found = [row for name, row in rows.items() if name.startswith(prefix)]
+    return show(found) if found and not times.rehearsed else ""
+
+
+def _revision(row: dict[str, Any]) -> str:
+    state = {True: ", changed since", None: ", not checked by git"}.get(row.get("dirty"), "")
+    return f"{row.get('revision') or 'unknown'}{state}, sources {row.get('sources', 'unknown')}"
 
 
 def _steps(rows: dict[str, dict[str, Any]]) -> str:

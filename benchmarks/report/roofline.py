@@ -32,7 +32,7 @@ def draw(rows: Rows, target: Path, rehearsed: bool) -> bool:
         left.tick_params(axis="y", which="both", labelleft=False)
     handles = [left.plot([], [], "o", color=BLUE)[0], left.plot([], [], "x", color=RED)[0]]
     figure.legend(handles, ["seats_ops", "others"], loc="outside lower center", ncols=2, fontsize=9)
-    save(figure, target, where(one), rehearsed)
+    save(figure, target, where(entries.values()), rehearsed)
     return True
 
 

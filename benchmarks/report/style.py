@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY = (
 INK = "#222222"
 
 
-def where(row: dict[str, Any]) -> str:
-    """Device, versions and revision, for a title."""
+def where(rows: Iterable[dict[str, Any]]) -> str:
+    """Device, versions and revisions, for a title."""
+    rows = list(rows)
+    row = rows[-1]
     threads = "" if row.get("kind") == "cuda" else f", {row['threads']} thread(s)"
-    revision = row.get("revision") or f"sources {row.get('sources')}"
+    revision = ", ".join(dict.fromkeys(str(r.get("revision") or f"sources {r.get('sources')}") for r in rows))
     return f"{row['device']}{threads}, torch {row['versions']['torch']}, {revision}"
 
 

@@ -41,7 +41,7 @@ def tune(
     table = table_of(device_kind(place) if place.type == "cuda" else "")
     file = TableFile(output or RESULTS / f"tiles-{_slug(place)}.json", place, rehearse)
     try:
-        for entry in wanted:
+        for number, entry in enumerate(wanted, start=1):
             own = values_of(entry, table[entry])
             case = case_of(entry, place, small=rehearse)
             begin = functools.partial(file.begin, entry)
@@ -50,7 +50,8 @@ def tune(
                 _say(entry, row)
             while reason := variants.fault(entry, changed(table[entry], file.best(entry, own)), table, place):
                 file.add(entry, {"values": file.best(entry, own), "refused": reason})
-            console.print(f"{entry}: {file.settle(entry, own)}, shipped {own}", highlight=False)
+            settled = file.settle(entry, own)
+            console.print(f"[{number}/{len(wanted)}] {entry}: {settled}, shipped {own}", markup=False, highlight=False)
     except Broken as broken:
         file.add(entry, broken.row)
         raise RuntimeError(f"{broken}; it is refused from now on: run the same command again") from broken
@@ -74,11 +75,11 @@ def _wanted(names: list[str]) -> list[str]:
 
 
 def _gpu(device: str, anyway: bool) -> torch.device:
+    if device.partition(":")[0] != "cuda":
+        raise ValueError(f"device: got {device}, expected cuda or cuda:N; --rehearse walks the same way on a CPU")
     if not torch.cuda.is_available():
         raise RuntimeError(f"device: found none, expected {device}; --rehearse walks the same way on a CPU")
     place = machine.place(device)
-    if place.type != "cuda":
-        raise ValueError(f"device: got {device}, expected cuda or cuda:N; --rehearse walks the same way on a CPU")
     reasons = unfit(place)
     if reasons and not anyway:
         raise RuntimeError(f"{'; '.join(reasons)}; --anyway measures all the same")

@@ -44,7 +44,7 @@ class TableFile:
     def _take_up(self) -> None:
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-            identity = _identity(found)
+            identity, tried = _identity(found), (found["tiles"], found["measured"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path}: expected a file of `benchmarks tune`, got {error!r}") from error
         expected = _identity(self.content)
@@ -56,7 +56,7 @@ class TableFile:
                 f"{name}: found {found!r}, expected {mine!r}" for name, (found, mine) in different.items()
             )
             raise ValueError(f"{self.path}: measured under other conditions, name another --output: {words}")
-        self.content["tiles"], self.content["measured"] = found["tiles"], found["measured"]
+        self.content["tiles"], self.content["measured"] = tried
 
     def rows(self, entry: str) -> list[Row]:
         """What has been measured of an entry, with what the process did not outlive twice: once may be chance."""
