@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 import seats_ops.integrations
 from seats_ops import UnsupportedModelState
+from seats_ops.floors import FLOORS
 from seats_ops.integrations import attach, compat, versions
 from seats_ops.integrations.versions import FLOOR, NEWEST_TESTED, check_transformers, newer_than_tested
 from tests.integrations import probes
@@ -23,6 +24,7 @@ from tests.integrations.families import SMALL
 from tests.integrations.prompts import Text, Video, build_prompt, stills
 from tests.integrations.schedules import small_preset
 from tests.integrations.upstream import CACHE
+from tests.integrations.version_records import runs
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = Version(transformers.__version__)
@@ -43,6 +45,27 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_floor_is_that_of_the_package() -> None:
     assert f'\nhf = ["transformers>={FLOOR}"]\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.partition(";")[0].strip().split("==") for line in lines if "==" in line)
+
+
+def test_the_oldest_and_the_newest_are_what_the_slices_install() -> None:
+    oldest, newest = pins("requirements-floor.txt"), pins("requirements-newest.txt")
+    for name, floor in {**FLOORS, "transformers": FLOOR}.items():
+        assert Version(oldest[name]).release[:2] == Version(floor).release[:2], name
+    assert Version(newest["transformers"]).release[:2] == Version(NEWEST_TESTED).release[:2]
+
+
+@pytest.mark.parametrize("name", ["requirements-floor.txt", "constraints.txt", "requirements-newest.txt"])
+def test_every_version_of_ci_was_tested_whole(name: str) -> None:
+    """And nothing failed; the support page shows when."""
+    of_it = [
+        run for run in runs() if run.transformers == pins(name)["transformers"] and run.tests == "tests/integrations"
+    ]
+    assert of_it and all(run.failed == run.errors == 0 < run.passed for run in of_it)
 
 
 @pytest.mark.parametrize("version", ["5.17.0", "5.17.3", "5.24.0", "5.25.0.dev0", "6.0.0"])
