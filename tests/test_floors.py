@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_floors_are_those_of_the_package() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    assert all(any(line.startswith(f"{name}>={floor}") for line in declared) for name, floor in floors.FLOORS.items())
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f'"{name}>={floor}' in declared for name, floor in floors.FLOORS.items())
 
 
 @pytest.mark.parametrize("version", ["2.11.0", "2.11.0a0+1234.nv26.03", "2.13.0+cpu", "3.0.0.dev1"])

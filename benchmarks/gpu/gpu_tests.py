@@ -35,8 +35,8 @@ def run(name: str, setting: Setting) -> Rows:
     """Counts of one file, also of what was done before the time was up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, min(MOST_WORKERS.get(name, 8), cores // 2))
-    # References run on the CPU: every worker has its share of the cores.
-    variables = {"OMP_NUM_THREADS": str(cores // workers), **only(setting.device)}
+    # References run on the CPU: every worker has its share of the cores. A rehearsal may have neighbours.
+    variables = {"OMP_NUM_THREADS": "1" if setting.rehearsed else str(cores // workers), **only(setting.device)}
     parallel = ["-n", str(workers)] if workers > 1 and importlib.util.find_spec("xdist") else []
     stand_in = ["-p", "benchmarks.gpu.rehearsed_tests"] if setting.rehearsed else []
     output, code = run_pytest([*parallel, *stand_in, f"tests/gpu/test_{name}.py"], LIMIT, variables=variables)
