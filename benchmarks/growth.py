@@ -15,6 +15,7 @@ from benchmarks import machine
 from benchmarks.ceilings import ceilings
 from benchmarks.entry import OURS, Size, builders
 from benchmarks.gate import require_green
+from benchmarks.idle import busy
 from benchmarks.machine import named
 from benchmarks.memory import peak_bytes
 from benchmarks.primitives import chosen, known
@@ -53,7 +54,7 @@ def growth(
     """Every primitive at ever longer clips, with ever more windows, and in ever larger batches."""
     known([name for name in names or [] if not name.startswith("growth/")], functional.__all__, "names")
     place = machine.place(device)
-    context = {**machine.describe(place), **machine.busy(place), "ceilings": ceilings(place)}
+    context = {**machine.describe(place), **busy(place), "ceilings": ceilings(place)}
     met = []
     for row in grow(names, longest, place, repeats):
         met.append(row["name"])

@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,16 +32,6 @@ def place(device: str) -> torch.device:
     else:
         torch.cuda.set_device(chosen)
     return chosen
-
-
-def busy(device: torch.device) -> dict[str, list[str]]:
-    """What a row says, and the terminal, of a GPU that others use or that has little memory; nothing of a CPU."""
-    from benchmarks.gpu.requirements import unfit  # Asks the driver's own tool.
-
-    reasons = unfit(device) if device.type == "cuda" else []
-    for reason in reasons:
-        print(f"{reason}: times are not what this device can do", file=sys.stderr)
-    return {"anyway": reasons} if reasons else {}
 
 
 def named(device: torch.device) -> str:

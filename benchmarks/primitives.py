@@ -16,6 +16,7 @@ from benchmarks.ceilings import ceilings
 from benchmarks.device_work import asked_of_a_gpu
 from benchmarks.entry import OURS, SIZES, Builder, Entry, Size, builders
 from benchmarks.gate import require_green, say
+from benchmarks.idle import busy
 from benchmarks.kernel_time import kernel_time
 from benchmarks.memory import peak_bytes
 from benchmarks.observe import host_waits, kernels, launches, pageable
@@ -43,7 +44,7 @@ def run(
     known([size], SIZES, "--size")
     place = machine.place(device)
     timer = Clock(place, clock, cold=not warm)
-    context = {**machine.describe(place), **machine.busy(place), "size": size, "ceilings": ceilings(place)}
+    context = {**machine.describe(place), **busy(place), "size": size, "ceilings": ceilings(place)}
     met = []
     for name, build in builders().items():
         if names and name not in {wanted.partition("/")[0] for wanted in names}:

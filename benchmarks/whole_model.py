@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from benchmarks import machine
 from benchmarks.ceilings import ceilings
 from benchmarks.gate import require_green, say
+from benchmarks.idle import busy
 from benchmarks.primitives import known
 from benchmarks.results import RESULTS, append, into
 
@@ -42,7 +43,7 @@ def prefill(
     place = machine.place(device)
     context = {
         **machine.describe(place),
-        **machine.busy(place),
+        **busy(place),
         "ceilings": ceilings(place),
         "tests": require_green(TESTS, place.type),
     }

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import graphs
+from benchmarks import graphs, idle
 from benchmarks.commands import app
 from benchmarks.entry import Size
 from benchmarks.gpu import (
@@ -29,13 +29,14 @@ from benchmarks.gpu import (
     steady,
     worker,
 )
-from benchmarks.gpu.device import nvidia_smi
+from benchmarks.gpu.day import all_steps
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.record import DONE, FAILED, FILE, Record, alone
 from benchmarks.gpu.runner import GREEN, RED, UNFINISHED
-from benchmarks.gpu.steps import Setting, Step, all_steps
+from benchmarks.gpu.steps import Setting, Step
 from benchmarks.gpu.strict_cuda import strict_cuda
 from benchmarks.gpu.worker import Options
+from benchmarks.idle import nvidia_smi
 from benchmarks.kernel_time import capture_of
 from benchmarks.report import checks
 from benchmarks.results import append, read
@@ -369,8 +370,8 @@ def test_a_busy_or_full_device_is_refused(
     with strict_cuda():
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
-        monkeypatch.setattr(requirements, "nvidia_smi", lambda device: {"utilization.gpu": utilisation})
-        assert requirements.unfit(DEVICE) == said
+        monkeypatch.setattr(idle, "nvidia_smi", lambda device: {"utilization.gpu": utilisation})
+        assert idle.unfit(DEVICE) == said
 
 
 def test_the_drivers_tool_is_asked_about_this_device(monkeypatch: pytest.MonkeyPatch) -> None:

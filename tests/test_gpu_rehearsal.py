@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.day import all_steps
 from benchmarks.gpu.record import DONE, FILE
-from benchmarks.gpu.steps import Setting, all_steps
+from benchmarks.gpu.steps import Setting
 from benchmarks.machine import ROOT
 from benchmarks.report.page import PAGE
 from benchmarks.results import read

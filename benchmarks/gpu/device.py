@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import subprocess
 from typing import Any
 
 import torch
 
 from benchmarks.ceilings import ceilings
 from benchmarks.gpu.steps import Rows, Setting, Step
+from benchmarks.idle import nvidia_smi
 from benchmarks.timing import Clock, measure, spread
 
 LAUNCHES = 1000
-ASKED = ("driver_version", "utilization.gpu", "clocks.sm", "clocks.max.sm", "power.limit", "temperature.gpu")
 
 # Measured once in a process: every share of a ceiling is of the same.
 ceilings_of = functools.cache(ceilings)
@@ -43,19 +42,6 @@ def description(device: torch.device) -> dict[str, Any]:
         "visible_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "nvidia_smi": nvidia_smi(device),
     }
-
-
-def nvidia_smi(device: torch.device) -> dict[str, str]:
-    """What the driver's own tool says of the device; nothing where the tool is missing or does not know it."""
-    # Its numbers do not follow CUDA_VISIBLE_DEVICES; the identifier does.
-    identifier = getattr(torch.cuda.get_device_properties(device), "uuid", device.index)
-    which = f"GPU-{identifier}" if not isinstance(identifier, int) else str(identifier)
-    command = ["nvidia-smi", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader", "-i", which]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return dict(zip(ASKED, (value.strip() for value in run.stdout.split(",")), strict=False))
 
 
 def _ceilings(setting: Setting) -> Rows:

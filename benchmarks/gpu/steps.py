@@ -1,4 +1,4 @@
-"""What a day on a GPU consists of: parts in order of what they tell per second, each of a few steps."""
+"""Steps, of which a day on a GPU consists, and how much of each."""
 
 from __future__ import annotations
 
@@ -60,11 +60,3 @@ class Setting:
             device, rehearsed=True, size=TINY, repeats=2, goldens=1, tests=("small_cases", "equal_reference", "stages")
         )
         return replace(little, width=128, seconds=2, text=60, prefill_repeats=1, retentions=(10,))
-
-
-def all_steps(setting: Setting) -> list[Step]:
-    """In order."""
-    from benchmarks.gpu import capture, device, gpu_tests, kernels, parity, prefill, sanitizer
-
-    parts = (device, gpu_tests, parity, kernels, capture, prefill, sanitizer)
-    return [step for part in parts for step in part.steps(setting)]

@@ -19,9 +19,11 @@ import torch
 
 from benchmarks import ceilings, graphs, machine, timing
 from benchmarks.gpu import processes
+from benchmarks.gpu.day import all_steps
 from benchmarks.gpu.record import DONE, FAILED
-from benchmarks.gpu.requirements import old_versions, unfit
-from benchmarks.gpu.steps import Setting, Step, all_steps
+from benchmarks.gpu.requirements import old_versions
+from benchmarks.gpu.steps import Setting, Step
+from benchmarks.idle import unfit
 from seats_ops.ops.tile_tables import tiles
 
 

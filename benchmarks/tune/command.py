@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.gpu.requirements import unfit
+from benchmarks.idle import unfit
 from benchmarks.results import RESULTS
 from benchmarks.tune import variants
 from benchmarks.tune.cases import KERNELS, case_of, entries

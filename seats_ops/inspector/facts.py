@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality
-from seats_ops.trace import PruneTrace
 from seats_ops.trace_records import MediaItem, StageRecord
 from seats_ops.trace_values import floats
+
+if TYPE_CHECKING:
+    from seats_ops.trace import PruneTrace
 
 NONE = -1
 

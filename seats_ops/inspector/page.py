@@ -7,14 +7,17 @@ import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import seats_ops
 from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.inspector.facts import described, items_of, layers_of, run_of, tokens_of
 from seats_ops.inspector.media import Media, drawn
-from seats_ops.trace import PruneTrace
 from seats_ops.validation import describe
+
+if TYPE_CHECKING:
+    from seats_ops.trace import PruneTrace
+
 
 # In this order: each knows those before it.
 PROGRAM = ("data.js", "view.js", "timeline.js", "prompt.js", "token.js", "tables.js", "main.js")
