@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from seats_ops import schedule_diagram, schedule_file
 from seats_ops.diversity_selector import DiversitySelector
 from seats_ops.modality_dropper import ModalityDropper
 from seats_ops.recorded_stage import RecordedStage
@@ -61,6 +63,43 @@ class Schedule:
         after = [(layer, stage) for layer, stages in self.after_layer.items() for stage in stages]
         return [(0, stage) for stage in self.before_llm] + after
 
+    def __hash__(self) -> int:
+        """Of what acts where; settings, which may be mappings, decide equality alone."""
+        return hash(tuple((layer, type(stage).__name__) for layer, stage in self.stages()))
+
+    def __str__(self) -> str:
+        """A line for every stage, and for the layers in between."""
+        return schedule_diagram.text(self.stages())
+
+    def _repr_html_(self) -> str:
+        return schedule_diagram.html(self.stages())
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_dict` to a file, JSON or YAML by the end of its name.
+
+        Raises:
+            TypeError, ValueError: as `to_dict`, or a name that ends otherwise. OSError: it cannot be written.
+        """
+        schedule_file.write(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path, types: Iterable[type] = ()) -> Schedule:
+        """Read a file that `save` wrote, or a person.
+
+        Args:
+            path: ends in .json, .yaml or .yml.
+            types: as in `from_dict`.
+
+        Raises:
+            ValueError: what is wrong with the file, and with which entry of it. OSError: it cannot be read.
+        """
+        try:
+            return cls.from_dict(schedule_file.read(Path(path)), types)
+        except TypeError as error:
+            raise ValueError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise error if str(error).startswith(("path:", str(path))) else ValueError(f"{path}: {error}") from error
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form: `Schedule.from_dict(json.loads(json.dumps(s.to_dict()))) == s`.
 
@@ -90,11 +129,18 @@ class Schedule:
         missing = {"before_llm", "after_layer"} - set(data)
         if missing:
             raise ValueError(f"data: expected entries before_llm and after_layer, got no {sorted(missing)}")
+        unknown = set(data) - {"before_llm", "after_layer"}
+        if unknown:
+            raise ValueError(f"data: expected entries before_llm and after_layer, got {sorted(map(str, unknown))} too")
+        if not isinstance(data["after_layer"], Mapping):
+            raise TypeError(
+                f"after_layer: expected a mapping from layer to stages, got {describe(data['after_layer'])}"
+            )
         return cls(
-            before_llm=tuple(_stage_from_dict(item, known) for item in data["before_llm"]),
+            before_llm=_stages_from_list("before_llm", data["before_llm"], known),
             after_layer={
-                int(n): tuple(_stage_from_dict(item, known) for item in items)
-                for n, items in data["after_layer"].items()
+                _layer(key): _stages_from_list(f"after_layer[{key}]", items, known)
+                for key, items in data["after_layer"].items()
             },
         )
 
@@ -105,6 +151,27 @@ def _stages(name: str, value: object) -> tuple[Stage, ...]:
     if not isinstance(stages, Iterable) or isinstance(stages, (str, Mapping)):
         raise TypeError(f"{name}: expected a stage or a list of stages, got {describe(value)}")
     return tuple(check_stage_type(name, stage) for stage in stages)
+
+
+def _layer(key: object) -> int:
+    """JSON has texts for keys, YAML numbers."""
+    text = str(key)
+    if isinstance(key, bool) or not text.isdecimal():
+        raise ValueError(f"after_layer: expected whole numbers as keys, got {key!r}")
+    return int(text)
+
+
+def _stages_from_list(where: str, items: object, known: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Raises TypeError, ValueError: with the place of the stage that is wrong."""
+    if not isinstance(items, (list, tuple)):
+        raise TypeError(f"{where}: expected a list of stages, got {describe(items)}")
+    found = []
+    for number, item in enumerate(items):
+        try:
+            found.append(_stage_from_dict(item, known))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}[{number}]: {error}") from error
+    return tuple(found)
 
 
 def _stage_from_dict(data: Any, known: Mapping[str, Any]) -> Stage:

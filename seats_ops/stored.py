@@ -31,6 +31,10 @@ class Stored:
     def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
         """Inverse of `to_dict`."""
         settings: Any = fields(cls)  # type: ignore[arg-type]
+        unknown = set(data) - {item.name for item in settings} - {"type"}
+        if unknown:
+            expected = ", ".join(item.name for item in settings)
+            raise ValueError(f"{cls.__name__}: expected the entries {expected}, got {', '.join(sorted(unknown))} too")
         return cls(**{item.name: data[item.name] for item in settings})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from seats_ops.files import write_whole
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
@@ -186,7 +187,7 @@ class PruneTrace:
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        write_whole(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PruneTrace:

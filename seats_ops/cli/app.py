@@ -143,7 +143,11 @@ def plan(
     audio_tokens: Annotated[int, typer.Option(min=0)] = 1570,
     grid_tokens: Annotated[int, typer.Option(min=1, help="Video tokens per two frames.")] = 154,
     kv_policy: KvPolicy = "uniform",
-    schedule_json: Annotated[Path | None, typer.Option(help="Write the schedule to this file.")] = None,
+    schedule_file: Annotated[
+        Path | None,
+        typer.Option("--schedule", help="A schedule of your own (.json, .yaml) instead of --video and --audio."),
+    ] = None,
+    schedule_json: Annotated[Path | None, typer.Option(help="Write the schedule to this file, .json or .yaml.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a SEATS schedule and what it costs on a model, from the config alone.
@@ -161,6 +165,7 @@ def plan(
             grid_tokens=grid_tokens,
             kv_policy=kv_policy,
             schedule_json=schedule_json,
+            schedule_file=schedule_file,
             as_json=as_json,
         )
 

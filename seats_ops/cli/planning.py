@@ -59,6 +59,7 @@ def plan(
     grid_tokens: int,
     kv_policy: Literal["uniform", "per-layer"],
     schedule_json: Path | None,
+    schedule_file: Path | None = None,
     as_json: bool = False,
 ) -> Schedule:
     """Print the schedule with its cost per segment of layers, and write it as JSON where asked to.
@@ -70,16 +71,20 @@ def plan(
         tokens: (text, video, audio) tokens of the prompt.
         grid_tokens: Video tokens per temporal patch.
         kv_policy: As in `attach`.
-        schedule_json: File to write `Schedule.to_dict` to.
+        schedule_json: File to write the schedule to.
+        schedule_file: A schedule of one's own, instead of the retention ratios.
         as_json: Print schedule and cost as JSON, nothing else.
     """
     config = read_config(model)
     lengths = prompt_lengths(*tokens, grid_tokens=grid_tokens)
-    schedule = seats(config, video=retention[0], audio=retention[1])
+    if schedule_file is None:
+        schedule = seats(config, video=retention[0], audio=retention[1])
+    else:
+        schedule = Schedule.load(schedule_file)
     thinker = getattr(config, "thinker_config", config)
     cost = prefill_cost(thinker, schedule, lengths, kv_policy=kv_policy)
     if schedule_json is not None:
-        schedule_json.write_text(json.dumps(schedule.to_dict(), indent=1) + "\n", encoding="utf-8")
+        schedule.save(schedule_json)
     if as_json:
         typer.echo(json.dumps(_as_dict(model, schedule, cost, kv_policy), indent=1))
         return schedule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import seats_ops
 from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.files import write_whole
 from seats_ops.inspector.facts import described, items_of, layers_of, run_of, tokens_of
 from seats_ops.inspector.media import Media, drawn
 from seats_ops.validation import describe
@@ -76,12 +76,7 @@ def write(path: str | Path, text: str, *, exist_ok: bool = False) -> Path:
     target = Path(path)
     if target.exists() and not exist_ok:
         raise FileExistsError(f"path: expected one that does not exist, got {target}; exist_ok=True replaces it")
-    half = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        half.write_text(text, encoding="utf-8")
-        os.replace(half, target)
-    finally:
-        half.unlink(missing_ok=True)
+    write_whole(target, text)
     return target
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import seats_ops
-from seats_ops import PruneTrace, Schedule
+from seats_ops import ModalityDropper, PruneTrace, Schedule
 from seats_ops.backend import why_not_triton
 from seats_ops.cli import environment
 from seats_ops.cli.app import app
@@ -110,6 +110,18 @@ def test_json_of_a_plan(tmp_path: Path) -> None:
     assert (round(found["full_flops"] / 1e12, 1), round(found["flops"] / 1e12, 1)) == (111.0, 12.2)
     assert sum(stage["flops"] for stage in found["stages"]) <= found["flops"]
     assert Schedule.from_dict(found["schedule"]) == Schedule.from_dict(json.loads(path.read_text()))
+
+
+def test_a_plan_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    Schedule(after_layer={4: ModalityDropper()}).save(path)
+    found = printed("plan", "--json", "--schedule", str(path))
+    assert Schedule.from_dict(found["schedule"]) == Schedule.load(path)
+    assert [stage["tokens"] for stage in found["stages"]] == [598 + 9600 + 1570, 598]
+    Schedule(after_layer={40: ModalityDropper()}).save(path)
+    assert "expected layers up to 28, got a stage after layer 40" in fail("plan", "--schedule", str(path))
+    path.write_text('{"before_llm": [], "after_layer": {"4": [{"type": "Dropper"}]}}')
+    assert "mine.json: after_layer[4][0]: type: expected one of" in fail("plan", "--schedule", str(path))
 
 
 def test_json_of_a_trace(tmp_path: Path) -> None:
