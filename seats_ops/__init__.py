@@ -1,4 +1,18 @@
-"""Composable token-selection operators for omni-modal LLMs."""
+"""Composable token-selection operators for omni-modal LLMs.
+
+A `Schedule` says which stages act where. A stage takes a `TokenLayout` (what every token is and where it came from) and
+some tensors, and gives a keep mask: `DiversitySelector` before the LLM, `StagePruner` with a `WindowBudgetAllocator`
+after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS paper for a model's config:
+
+    schedule = seats(model.config, video=0.06, audio=0.35)
+    with seats_ops.integrations.attach(model, schedule) as trace:
+        answer = model.generate(**inputs)
+    print(trace.summary())           # or trace.to_html("page.html"), trace.save("trace.json")
+
+The primitives under the stages, each a Triton kernel with a torch reference, are in `seats_ops.functional`; what a
+schedule costs is in `seats_ops.cost`; how to test a stage or a kernel of your own in `seats_ops.testing`. On the command
+line: `seats-ops --help`.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,13 @@ FORMAT = 2
 """Since 2 a trace knows its tokens; one of format 1 is read and has none."""
 
 
+class Summary(str):
+    """Text whose `repr` is itself: as the last line of a cell it is shown once, and readable."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @dataclass(eq=False)
 class PruneTrace:
     """The latest prefill under `attach`; empty before the first one.
@@ -62,8 +69,8 @@ class PruneTrace:
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
 
-    def summary(self) -> str:
-        """Print a table of the stages and return it as text."""
+    def summary(self) -> Summary:
+        """A table of the stages: text that a console or a notebook shows as it is."""
         rows = [("stage", "after layer", "tokens", *_columns(), "kept")]
         total = sum(self.prompt_lengths)
         media = _media(self.prompt_counts)
@@ -84,9 +91,7 @@ class PruneTrace:
                 f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
                 f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache"
             )
-        text = "\n".join(lines)
-        print(text)
-        return text
+        return Summary("\n".join(lines))
 
     def to_html(
         self,

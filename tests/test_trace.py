@@ -44,7 +44,7 @@ def test_a_new_prefill_leaves_held_records_alone() -> None:
 
 def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
     text = _trace().summary()
-    assert capsys.readouterr().out == text + "\n"
+    assert capsys.readouterr().out == "" and repr(text) == text
     prompt, stage = text.splitlines()[2:4]
     assert prompt.split() == ["prompt", "6", "2", "4", "0", "0"]
     assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%"]
