@@ -10,8 +10,8 @@ after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS p
     print(trace.summary())           # or trace.to_html("page.html"), trace.save("trace.json")
 
 The primitives under the stages, each a Triton kernel with a torch reference, are in `seats_ops.functional`; what a
-schedule costs is in `seats_ops.cost`; how to test a stage or a kernel of your own in `seats_ops.testing`. On the command
-line: `seats-ops --help`.
+schedule costs is in `seats_ops.cost`; how to test a stage or a kernel of your own in `seats_ops.testing`. On the
+command line: `seats-ops --help`.
 """
 
 from __future__ import annotations
