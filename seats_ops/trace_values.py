@@ -37,4 +37,6 @@ def from_floats(text: Any) -> Tensor | None:
     if text is None:
         return None
     content = bytearray(base64.b64decode(text, validate=True))
-    return torch.frombuffer(content, dtype=torch.float32).clone() if content else torch.zeros(0, dtype=torch.float32)
+    if not content:
+        return torch.zeros(0, dtype=torch.float32, device="cpu")
+    return torch.frombuffer(content, dtype=torch.float32).clone()

@@ -90,6 +90,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
             def end(self) -> None:
                 self.ended = True
 
+        # Of a process that did nothing else before.
+        monkeypatch.setattr("benchmarks.gpu.command.STARTED", time.monotonic())
         monkeypatch.setattr(steady, "Worker", Scripted)
         monkeypatch.setattr(runner, "_page", lambda folder: None)
         return begun

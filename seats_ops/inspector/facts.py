@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,7 +43,7 @@ def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
                 continue
             tokens, first = member[first : first + item.num_tokens], first + item.num_tokens
             place["item"][tokens] = number
-            inside = torch.arange(len(tokens), dtype=torch.int64)
+            inside = torch.arange(len(tokens), dtype=torch.int64, device="cpu")
             if item.grid is None:
                 place["t"][tokens] = inside
             else:
@@ -64,13 +65,13 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
     layout, here = trace.layout, _span(trace, row)
     assert layout is not None
     column = layout.position.long()[here]
-    alive = torch.ones(len(column), dtype=torch.bool)
+    alive = torch.ones_like(column, dtype=torch.bool)
     before = [layout.cu_seqlens.diff().tolist(), *([len(kept) for kept in s.kept_indices] for s in trace.stages)]
     stages = []
     for stage, lengths in zip(trace.stages, before, strict=False):
         scores = None
         if stage.scores is not None:
-            scores = torch.full((len(column),), torch.nan)
+            scores = torch.full_like(column, torch.nan, dtype=torch.float32)
             scores[alive] = stage.scores.split(lengths)[row]
         alive = torch.isin(column, stage.kept_indices[row].cpu())
         stages.append({**_said(stage), "left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())})
@@ -93,7 +94,7 @@ def _span(trace: PruneTrace, row: int) -> slice:
         raise ValueError(
             "trace: expected one that knows its tokens (format 2), got an empty or an older one: record it anew"
         )
-    ends = [0, *torch.tensor(trace.prompt_lengths).cumsum(0).tolist()]
+    ends = [0, *accumulate(trace.prompt_lengths)]
     if not 0 <= row < len(ends) - 1:
         raise ValueError(f"row: expected one of {len(ends) - 1} prompt(s), got {row}")
     return slice(ends[row], ends[row + 1])
