@@ -40,7 +40,8 @@ def recorded_items(
             shape = [(t, h // media.merge, w // media.merge) for t, h, w in grids[kind].tolist()]
             per_row = torch.bincount(member, minlength=layout.num_rows).tolist()
             which = items_of_rows(per_row, [t * h * w for t, h, w in shape])
-            shapes, sizes = [shape[item] for item in which], [t * h * w for t, h, w in (shape[i] for i in which)]
+            shapes = [shape[item] for item in which]
+            sizes = [t * h * w for t, h, w in (shape[item] for item in which)]
             known = kind == Modality.VIDEO and seconds_per_grid is not None
             seconds = seconds_of_videos(seconds_per_grid or [], which) if known else [None] * len(which)
         elif kind == Modality.VIDEO:

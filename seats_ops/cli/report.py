@@ -48,15 +48,15 @@ def write_files(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--out: expected a folder to write to, got {folder} ({error.strerror})") from error
-    written = []
+    written, shown = [], media_of(clip, inputs, config)
     for number, run in enumerate(runs):
         if run.trace is None:
             continue
         slug = run.name.lower().replace(" ", "-").rstrip("%")
         written += [folder / f"{slug}.{kind}" for kind in ("html", "png", "json")]
         subtitle = saved(runs, number, flops["here"], clock)
-        run.trace.to_html(written[-3], media_of(clip, inputs, config), config=config, exist_ok=True)
-        _picture(written[-2], run, run.trace, clip, inputs, config, subtitle, notes)
+        run.trace.to_html(written[-3], shown, config=config, exist_ok=True)
+        _picture(written[-2], run, run.trace, clip, shown, inputs, config, subtitle, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
     written[-1].write_text(json.dumps(_report(runs, clip, config, flops, clock), indent=1) + "\n", encoding="utf-8")
@@ -78,12 +78,12 @@ def _picture(
     run: Run,
     trace: PruneTrace,
     clip: Clip,
+    shown: Media,
     inputs: dict[str, Any],
     config: Any,
     subtitle: str,
     notes: list[str],
 ) -> None:
-    shown = media_of(clip, inputs, config)
     grid = merged_grid(inputs, config)
     video, audio = run.retention
     late = late_drop_layer(trace)

@@ -13,7 +13,6 @@ const integers = (text) => new Int32Array(bytesOf(text).buffer);
 const numbers = (text) => (text === null ? null : new Float32Array(bytesOf(text).buffer));
 
 const TOKENS = Object.fromEntries(Object.entries(DATA.tokens).map(([name, text]) => [name, integers(text)]));
-const NUM_STEPS = Math.max(...DATA.runs.map((run) => run.stages.length));
 
 for (const run of DATA.runs) {
   run.saliency = numbers(run.saliency);

@@ -24,7 +24,7 @@ function stateIn(run, i) {
 const colors = {};
 function readColors() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["paper", "ground", "ink", "muted", "rule", "accent", "text", "video", "audio", "image", "cursor", "window"])
+  for (const name of ["paper", "muted", "rule", "accent", "text", "video", "audio", "image", "cursor"])
     colors[name] = style.getPropertyValue(`--${name}`).trim();
 }
 const colorOf = (i) => colors[KINDS[TOKENS.modality[i]]];
