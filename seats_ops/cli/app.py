@@ -131,6 +131,84 @@ def demo(
 
 
 @app.command()
+def compare(
+    video: Annotated[Path | None, typer.Option(help="One clip, instead of Big Buck Bunny.")] = None,
+    question: Annotated[str, typer.Option(help="What to ask about it, or about clips without a question.")] = QUESTION,
+    clips: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help='JSON lines {"video": ..., "question": ..., "name": ...}.'),
+    ] = None,
+    schedule: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A schedule (.json, .yaml); may be given again."),
+    ] = None,
+    retention: Annotated[str | None, typer.Option(help="The paper's, in percent; without --schedule all four.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hugging Face id of a Qwen2.5-Omni checkpoint, instead of the small random model."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the page, the numbers and the traces; one that is there is gone on with.")
+    ] = Path("seats-ops-compare"),
+    fps: Annotated[float, typer.Option(min=0.01, help="Frames per second to look at.")] = 2.0,
+    max_frames: Annotated[int, typer.Option(min=2, help="Upper bound of frames, spread over a clip.")] = 128,
+    frame_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Upper bound of video tokens per two frames; 200, or 768 with --model.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed prefills per clip and schedule.")] = 3,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Answer length; 8, or 64 with --model.")] = None,
+    kv_policy: KvPolicy = "uniform",
+    backend: Annotated[
+        Literal["auto", "triton", "reference"], typer.Option(help="What computes the selection.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the weights of --model.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    pages: Annotated[bool, typer.Option(help="A page and a trace for every clip and schedule.")] = True,
+    as_json: Json = False,
+) -> None:
+    """What pruning saves and what it changes, on clips of your own: all tokens beside any number of schedules.
+
+    Clips that do not open are reported and left out, and the exit status is 1 then; every other one is written down as
+    soon as it is measured. The same command again goes on where it stopped.
+    """
+    from .options import Options
+
+    chosen = Options(
+        model=model,
+        video=video,
+        question=question,
+        out=out,
+        fps=fps,
+        max_frames=max_frames,
+        frame_tokens=frame_tokens,
+        repeats=repeats,
+        max_new_tokens=max_new_tokens,
+        kv_policy=kv_policy,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+    )
+    with user_errors():
+        from .comparing import run_compare
+
+        found = run_compare(
+            console(),
+            chosen,
+            clips=clips,
+            schedules=schedule or [],
+            retention=retention,
+            pages=pages,
+            as_json=as_json,
+        )
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def plan(
     model: Annotated[
         str,

@@ -13,8 +13,8 @@ import torch
 from seats_ops import PruneTrace, Schedule, seats
 from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of, part
-
-from .stopwatch import Stopwatch, now
+from seats_ops.measure.prefill import kv_bytes, last_logits_only
+from seats_ops.measure.stopwatch import Stopwatch, now
 
 PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
 """Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
@@ -107,22 +107,3 @@ def _attached(
     else:
         with attach(model, schedule, kv_policy=kv_policy, backend=backend, record=record) as trace:
             yield trace
-
-
-@contextlib.contextmanager
-def last_logits_only(model: Any) -> Iterator[None]:
-    """Compute logits for the last token only, as serving engines do.
-
-    The thinker's forward computes them for the whole prompt, which with 152,064 entries per token is a large part of
-    the time and of the memory, and of no use.
-    """
-    handle = model.lm_head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def kv_bytes(cache: Any) -> int:
-    """Bytes of the keys and values of all layers."""
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
