@@ -26,6 +26,8 @@ from seats_ops.trace_records import (
 from seats_ops.trace_values import floats, from_floats
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from seats_ops.inspector.media import Media
 
 FORMAT = 2
@@ -47,7 +49,7 @@ class PruneTrace:
         stages: one record per stage, in the order they ran; a stage that dropped nothing is there too.
         prompt_lengths: tokens per prompt before any stage, padding not counted.
         prompt_counts: tokens of the prompts by modality name.
-        kv_lengths: keys held per layer after the prefill; empty if there was no cache.
+        kv_lengths: keys that every layer holds of a prompt, padding included; empty if there was no cache.
         layout: of the prompts before any stage, on the CPU; None in an empty trace and in one of format 1.
         items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
         saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.
@@ -87,9 +89,11 @@ class PruneTrace:
         ]
         lines.insert(1, "  ".join("-" * w for w in widths))
         if self.kv_lengths:
+            # Rows of a batch are padded to the longest one.
+            rows, full = len(self.prompt_lengths), max(self.prompt_lengths, default=0) * len(self.kv_lengths)
             lines.append(
-                f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
-                f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache"
+                f"keys held after prefill: {sum(self.kv_lengths) * rows} over {len(self.kv_lengths)} layers, "
+                f"{sum(self.kv_lengths) / max(1, full):.1%} of the full cache"
             )
         return Summary("\n".join(lines))
 
@@ -131,6 +135,23 @@ class PruneTrace:
         options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes}
         text = page(self, media=media, other=other, row=row, layer_seconds=layer_seconds, **options)
         return write(path, text, exist_ok=exist_ok)
+
+    def plot(self, axes: Axes | None = None, *, num_layers: int | None = None) -> Axes:
+        """Draw the tokens that every layer ran on, by modality, and the keys it holds; of a batch, all prompts.
+
+        Args:
+            axes: of matplotlib, to draw on; without them a new figure is made.
+            num_layers: of the model; needed only for a prefill without a cache.
+
+        Returns:
+            The axes; `trace.plot().figure.savefig("tokens.png")` makes a file.
+
+        Raises:
+            ImportError: matplotlib is missing. ValueError: the trace is empty, or nothing tells the number of layers.
+        """
+        from seats_ops.trace_plot import plot
+
+        return plot(self, axes, num_layers)
 
     def _repr_html_(self) -> str | None:
         """The same in a notebook, in a frame of its own; the plain text of a trace that knows no tokens."""

@@ -49,3 +49,9 @@ def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[s
     assert prompt.split() == ["prompt", "6", "2", "4", "0", "0"]
     assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%"]
     assert "9 over 2 layers, 75.0% of the full cache" in text
+
+
+def test_keys_of_a_batch_are_those_of_all_its_rows() -> None:
+    """Rows are as long as the longest: two of six columns, of which the second layer holds three."""
+    batch = PruneTrace([], [6, 4], {"text": 2, "video": 8}, [6, 3])
+    assert "18 over 2 layers, 75.0% of the full cache" in batch.summary()

@@ -83,6 +83,10 @@ def demo(
     video: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A video with sound, instead of Big Buck Bunny.")
     ] = None,
+    schedule: Annotated[
+        list[Path] | None,
+        typer.Option(help="A schedule of your own (.json, .yaml) instead of SEATS at four ratios; may be repeated."),
+    ] = None,
     question: Annotated[str, typer.Option(help="What to ask about the video.")] = QUESTION,
     out: Annotated[Path, typer.Option(help="Folder for pictures, traces and the report.")] = Path("seats-ops-demo"),
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second to look at.")] = 2.0,
@@ -104,6 +108,8 @@ def demo(
 ) -> None:
     """Run one prompt about a video with all tokens and with SEATS at 35, 25, 15 and 10 percent, and compare.
 
+    With --schedule, schedules of your own take the place of the four.
+
     Without options: a real clip, Qwen2.5-Omni's architecture at a small size with random weights, no download.
     """
     from .options import Options
@@ -111,6 +117,7 @@ def demo(
     chosen = Options(
         model=model,
         video=video,
+        schedules=tuple(schedule or ()),
         question=question,
         out=out,
         fps=fps,

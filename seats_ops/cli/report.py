@@ -13,7 +13,8 @@ from .clip import Clip
 from .environment import environment
 from .inputs import merged_grid
 from .picture import draw
-from .run import Run
+from .run import Run, slug
+from .screen import answer_of
 from .survivors import late_drop_layer, survivors
 from .tables import mean_retention, saved
 
@@ -30,6 +31,7 @@ def write_files(
     flops: dict[str, list[int]],
     clock: str,
     notes: list[str],
+    asked: dict[str, Any],
 ) -> list[Path]:
     """Write `<run>.html`, `.png` and `.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
 
@@ -40,6 +42,7 @@ def write_files(
         flops: Where -> FLOPs of every run there.
         clock: What the times are: "CPU s" or "s".
         notes: Small print for the pictures.
+        asked: What the report says of the prompt.
 
     Returns:
         The paths written.
@@ -52,14 +55,14 @@ def write_files(
     for number, run in enumerate(runs):
         if run.trace is None:
             continue
-        slug = run.name.lower().replace(" ", "-").rstrip("%")
-        written += [folder / f"{slug}.{kind}" for kind in ("html", "png", "json")]
+        written += [folder / f"{slug(run.name)}.{kind}" for kind in ("html", "png", "json")]
         subtitle = saved(runs, number, flops["here"], clock)
         run.trace.to_html(written[-3], shown, config=config, exist_ok=True)
         _picture(written[-2], run, run.trace, clip, shown, inputs, config, subtitle, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
-    written[-1].write_text(json.dumps(_report(runs, clip, config, flops, clock), indent=1) + "\n", encoding="utf-8")
+    report = asked | _report(runs, clip, config, flops, clock)
+    written[-1].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return written
 
 
@@ -85,8 +88,9 @@ def _picture(
     notes: list[str],
 ) -> None:
     grid = merged_grid(inputs, config)
-    video, audio = run.retention
     late = late_drop_layer(trace)
+    kept = mean_retention(trace, config.text_config.num_hidden_layers)
+    shares = ", ".join(f"{share:.0%} of {name}" for name, share in kept.items())
     legend = "A column shows the first of the two frames that share a token; dropped tokens are pale."
     if late is not None:
         legend += f" After layer {late} no video and no audio token is left."
@@ -97,7 +101,7 @@ def _picture(
         shown.sounds[0] if shown.sounds else None,
         seconds=clip.duration,
         window_seconds=float(config.seconds_per_chunk),
-        title=f"What SEATS keeps of {clip.name}: {video:.0%} of video, {audio:.0%} of audio, mean of all layers",
+        title=f"{run.name} on {clip.name}: {shares} kept, mean of all layers",
         subtitle=subtitle,
         notes=[legend, *notes],
     )
@@ -112,13 +116,14 @@ def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]
         "runs": [
             {
                 "name": run.name,
-                "retention": {"video": run.retention[0], "audio": run.retention[1]},
+                "retention": run.retention and dict(zip(("video", "audio"), run.retention, strict=True)),
                 "schedule": None if run.schedule is None else run.schedule.to_dict(),
                 "mean_retention": None if run.trace is None else mean_retention(run.trace, layers),
                 "flops": {place: counts[number] for place, counts in flops.items()},
                 "kv_bytes": run.kv_bytes,
                 "prefill_seconds": run.prefill_seconds,
                 "encoder_seconds": run.encoder_seconds,
+                "answer": answer_of(run),
                 "answer_token_ids": run.answer,
             }
             for number, run in enumerate(runs)

@@ -27,7 +27,7 @@ class Run:
     Attributes:
         name: For tables and file names.
         schedule: None runs all tokens.
-        retention: The schedule's (video, audio) retention ratios.
+        retention: The (video, audio) ratios that SEATS was asked for; None for another schedule.
         trace: What the schedule kept; None without one.
         prefill_seconds: One measurement per repeat: encoders, selection, all decoder layers, logits of the last token.
             CPU time where the model is on a CPU, so that neighbours on a shared machine count less; wall time on a GPU.
@@ -38,12 +38,17 @@ class Run:
 
     name: str
     schedule: Schedule | None = None
-    retention: tuple[float, float] = (1.0, 1.0)
+    retention: tuple[float, float] | None = (1.0, 1.0)
     trace: PruneTrace | None = None
     prefill_seconds: list[float] = field(default_factory=list)
     encoder_seconds: list[float] = field(default_factory=list)
     kv_bytes: int = 0
     answer: list[int] = field(default_factory=list)
+
+
+def slug(name: str) -> str:
+    """A run's name as part of file names."""
+    return name.lower().replace(" ", "-").rstrip("%")
 
 
 def paper_runs(config: Any) -> list[Run]:

@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 import seats_ops
 from seats_ops import ModalityDropper, PruneTrace, Schedule
 from seats_ops.backend import why_not_triton
-from seats_ops.cli import environment
+from seats_ops.cli import clip, environment
 from seats_ops.cli.app import app
+from seats_ops.cli.model import qwen2_5_omni_7b_config
+from seats_ops.cli.own_runs import check_runs
+from seats_ops.cli.run import Run
 from seats_ops.inspector import page
 from tests.inspector.example import example
 
@@ -122,6 +125,29 @@ def test_a_plan_of_ones_own(tmp_path: Path) -> None:
     assert "expected layers up to 28, got a stage after layer 40" in fail("plan", "--schedule", str(path))
     path.write_text('{"before_llm": [], "after_layer": {"4": [{"type": "Dropper"}]}}')
     assert "mine.json: after_layer[4][0]: type: expected one of" in fail("plan", "--schedule", str(path))
+
+
+def test_the_demo_refuses_a_schedule_before_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "bundled_clip", lambda: pytest.fail("a clip was looked for"))
+    mine, out = tmp_path / "mine.json", tmp_path / "out"
+    Schedule(after_layer={4: ModalityDropper()}).save(mine)
+
+    def said(*paths: Path, out: Path = out) -> str:
+        return fail("demo", "--out", str(out), *[part for path in paths for part in ("--schedule", str(path))])
+
+    assert f"--schedule: expected a file to read, got {tmp_path / 'none.json'}" in said(mine, tmp_path / "none.json")
+    assert "--schedule: expected files with names of their own" in said(mine, mine)
+    assert "beside report.json" in said(tmp_path / "report.json")
+    assert "--schedule: expected files outside of --out" in said(mine, out=tmp_path)
+    mine.write_text('{"before_llm": [], "after_layer": {"4": [{"type": "Dropper"}]}}')
+    assert f"--schedule: {mine}: after_layer[4][0]: type: expected one of" in said(mine)
+    assert not out.exists()
+
+
+def test_the_demo_refuses_a_schedule_of_another_depth() -> None:
+    deep = Run("deep", Schedule(after_layer={40: ModalityDropper()}))
+    with pytest.raises(ValueError, match=r"deep: schedule: expected layers from 1 to 27, .* got \[40\]"):
+        check_runs([Run("all tokens"), deep], qwen2_5_omni_7b_config())
 
 
 def test_json_of_a_trace(tmp_path: Path) -> None:
