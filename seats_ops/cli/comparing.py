@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,19 +14,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from seats_ops import Schedule, seats
+from seats_ops import seats
 from seats_ops.compare import Comparison, Prompt, compare, figures
 
-from . import model as models
 from .clip import bundled_clip, load_clip
 from .clip_list import ClipQuestion, read_clips
-from .demo import model_inputs, one_thread
-from .device import pick_device
+from .device import one_thread, pick_device
+from .inputs import prompt_inputs
 from .options import Options
+from .own_runs import own_runs
 from .prompt import tokenizer
 from .report import media_of
 from .run import PAPER_RATIOS
 from .tables import new_table
+from .thinker import thinker_of
 
 WORST = 5
 """Prompts that the terminal shows; the page has all."""
@@ -64,13 +66,11 @@ def run_compare(
         raise ValueError(f"--schedule, --retention: expected one of them, got {schedules[0]} and {retention}")
     random = options.model is None
     listed = listed_clips(options, clips)
-    named = named_schedules(schedules)
+    # Traces lie in folders of their own.
+    named = {run.name: run.schedule for run in own_runs(schedules, options.out / "prompts") if run.schedule is not None}
     percents = [] if schedules else retention_percents(retention)
-    device = pick_device(options.device)
-    if options.model is None:
-        model = models.random_model(models.demo_config(), seed=options.seed, device=device)
-    else:
-        model = models.load_checkpoint(options.model, device=device, dtype=options.dtype)
+    device, status = pick_device(options.device), Console(stderr=True)
+    model = thinker_of(options, device, status)
     named |= {f"SEATS {p}%": seats(model.config, video=v, audio=a) for p, (v, a) in percents}
     prompts = {clip.name: _prompt(clip, options, model.config) for clip in listed}
     settings = {
@@ -80,7 +80,7 @@ def run_compare(
         "clock": "CPU seconds" if device.type == "cpu" else "seconds",
     }
     threads = one_thread() if random else contextlib.nullcontext()
-    with threads, _progress(Console(stderr=True), len(prompts)) as progress:
+    with threads, _progress(status, len(prompts)) as progress:
         result = compare(
             model,
             prompts,
@@ -112,16 +112,6 @@ def listed_clips(options: Options, clips: Path | None) -> list[ClipQuestion]:
     return [ClipQuestion(video.stem, video, options.question)]
 
 
-def named_schedules(files: list[Path]) -> dict[str, Schedule]:
-    """By the names of their files. Raises ValueError: two of one name, a file that is no schedule."""
-    named: dict[str, Schedule] = {}
-    for file in files:
-        if file.stem in named:
-            raise ValueError(f"--schedule: expected files of different names, got {file.stem!r} twice")
-        named[file.stem] = Schedule.load(file)
-    return named
-
-
 def retention_percents(text: str | None) -> list[tuple[int, tuple[float, float]]]:
     """Of "35,10" each with its (video, audio) retention ratios; all of them for None.
 
@@ -143,8 +133,11 @@ def _prompt(clip: ClipQuestion, options: Options, config: Any) -> Callable[[], P
     """Decoded when it is its turn, and not held longer."""
 
     def prepare() -> Prompt:
-        decoded = load_clip(clip.video, fps=options.fps, max_frames=options.max_frames)
-        inputs, _ = model_inputs(options, decoded, config, clip.question)
+        try:
+            decoded = load_clip(clip.video, fps=options.fps, max_frames=options.max_frames)
+        except OSError as error:
+            raise ValueError(f"video: expected a file to read, got {clip.video} ({error.strerror})") from error
+        inputs, _ = prompt_inputs(dataclasses.replace(options, question=clip.question), decoded, config)
         return Prompt(inputs, clip.question, media_of(decoded, inputs, config))
 
     return prepare
@@ -154,13 +147,14 @@ def _prompt(clip: ClipQuestion, options: Options, config: Any) -> Callable[[], P
 def _progress(console: Console, prompts: int) -> Iterator[Callable[[float, str], None]]:
     """A bar on a terminal, a line per clip elsewhere; on stderr, so that what is printed can be read by a program."""
     if not console.is_terminal:
-        yield (
-            lambda done, text: (
-                console.print(f"{int(done) + 1} of {prompts}: {escape(text)}")
-                if done == int(done) and ":" not in text
-                else None
-            )
-        )
+        begun: set[int] = set()
+
+        def line(done: float, text: str) -> None:
+            if int(done) not in begun:
+                begun.add(int(done))
+                console.print(f"{int(done) + 1} of {prompts}: {text}", markup=False)
+
+        yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -170,8 +164,6 @@ def _progress(console: Console, prompts: int) -> Iterator[Callable[[float, str],
 
 def _print(console: Console, result: Comparison) -> None:
     """The means, what they prove, the worst prompts, what failed, where the rest is."""
-    for note in result.notes:
-        console.print(f"[yellow]{note}[/yellow]")
     number = len(result.records)
     if number:
         title = f"Beside all tokens, mean of {number} prompt{'s' * (number > 1)}"
@@ -182,7 +174,7 @@ def _print(console: Console, result: Comparison) -> None:
                 table.add_row(escape(name), *cells)
             console.print(table)
             title = ""
-        console.print(f"[dim]{figures.interval_note(number)} {figures.PROVES}[/dim]", soft_wrap=False)
+        console.print(*result.notes, figures.interval_note(number), figures.PROVES, style="dim", markup=False)
     if number > 1:
         _print_worst(console, result)
     for record in result.failed:

@@ -19,13 +19,8 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
         run()
         return torch.cuda.max_memory_allocated(device) - before
     profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-    with _silent_stderr():
-        profiler.start()
-    try:
+    with _silent_stderr(), profiler:
         result = run()
-    finally:
-        with _silent_stderr():
-            profiler.stop()
     results: Any = profiler.profiler
     events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
@@ -38,7 +33,7 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """The profiler says that it starts and stops below Python's own stderr, in the middle of a progress bar."""
+    """The profiler talks below Python's own stderr, in the middle of a progress bar."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
