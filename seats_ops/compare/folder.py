@@ -66,4 +66,4 @@ class Folder:
 def file_name(name: str) -> str:
     """The name itself where it can be one of a file, else something like it that no other name has."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60]
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    return plain if plain and plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
