@@ -20,6 +20,7 @@ from seats_ops.trace_records import (
     item_from_dict,
     layout_from_dict,
     layout_to_dict,
+    policy_from,
     record_from_dict,
     record_to_dict,
 )
@@ -47,10 +48,12 @@ class PruneTrace:
         stages: one record per stage, in the order they ran; a stage that dropped nothing is there too.
         prompt_lengths: tokens per prompt before any stage, padding not counted.
         prompt_counts: tokens of the prompts by modality name.
-        kv_lengths: keys held per layer after the prefill; empty if there was no cache.
+        kv_lengths: keys held per layer after the prefill, of a batch those of a row with its padding; empty if there was
+            no cache.
         layout: of the prompts before any stage, on the CPU; None in an empty trace and in one of format 1.
         items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
         saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.
+        kv_policy: "uniform" or "per-layer" (see `attach`) as the cache was pruned, "" if there was none.
     """
 
     stages: list[StageRecord] = field(default_factory=list)
@@ -60,11 +63,12 @@ class PruneTrace:
     layout: TokenLayout | None = None
     items: list[MediaItem] = field(default_factory=list)
     saliency: Tensor | None = None
+    kv_policy: str = ""
 
     def clear(self) -> None:
         """Forget everything; a new prefill begins."""
         self.stages, self.prompt_lengths, self.prompt_counts, self.kv_lengths = [], [], {}, []
-        self.layout, self.items, self.saliency = None, [], None
+        self.layout, self.items, self.saliency, self.kv_policy = None, [], None, ""
 
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
@@ -87,9 +91,11 @@ class PruneTrace:
         ]
         lines.insert(1, "  ".join("-" * w for w in widths))
         if self.kv_lengths:
+            # A row of the cache is as long as the longest prompt.
+            longest = max(self.prompt_lengths, default=0)
             lines.append(
                 f"keys held after prefill: {sum(self.kv_lengths)} over {len(self.kv_lengths)} layers, "
-                f"{sum(self.kv_lengths) / max(1, total * len(self.kv_lengths)):.1%} of the full cache"
+                f"{sum(self.kv_lengths) / max(1, longest * len(self.kv_lengths)):.1%} of the full cache"
             )
         return Summary("\n".join(lines))
 
@@ -104,6 +110,7 @@ class PruneTrace:
         config: Any = None,
         kv_element_bytes: int = 2,
         layer_seconds: Sequence[Sequence[float]] | None = None,
+        layer_clock: str = "",
         exist_ok: bool = False,
     ) -> Path:
         """Write a page that shows every token of a prompt, stage by stage; it opens from disk and needs no network.
@@ -117,6 +124,7 @@ class PruneTrace:
             config: of the model; with it the page shows FLOPs and bytes of every layer.
             kv_element_bytes: bytes of one number in the cache, 2 for bfloat16.
             layer_seconds: measured time of every layer, a list for each trace.
+            layer_clock: how it was measured, in words that the page shows beside it.
             exist_ok: replace a file that is there.
 
         Returns:
@@ -128,7 +136,7 @@ class PruneTrace:
         """
         from seats_ops.inspector import page, write
 
-        options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes}
+        options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes, "layer_clock": layer_clock}
         text = page(self, media=media, other=other, row=row, layer_seconds=layer_seconds, **options)
         return write(path, text, exist_ok=exist_ok)
 
@@ -165,6 +173,7 @@ class PruneTrace:
                 "prompt_lengths": self.prompt_lengths,
                 "prompt_counts": self.prompt_counts,
                 "kv_lengths": self.kv_lengths,
+                "kv_policy": self.kv_policy,
                 "layout": None if self.layout is None else layout_to_dict(self.layout),
                 "items": [asdict(item) for item in self.items],
                 "saliency": floats(self.saliency),
@@ -188,6 +197,7 @@ class PruneTrace:
             layout=layout_from_dict(data.get("layout")),
             items=[item_from_dict(item) for item in data.get("items", ())],
             saliency=from_floats(data.get("saliency")),
+            kv_policy=policy_from(data.get("kv_policy", "")),
         )
 
     def save(self, path: str | Path) -> None:

@@ -76,7 +76,7 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
         alive = torch.isin(column, stage.kept_indices[row].cpu())
         stages.append({**_said(stage), "left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())})
     saliency = None if trace.saliency is None else trace.saliency[here]
-    return {"stages": stages, "saliency": floats(saliency), "kv_lengths": trace.kv_lengths if _alone(trace) else []}
+    return {"stages": stages, "saliency": floats(saliency), "keys": keys_of(trace, row)}
 
 
 def _said(stage: StageRecord) -> dict[str, Any]:
@@ -84,9 +84,15 @@ def _said(stage: StageRecord) -> dict[str, Any]:
     return {"name": stage.name, "layer": stage.layer, "budgets": budgets}
 
 
-def _alone(trace: PruneTrace) -> bool:
-    """Keys are counted over all prompts; of several nobody knows whose they are."""
-    return len(trace.prompt_lengths) == 1
+def keys_of(trace: PruneTrace, row: int) -> list[int]:
+    """Keys of prompt `row` that every layer holds, padding not counted; empty where the trace does not say."""
+    ran_on = layers_of(trace, row, len(trace.kv_lengths))
+    if trace.kv_policy == "per-layer":
+        return ran_on
+    if trace.kv_policy == "uniform":
+        left = len(trace.stages[-1].kept_indices[row]) if trace.stages else trace.prompt_lengths[row]
+        return [left] * len(ran_on)
+    return trace.kv_lengths if len(trace.prompt_lengths) == 1 else []
 
 
 def _span(trace: PruneTrace, row: int) -> slice:

@@ -35,12 +35,12 @@ function budgetOf(stage, i) {
 
 // Layers that hold its keys, 1-based: all those a survivor is in; of others those that keep what they ran on.
 function layersHolding(run, i) {
-  const by = run.droppedBy[i], lengths = run.kv_lengths, held = [];
+  const by = run.droppedBy[i], lengths = run.keys, held = [];
   if (!lengths.length) return null;
   if (!by) return `all ${lengths.length}`;
   const until = run.stages[by - 1].layer;
   for (let layer = 1; layer <= until; layer++) if (lengths[layer - 1] === run.layers.tokens[layer - 1]) held.push(layer);
-  return held.length ? `${held[0]} to ${held.at(-1)}` : "none";
+  return held.length > 1 ? `${held[0]} to ${held.at(-1)}` : held.length ? "1" : "none";
 }
 
 function factsOf(i) {
@@ -80,7 +80,7 @@ function showToken() {
   if (i < 0) return;
   const pairs = (facts) => element("dl", null, ...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   const parts = [element("h2", `Token ${count(i)}`), pairs(factsOf(i))];
-  for (const run of view.run === 2 ? DATA.runs : [DATA.runs[view.run]]) {
+  for (const run of runsShown()) {
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i));
   }
