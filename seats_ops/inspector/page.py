@@ -47,6 +47,7 @@ def page(
         "title": shown.title,
         "clock": layer_clock,
         "row": row,
+        "rows": len(trace.prompt_lengths),
         "total": trace.prompt_lengths[row],
         "tokens": tokens,
         "items": described(items, drawn(shown, items)),

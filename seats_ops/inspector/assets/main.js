@@ -94,16 +94,24 @@ timeline.addEventListener("wheel", (event) => {
   event.preventDefault();
 }, { passive: false });
 
+// Which tokens a picture has.
+function has(canvas, i) {
+  const item = DATA.items[TOKENS.item[i]];
+  return canvas === prompt_ || (item !== undefined && (canvas === gallery) === (item.modality === "image"));
+}
 // From token to token: along the prompt, or by a row of it (of the frame, where there is one).
 function moved(canvas, key) {
-  const i = Math.max(0, view.token), grid = DATA.items[TOKENS.item[i]]?.grid;
-  const row = canvas === prompt_ ? sheet.columns : grid ? grid[2] : 1;
+  const grid = DATA.items[TOKENS.item[view.token]]?.grid, row = canvas === prompt_ ? sheet.columns : grid ? grid[2] : 1;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[key];
-  return step === undefined ? null : Math.max(0, Math.min(TOTAL - 1, view.token < 0 ? 0 : i + step));
+  if (step === undefined) return null;
+  if (view.token < 0 || !has(canvas, view.token)) return TOKENS.column.findIndex((_, i) => has(canvas, i));
+  let next = view.token + step;
+  while (next >= 0 && next < TOTAL && !has(canvas, next)) next += Math.sign(step);
+  return next >= 0 && next < TOTAL ? next : view.token;
 }
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const inside = [timeline, prompt_].find((canvas) => canvas === document.activeElement);
+  const inside = [timeline, prompt_, gallery].find((canvas) => canvas === document.activeElement);
   if (inside && event.key === "Escape") inside.blur();
   else if (inside && moved(inside, event.key) !== null) {
     select(moved(inside, event.key));
@@ -143,7 +151,7 @@ if (DATA.runs.length > 1) {
   at("runs").append(...choose);
 }
 if (DATA.title) at("title").textContent = document.title = `What was kept of ${DATA.title}`;
-at("summary").textContent = `${count(TOTAL)} tokens: ${KINDS.map((kind, n) => [kind, PROMPT_COUNTS[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`;
+at("summary").textContent = `${DATA.rows > 1 ? `Prompt ${DATA.row + 1} of ${DATA.rows}, ` : ""}${count(TOTAL)} tokens: ${KINDS.map((kind, n) => [kind, PROMPT_COUNTS[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`;
 at("made").textContent = `seats_ops ${DATA.version}`;
 at("time").hidden = !DURATION;
 at("clock").textContent = DATA.clock && `Milliseconds: ${DATA.clock}.`;

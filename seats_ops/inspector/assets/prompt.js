@@ -7,7 +7,7 @@ const stillBoxes = [];
 
 function paintPrompt() {
   const width = prompt_.clientWidth || prompt_.parentElement.clientWidth;
-  sheet.size = TOTAL > 60000 ? 3 : TOTAL > 20000 ? 4 : TOTAL > 4000 ? 6 : 9;
+  sheet.size = TOTAL > 60000 ? 3 : TOTAL > 20000 ? 4 : TOTAL > 4000 ? 6 : TOTAL > 400 ? 9 : 14;
   sheet.columns = Math.max(1, Math.floor(width / sheet.size));
   const inner = sheet.size - (sheet.size > 4 ? 1 : 0);
   sheet.named = lanes().length > 1 ? NAME : 0;
@@ -77,7 +77,7 @@ function paintStill(pen, { item, grid, x: left, y, wide, tall }, above) {
   if (image) pen.drawImage(image, left, top, wide, tall);
   MEMBERS[item.number].forEach((token, place) => {
     const cx = left + (place % grid[2]) * cw, cy = top + Math.floor(place / grid[2]) * ch;
-    if (image) veil(pen, stateOf(token), cx, cy, cw + 0.3, ch + 0.3);
+    if (image) veil(pen, stateOf(token), cx, cy, cw, ch);
     else cell(pen, token, cx, cy, cw - 0.6, ch - 0.6);
   });
   stillBoxes.push({ members: MEMBERS[item.number], first: 0, columns: grid[2], rows: grid[1], x: left, y: top, width: cw, height: ch });
@@ -92,8 +92,8 @@ function paintLegend() {
       span.append(swatch, `${kind} ${count(n)}`);
       return span;
     }),
-    legends(),
   );
+  document.getElementById("states").textContent = legends();
 }
 
 function legends() {

@@ -78,6 +78,14 @@ function showLayers() {
       row.children[2].append(bar);
       row.children[2].style.textAlign = "left";
     });
+    const sum = (values) => values.reduce((all, each) => all + each, 0);
+    const total = ["all", "", "", "",
+      ...(flops ? [digits(sum(flops) / 1e9)] : []),
+      ...(run.keys.length ? [count(sum(run.keys))] : []),
+      ...(kv_bytes?.length ? [digits(sum(kv_bytes) / 1024)] : []),
+      ...(run.seconds ? [(1e3 * sum(run.seconds)).toFixed(2)] : []),
+    ];
+    if (total.length > 4) made.append(element("tfoot", null, element("tr", null, ...total.map((text) => element("td", text)))));
     parts.push(made);
   }
   card.hidden = !parts.length;

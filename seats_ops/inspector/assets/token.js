@@ -84,5 +84,6 @@ function showToken() {
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i));
   }
+  box.classList.add("chosen");
   box.replaceChildren(...parts);
 }

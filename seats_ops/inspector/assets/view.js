@@ -38,8 +38,6 @@ function stateOf(i) {
   return view.lane ? (second ? 6 : 2) : first ? 5 : 2;
 }
 
-const stays = (i) => stateOf(i) === 0 || stateOf(i) > 4;
-
 const colors = {};
 function readColors() {
   const style = getComputedStyle(document.documentElement);
@@ -86,7 +84,9 @@ function veil(pen, state, x, y, width, height) {
   if (state < 5) {
     pen.globalAlpha = state === 2 ? 0.84 : 0.55;
     pen.fillStyle = colors.paper;
-    pen.fillRect(x, y, width, height);
+    // Whole pixels: neighbours neither overlap nor leave a gap.
+    const [left, top] = [Math.round(x), Math.round(y)];
+    pen.fillRect(left, top, Math.round(x + width) - left, Math.round(y + height) - top);
     pen.globalAlpha = 1;
   }
   mark(state, x, y, width, height);
