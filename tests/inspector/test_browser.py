@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,64 +9,17 @@ import torch
 
 from seats_ops import Modality, PruneTrace
 from seats_ops.inspector import page
+from tests.inspector.conftest import WIDE, Open, until
 from tests.inspector.example import TITLE, example, media_of
 from tests.inspector.long_trace import long_media, long_trace
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-WIDE, PHONE = (1400, 1000), (390, 844)
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from disk; at the end it must have asked for nothing and complained of nothing."""
-    said: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def open_(text: str, size: tuple[int, int] = WIDE, theme: str = "light") -> Any:
-        path = tmp_path / "page.html"
-        path.write_text(text, encoding="utf-8")
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} == {(tmp_path / "page.html").as_uri()}
+PHONE = (390, 844)
 
 
 @pytest.fixture
 def tab(opened: Open) -> Any:
     config, trace = example()
     return opened(page(trace, media=media_of(trace), config=config))
-
-
-def until(tab: Any, expression: str) -> None:
-    """Waits for it, from outside: the page allows nothing to be evaluated in it later."""
-    for _ in range(100):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(50)
-    raise AssertionError(f"expected {expression} within five seconds")
 
 
 def counts_said(trace: PruneTrace, number: int) -> list[str]:
