@@ -38,8 +38,11 @@ def page(
     """The page as text; see `PruneTrace.to_html`."""
     traces = [trace] if other is None else [trace, other]
     tokens = tokens_of(trace, row)
-    if other is not None and tokens_of(other, row) != tokens:
-        raise ValueError("other: expected a trace of the same prompt, got one of other tokens")
+    if other is not None:
+        second = tokens_of(other, row)
+        differ = [name for name in ("column", "modality") if second[name] != tokens[name]]
+        if differ:
+            raise ValueError(f"other: expected a trace of the same prompt, got one with another {differ[0]} of a token")
     items = items_of(trace, row)
     shown = media or Media()
     data = {

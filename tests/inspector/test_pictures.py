@@ -82,7 +82,7 @@ def demo(folder: Path) -> Demo:
 
 def write(path: Path, picture: bytes) -> None:
     """256 colours, as small as PNG gets them."""
-    small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256)
+    small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3)
     small.save(path, optimize=True)
     assert path.stat().st_size < LARGEST
 
@@ -109,8 +109,8 @@ def test_the_page(opened: Open, demo: Demo, folder: Path, name: str, size: tuple
 
 def test_two_traces(opened: Open, demo: Demo, folder: Path) -> None:
     schedules = gallery()
-    first, second = (demo.trace(schedules[name]) for name in ("r25", "same_share"))
-    tab = opened(page(first, other=second, media=demo.media, names=("SEATS 25 %", "same share")), (1100, 1240))
+    first, second = (demo.trace(schedules[name]) for name in ("r25", "pruners_only"))
+    tab = opened(page(first, other=second, media=demo.media, names=("SEATS 25 %", "pruners only")), (1100, 1400))
     tab.click("#runs button:nth-child(4)")
     shown(tab, 3)
     write(folder / "inspector-comparison.png", tab.screenshot())
@@ -120,6 +120,6 @@ def test_the_gallery(opened: Open, demo: Demo, folder: Path) -> None:
     for name, schedule in gallery().items():
         trace = demo.trace(schedule)
         step = max([0, *(n for n, s in enumerate(trace.stages, 1) if s.counts["video"] + s.counts["audio"])])
-        tab = opened(page(trace, media=demo.media), (680, 900))
+        tab = opened(page(trace, media=demo.media), (880, 900))
         shown(tab, step)
         write(folder / f"gallery-{name}.png", tab.locator("#time").screenshot())

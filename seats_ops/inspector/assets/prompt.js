@@ -77,7 +77,7 @@ function paintStill(pen, { item, grid, x: left, y, wide, tall }, above) {
   if (image) pen.drawImage(image, left, top, wide, tall);
   MEMBERS[item.number].forEach((token, place) => {
     const cx = left + (place % grid[2]) * cw, cy = top + Math.floor(place / grid[2]) * ch;
-    if (image) veil(pen, stateOf(token), cx, cy, cw, ch);
+    if (image) patch(pen, stateOf(token), cx, cy, cw, ch);
     else cell(pen, token, cx, cy, cw - 0.6, ch - 0.6);
   });
   stillBoxes.push({ members: MEMBERS[item.number], first: 0, columns: grid[2], rows: grid[1], x: left, y: top, width: cw, height: ch });

@@ -31,10 +31,10 @@ function showComparison() {
 // Budgets of every window at every drop.
 function showBudgets() {
   const card = document.getElementById("budgets"), shown = runsShown();
-  const windows = [...new Set(TOKENS.window)].filter((window) => window >= 0).sort((a, b) => a - b);
   const parts = [];
   for (const run of shown) {
     const drops = run.stages.filter((stage) => stage.budgets);
+    const windows = [...new Set(run.window)].filter((window) => window >= 0).sort((a, b) => a - b);
     if (!drops.length || !windows.length) continue;
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     const now = run.stages[done[DATA.runs.indexOf(run)] - 1];

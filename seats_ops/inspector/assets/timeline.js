@@ -88,7 +88,7 @@ function paintVideo(pen, item, width, top) {
     for (let place = 0; place < perGrid; place++) {
       const token = members[grid * perGrid + place];
       const left = x + (place % f.columns) * cw, up = top + Math.floor(place / f.columns) * ch;
-      if (image) veil(pen, stateOf(token), left, up, cw, ch);
+      if (image) patch(pen, stateOf(token), left, up, cw, ch);
       else cell(pen, token, left, up, cw - 0.6, ch - 0.6);
     }
     boxes.push({ members, first: grid * perGrid, columns: f.columns, rows: f.rows, x, y: top, width: cw, height: ch });
@@ -110,6 +110,7 @@ function paintSound(pen, item, width, top, sound) {
     const x = xOf(start + place * item.step, width), wide = each * stride, token = members[place];
     if (stride > 1) paintShares(pen, members.slice(place, place + stride), image !== null, x, top, sound, wide);
     else {
+      // The strip below says with strokes what leaves.
       if (image) veil(pen, stateOf(token), x, top, wide, SOUND);
       cell(pen, token, x, top + sound, wide - (wide > 3 ? 1 : 0), STRIP);
     }

@@ -78,17 +78,18 @@ function kept(canvas, height, paint) {
   return pen;
 }
 
-// Over what a token shows: nothing if it is there, else pale; what leaves now has a stroke through it.
+// Over what a token shows: nothing if it is there, else pale. Whole pixels: neighbours neither overlap nor leave a gap.
 function veil(pen, state, x, y, width, height) {
-  if (state === 0) return;
-  if (state < 5) {
-    pen.globalAlpha = state === 2 ? 0.84 : 0.55;
-    pen.fillStyle = colors.paper;
-    // Whole pixels: neighbours neither overlap nor leave a gap.
-    const [left, top] = [Math.round(x), Math.round(y)];
-    pen.fillRect(left, top, Math.round(x + width) - left, Math.round(y + height) - top);
-    pen.globalAlpha = 1;
-  }
+  if (state === 0 || state > 4) return;
+  const left = Math.round(x), top = Math.round(y);
+  pen.globalAlpha = state === 2 ? 0.84 : 0.55;
+  pen.fillStyle = colors.paper;
+  pen.fillRect(left, top, Math.round(x + width) - left, Math.round(y + height) - top);
+  pen.globalAlpha = 1;
+}
+// A patch of a picture.
+function patch(pen, state, x, y, width, height) {
+  veil(pen, state, x, y, width, height);
   mark(state, x, y, width, height);
 }
 
