@@ -48,8 +48,8 @@ class PruneTrace:
         stages: one record per stage, in the order they ran; a stage that dropped nothing is there too.
         prompt_lengths: tokens per prompt before any stage, padding not counted.
         prompt_counts: tokens of the prompts by modality name.
-        kv_lengths: keys held per layer after the prefill, of a batch those of a row with its padding; empty if there was
-            no cache.
+        kv_lengths: keys held per layer after the prefill, of a batch those of a row with its padding; empty if there
+            was no cache.
         layout: of the prompts before any stage, on the CPU; None in an empty trace and in one of format 1.
         items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
         saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.

@@ -33,8 +33,8 @@ class Run:
         prefill_seconds: One measurement per repeat: encoders, selection, all decoder layers, logits of the last token.
             CPU time where the model is on a CPU, so that neighbours on a shared machine count less; wall time on a GPU.
         encoder_seconds: Of each, the part spent in the vision and the audio tower.
-        layer_seconds: One list per repeat, with an entry per decoder layer, of prefills of their own: looking at the clock
-            around every layer is no part of `prefill_seconds`. Selection between layers is left out.
+        layer_seconds: One list per repeat, with an entry per decoder layer, of prefills of their own: looking at the
+            clock around every layer is no part of `prefill_seconds`. Selection between layers is left out.
         layer_clock: Which clock that was, and where.
         kv_bytes: Keys and values in the cache after the prefill, of all layers.
         answer: Token ids generated greedily.
@@ -74,7 +74,8 @@ def measure(
 ) -> None:
     """Fill in `runs`. Each generates once, which also warms up; then prefills are timed, the runs taking turns.
 
-    A run with a schedule is repeated once more for every timed prefill, for the time of each of its layers. Turns spread a slow moment of the machine over all runs instead of over one.
+    Turns spread a slow moment of the machine over all runs instead of over one. With every timed prefill a run with a
+    schedule does another one, for the time of each of its layers.
 
     Args:
         model: A thinker.

@@ -108,9 +108,7 @@ def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> 
     return found
 
 
-def _seconds(
-    given: Sequence[Sequence[float]] | None, number: int, traces: Sequence[PruneTrace]
-) -> list[float] | None:
+def _seconds(given: Sequence[Sequence[float]] | None, number: int, traces: Sequence[PruneTrace]) -> list[float] | None:
     if given is None:
         return None
     if len(given) != len(traces):

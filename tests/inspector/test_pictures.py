@@ -119,7 +119,10 @@ def test_two_traces(opened: Open, demo: Demo, folder: Path) -> None:
 def test_the_gallery(opened: Open, demo: Demo, folder: Path) -> None:
     for name, schedule in gallery().items():
         trace = demo.trace(schedule)
-        step = max([0, *(n for n, s in enumerate(trace.stages, 1) if s.counts["video"] + s.counts["audio"])])
+        left = [
+            (bool(stage.counts["video"]) + bool(stage.counts["audio"]), n) for n, stage in enumerate(trace.stages, 1)
+        ]
+        step = max((pair for pair in left if pair[0]), default=(0, 0))[1]
         tab = opened(page(trace, media=demo.media), (880, 900))
         shown(tab, step)
         write(folder / f"gallery-{name}.png", tab.locator("#time").screenshot())
