@@ -62,7 +62,7 @@ def write_files(
             config=config,
             kv_element_bytes=run.kv_bytes // (2 * decoder_sizes(config).kv_width * sum(run.trace.kv_lengths)),
             layer_seconds=[layer_medians(run)],
-            layer_clock=f"{run.layer_clock}; median of {len(run.layer_seconds)} prefills that were run for this alone",
+            layer_clock=f"{run.layer_clock}; median of {len(run.layer_seconds)} prefill(s) run for this alone",
             exist_ok=True,
         )
         _picture(written[-2], run, run.trace, clip, shown, inputs, config, subtitle, notes)
