@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small gpu parity kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test-floor: $(VENV)/floor/.ready ## the slice of the tests for every version, on
 
 test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 	$(FEWER) $(VENV)/newest/bin/python $(SLICE)
+
+pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/inspector/test_pictures.py --pictures docs/images
 
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .

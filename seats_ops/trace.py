@@ -20,6 +20,7 @@ from seats_ops.trace_records import (
     item_from_dict,
     layout_from_dict,
     layout_to_dict,
+    policy_from,
     record_from_dict,
     record_to_dict,
 )
@@ -53,6 +54,7 @@ class PruneTrace:
         layout: of the prompts before any stage, on the CPU; None in an empty trace and in one of format 1.
         items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
         saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.
+        kv_policy: "uniform" or "per-layer" (see `attach`) as the cache was pruned, "" if there was none.
     """
 
     stages: list[StageRecord] = field(default_factory=list)
@@ -62,11 +64,12 @@ class PruneTrace:
     layout: TokenLayout | None = None
     items: list[MediaItem] = field(default_factory=list)
     saliency: Tensor | None = None
+    kv_policy: str = ""
 
     def clear(self) -> None:
         """Forget everything; a new prefill begins."""
         self.stages, self.prompt_lengths, self.prompt_counts, self.kv_lengths = [], [], {}, []
-        self.layout, self.items, self.saliency = None, [], None
+        self.layout, self.items, self.saliency, self.kv_policy = None, [], None, ""
 
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
@@ -108,6 +111,7 @@ class PruneTrace:
         config: Any = None,
         kv_element_bytes: int = 2,
         layer_seconds: Sequence[Sequence[float]] | None = None,
+        layer_clock: str = "",
         exist_ok: bool = False,
     ) -> Path:
         """Write a page that shows every token of a prompt, stage by stage; it opens from disk and needs no network.
@@ -121,6 +125,7 @@ class PruneTrace:
             config: of the model; with it the page shows FLOPs and bytes of every layer.
             kv_element_bytes: bytes of one number in the cache, 2 for bfloat16.
             layer_seconds: measured time of every layer, a list for each trace.
+            layer_clock: how it was measured, in words that the page shows beside it.
             exist_ok: replace a file that is there.
 
         Returns:
@@ -132,7 +137,7 @@ class PruneTrace:
         """
         from seats_ops.inspector import page, write
 
-        options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes}
+        options = {"names": names, "config": config, "kv_element_bytes": kv_element_bytes, "layer_clock": layer_clock}
         text = page(self, media=media, other=other, row=row, layer_seconds=layer_seconds, **options)
         return write(path, text, exist_ok=exist_ok)
 
@@ -186,6 +191,7 @@ class PruneTrace:
                 "prompt_lengths": self.prompt_lengths,
                 "prompt_counts": self.prompt_counts,
                 "kv_lengths": self.kv_lengths,
+                "kv_policy": self.kv_policy,
                 "layout": None if self.layout is None else layout_to_dict(self.layout),
                 "items": [asdict(item) for item in self.items],
                 "saliency": floats(self.saliency),
@@ -209,6 +215,7 @@ class PruneTrace:
             layout=layout_from_dict(data.get("layout")),
             items=[item_from_dict(item) for item in data.get("items", ())],
             saliency=from_floats(data.get("saliency")),
+            kv_policy=policy_from(data.get("kv_policy", "")),
         )
 
     def save(self, path: str | Path) -> None:

@@ -81,6 +81,8 @@ def write_page(console: Console, path: Path, html: Path, other: Path | None, row
     """
     second = None if other is None else _loaded("other", other)
     names = (path.name, "" if other is None else other.name)
+    if other is not None and path.name == other.name:
+        names = (str(path), str(other))
     _loaded("trace", path).to_html(html, other=second, names=names, row=row)
     console.print(f"Open {html.absolute()} in a browser.", markup=False, soft_wrap=True)
 

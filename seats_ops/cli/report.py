@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from seats_ops import PruneTrace
+from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.inspector import Media
 
 from .clip import Clip
 from .environment import environment
 from .inputs import merged_grid
 from .picture import draw
-from .run import Run, slug
+from .run import Run, layer_medians, slug
 from .screen import answer_of
 from .survivors import late_drop_layer, survivors
 from .tables import mean_retention, saved
@@ -57,7 +58,15 @@ def write_files(
             continue
         written += [folder / f"{slug(run.name)}.{kind}" for kind in ("html", "png", "json")]
         subtitle = saved(runs, number, flops["here"], clock)
-        run.trace.to_html(written[-3], shown, config=config, exist_ok=True)
+        run.trace.to_html(
+            written[-3],
+            shown,
+            config=config,
+            kv_element_bytes=run.kv_bytes // (2 * decoder_sizes(config).kv_width * sum(run.trace.kv_lengths)),
+            layer_seconds=[layer_medians(run)],
+            layer_clock=f"{run.layer_clock}; median of {len(run.layer_seconds)} prefill(s) run for this alone",
+            exist_ok=True,
+        )
         _picture(written[-2], run, run.trace, clip, shown, inputs, config, subtitle, notes)
         run.trace.save(written[-1])
     written.append(folder / "report.json")
@@ -124,6 +133,8 @@ def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]
                 "prefill_seconds": run.prefill_seconds,
                 "encoder_seconds": run.encoder_seconds,
                 "answer": answer_of(run),
+                "layer_seconds": run.layer_seconds,
+                "layer_clock": run.layer_clock,
                 "answer_token_ids": run.answer,
             }
             for number, run in enumerate(runs)

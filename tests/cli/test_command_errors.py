@@ -162,7 +162,7 @@ def test_a_page_of_a_trace(tmp_path: Path) -> None:
     trace.save(path)
     result = CliRunner().invoke(app, ["inspect", str(path), "--html", str(html), "--other", str(path)])
     assert (result.exit_code, result.stdout) == (0, f"Open {html} in a browser.\n")
-    assert html.read_text() == page(trace, other=trace, names=("trace.json", "trace.json"))
+    assert html.read_text() == page(trace, other=trace, names=(str(path), str(path)))
     assert "path: expected one that does not exist, got" in fail("inspect", str(path), "--html", str(html))
     old = tmp_path / "old.json"
     PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(old)

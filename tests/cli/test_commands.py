@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,9 @@ def test_demo(tmp_path: Path) -> None:
         "report.json"
     }
     assert text.endswith(f"Open {tmp_path / 'seats-10.html'} in a browser.")
+    shown = (tmp_path / "seats-10.html").read_text()
+    assert re.search(r'"clock":"CPU time of \d+ threads?, .*; median of 1 prefill\(s\) run for this alone"', shown)
+    assert len(re.findall(r'"seconds":\[([^\]]+)\]', shown)[0].split(",")) == 28
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"]

@@ -12,7 +12,7 @@ import torch
 from seats_ops import PruneTrace, Schedule
 from seats_ops.cli.clip import load_clip
 from seats_ops.cli.inputs import own_inputs
-from seats_ops.cli.run import PAPER_RATIOS, Run, measure, paper_runs
+from seats_ops.cli.run import PAPER_RATIOS, Run, layer_medians, measure, paper_runs
 from seats_ops.cli.tables import layer_flops, mean_retention, paper_flops, result_table
 from seats_ops.cost import PromptLengths, prefill_cost
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
@@ -58,6 +58,15 @@ def test_every_run_is_measured(runs: list[Run], steps: list[str]) -> None:
         assert len(run.answer) == 3
         assert len(run.prefill_seconds) == 2
         assert all(0 < part < whole for part, whole in zip(run.encoder_seconds, run.prefill_seconds, strict=True))
+
+
+def test_layers_are_timed_where_there_is_a_trace_to_show_them_with(runs: list[Run]) -> None:
+    assert runs[0].layer_seconds == []
+    for run in runs[1:]:
+        assert [len(times) for times in run.layer_seconds] == [28, 28]
+        assert all(seconds > 0 for times in run.layer_seconds for seconds in times)
+        assert layer_medians(run)[3] == pytest.approx((run.layer_seconds[0][3] + run.layer_seconds[1][3]) / 2)
+        assert run.layer_clock.startswith("CPU time of ")
 
 
 def test_the_unpruned_run_answers_like_the_model_alone(
