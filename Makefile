@@ -38,9 +38,10 @@ types: $(VENV)/.dev ## run mypy
 
 check: lint types docs test ## run everything a change must pass
 
-# Sources are the whole checkout (docs/conf.py says which). A name or a link that leads nowhere is an error.
+# Everything is read anew (-E): what an earlier build warned of would be silent now. A name or a link that leads nowhere is
+# an error, and so is a page that docs/index.md does not list.
 docs: $(VENV)/.dev ## build the site into docs/_build/html, warnings are errors
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -q -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html $(ARGS)
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to benchmarks/results (ARGS="--help" lists more)

@@ -31,6 +31,7 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [("py:.*", r"(?!seats_ops\b).*")]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"seats_ops {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -1,4 +1,4 @@
-"""Code, tests and data that a page links to are pages of the site too, with coloured code; a folder is a list."""
+"""Code, tests and data that a page links to are pages of the site too, a folder is a list; links are named by titles."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class LinkToPage(SphinxTransform):
                 target = (root / page).parent / node["reftarget"].partition("#")[0]
                 shown = target.is_file() if kind is addnodes.download_reference else target.is_dir()
                 if not shown:
+                    # A link that is called after its file is called after its page.
+                    if kind is addnodes.pending_xref and node.astext() == target.name:
+                        node["refexplicit"] = False
                     continue
                 name = target.resolve().relative_to(root).as_posix()
                 self.env.metadata[page].setdefault("linked_files", set()).add(name)
