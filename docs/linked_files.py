@@ -1,4 +1,4 @@
-"""Code, tests and data that a page links to are pages of the site too, a folder is a list; links are named by titles."""
+"""Code, tests and data that a page links to are pages of the site too, a folder is a list; links go by titles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LinkToPage(SphinxTransform):
                 shown = target.is_file() if kind is addnodes.download_reference else target.is_dir()
                 if not shown:
                     # A link that is called after its file is called after its page.
-                    if kind is addnodes.pending_xref and node.astext() == target.name:
+                    if kind is addnodes.pending_xref and node.astext() == f"{target.name}.md":
                         node["refexplicit"] = False
                     continue
                 name = target.resolve().relative_to(root).as_posix()
