@@ -2,7 +2,7 @@
 
 A `Schedule` says which stages act where. A stage takes a `TokenLayout` (what every token is and where it came from) and
 some tensors, and gives a keep mask: `DiversitySelector` before the LLM, `StagePruner` with a `WindowBudgetAllocator`
-after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS paper for a model's config:
+after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS paper for a model's config::
 
     schedule = seats(model.config, video=0.06, audio=0.35)
     with seats_ops.integrations.attach(model, schedule) as trace:

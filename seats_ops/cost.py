@@ -1,4 +1,4 @@
-"""What a schedule costs, from lengths and a model config alone: tokens per stage, FLOPs and KV bytes of one prefill.
+"""What a schedule costs, from lengths and a model config alone: tokens per stage, FLOPs and KV bytes of one prefill::
 
     lengths = PromptLengths(text=590, video_blocks=split_blocks(9600, 288), audio_blocks=split_blocks(1570, 50))
     cost = prefill_cost(model.config, seats(model.config, video=0.06, audio=0.35), lengths)
