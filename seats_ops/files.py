@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Text in UTF-8, or bytes. Replaces what is there in one go; whatever goes wrong, nothing new is left. Raises OSError."""
+    """Replaces what is there in one go; whatever goes wrong, nothing new is left. Raises OSError.
+
+    Args:
+        content: bytes, or text that is written in UTF-8.
+    """
     half = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         half.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .plan_options import PlanOptions
+from .plan_options import PlanOptions, Resolution
 from .terminal import Json, KvPolicy, console, user_errors
 
 UNITS = {"": 1, "b": 1} | {
@@ -45,12 +45,12 @@ def positive(text: str) -> float:
     return number
 
 
-def picture_size(text: str) -> tuple[int, int]:
-    """(width, height) of "1280x720"."""
+def picture_size(text: str) -> Resolution:
+    """Of "1280x720"."""
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
     if found is None or "0" in (found[1], found[2]):
         raise typer.BadParameter(f"got {text!r}, expected width x height in pixels, such as 1280x720")
-    return int(found[1]), int(found[2])
+    return Resolution(int(found[1]), int(found[2]))
 
 
 def plan(
@@ -63,11 +63,19 @@ def plan(
     list_known: Annotated[bool, typer.Option("--list", help="List the checkpoints known by name, and leave.")] = False,
     video: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Retention ratio of video, mean over all layers.", rich_help_panel=SCHEDULE),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Retention ratio of video, mean over all layers.",
+            show_default="the paper's R = 10 %",
+            rich_help_panel=SCHEDULE,
+        ),
     ] = None,
     audio: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="The same of audio; default: the paper's R = 10 %.", rich_help_panel=SCHEDULE),
+        typer.Option(
+            min=0, max=1, help="The same of audio.", show_default="the paper's R = 10 %", rich_help_panel=SCHEDULE
+        ),
     ] = None,
     schedule_file: Annotated[
         Path | None,
@@ -77,65 +85,109 @@ def plan(
     ] = None,
     kv_policy: KvPolicy = "uniform",
     text_tokens: Annotated[
-        int | None, typer.Option(min=1, help="598; with --seconds 100.", rich_help_panel=LENGTHS)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Everything but video and audio.",
+            show_default="598, with --seconds 100",
+            rich_help_panel=LENGTHS,
+        ),
     ] = None,
-    video_tokens: Annotated[int | None, typer.Option(min=0, help="9600.", rich_help_panel=LENGTHS)] = None,
-    audio_tokens: Annotated[int | None, typer.Option(min=0, help="1570.", rich_help_panel=LENGTHS)] = None,
+    video_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Of the whole clip.", show_default="9600", rich_help_panel=LENGTHS)
+    ] = None,
+    audio_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Of the whole clip.", show_default="1570", rich_help_panel=LENGTHS)
+    ] = None,
     grid_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Video tokens per two frames; 154.", rich_help_panel=LENGTHS)
+        int | None,
+        typer.Option(min=1, help="Video tokens per two frames.", show_default="154", rich_help_panel=LENGTHS),
     ] = None,
     seconds: Annotated[
-        float | None,
-        typer.Option(parser=positive, metavar="SECONDS", help="Length of the clip.", rich_help_panel=CLIP),
+        float | None, typer.Option(parser=positive, metavar="SECONDS", help="Length of the clip.", rich_help_panel=CLIP)
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(parser=positive, metavar="FPS", help="Frames looked at per second; 2.", rich_help_panel=CLIP),
+        typer.Option(
+            parser=positive, metavar="FPS", help="Frames looked at per second.", show_default="2", rich_help_panel=CLIP
+        ),
     ] = None,
     resolution: Annotated[
-        tuple[int, int] | None,
-        typer.Option(parser=picture_size, metavar="WxH", help="Of the clip; 1280x720.", rich_help_panel=CLIP),
+        Resolution | None,
+        typer.Option(
+            parser=picture_size,
+            metavar="WxH",
+            help="Width and height of the clip in pixels.",
+            show_default="1280x720",
+            rich_help_panel=CLIP,
+        ),
     ] = None,
     sound: Annotated[
         bool | None,
-        typer.Option("--sound/--no-sound", help="Sound, where the model hears: it has some.", rich_help_panel=CLIP),
+        typer.Option(
+            "--sound/--no-sound",
+            help="Whether the clip has sound, for models that hear.",
+            show_default="it has",
+            rich_help_panel=CLIP,
+        ),
     ] = None,
     max_frames: Annotated[
-        int | None, typer.Option(min=2, help="Frames at most, spread over the clip; 768.", rich_help_panel=CLIP)
+        int | None,
+        typer.Option(min=2, help="Frames at most, spread over the clip.", show_default="768", rich_help_panel=CLIP),
     ] = None,
     min_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Of a frame, or (Qwen3-VL) of all.", rich_help_panel=CLIP)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pixels of a frame at least; for Qwen3-VL of all frames.",
+            show_default="the processor's",
+            rich_help_panel=CLIP,
+        ),
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="The same; both: the processor's.", rich_help_panel=CLIP)
+        int | None, typer.Option(min=1, help="The same at most.", show_default="the processor's", rich_help_panel=CLIP)
     ] = None,
     max_flops: Annotated[
         float | None,
-        typer.Option(parser=positive, metavar="FLOPS", help="Of the prefill, such as 20e12.", rich_help_panel=BUDGET),
+        typer.Option(
+            parser=positive,
+            metavar="FLOPS",
+            help="FLOPs of the prefill at most, such as 20e12.",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     max_kv: Annotated[
         int | None,
-        typer.Option(parser=byte_size, metavar="SIZE", help="Of the KV cache: 100MiB.", rich_help_panel=BUDGET),
+        typer.Option(
+            parser=byte_size, metavar="SIZE", help="KV cache at most, such as 100MiB.", rich_help_panel=BUDGET
+        ),
     ] = None,
     max_memory: Annotated[
         int | None,
         typer.Option(
             parser=byte_size,
             metavar="SIZE",
-            help="Of weights and KV cache in bfloat16, nothing else.",
+            help="Weights and KV cache at most, in bfloat16; a run needs more.",
             rich_help_panel=BUDGET,
         ),
     ] = None,
     flops_share: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="FLOPs as a share of all tokens'.", rich_help_panel=BUDGET),
+        typer.Option(
+            parser=positive,
+            metavar="SHARE",
+            help="FLOPs at most, as a share of what all tokens cost.",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     kv_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="KV bytes as such a share.", rich_help_panel=BUDGET)
+        float | None,
+        typer.Option(
+            parser=positive, metavar="SHARE", help="KV cache at most, as such a share.", rich_help_panel=BUDGET
+        ),
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw layers, and cost by retention, to this .png.", rich_help_panel=OUTPUT),
+        Path | None, typer.Option(help="Draw cost by layer and by retention to this .png.", rich_help_panel=OUTPUT)
     ] = None,
     schedule_json: Annotated[
         Path | None, typer.Option(help="Write the schedule to this file, .json or .yaml.", rich_help_panel=OUTPUT)

@@ -10,6 +10,17 @@ CLIP = ("fps", "resolution", "sound", "max_frames", "min_pixels", "max_pixels")
 LENGTHS = ("video_tokens", "audio_tokens", "grid_tokens")
 BUDGET = ("max_flops", "max_kv", "max_memory", "flops_share", "kv_share")
 RATIOS = ("video", "audio")
+OF_VIDEO = ("video", "video_tokens", "grid_tokens", "fps", "resolution", "max_frames", "min_pixels", "max_pixels")
+OF_AUDIO = ("audio", "audio_tokens", "sound")
+"""What a model without that modality is not asked."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """In pixels. No tuple, which typer would read from two arguments."""
+
+    width: int = 1280
+    height: int = 720
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class PlanOptions:
     grid_tokens: int | None = None
     seconds: float | None = None
     fps: float | None = None
-    resolution: tuple[int, int] | None = None
+    resolution: Resolution | None = None
     sound: bool | None = None
     max_frames: int | None = None
     min_pixels: int | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seats_ops import seats
+from seats_ops import Schedule, seats
 from seats_ops.cost import prefill_cost
 from seats_ops.files import write_whole
 from seats_ops.retention import highest_retention, paper_ratios
@@ -23,27 +23,36 @@ POINTS = 36
 
 def draw_plan(path: Path, plan: Plan) -> None:
     """Write the PNG. Raises OSError."""
-    cost, layers = plan.cost, len(plan.cost.tokens_per_layer)
-    full_layers = cost.full_flops - cost.lm_head_flops * plan.lengths.total // max(1, cost.stages[-1].tokens)
+    cost, full = plan.cost, prefill_cost(plan.config, Schedule(), plan.lengths)
     figure = Figure(figsize=(10, 6.2), dpi=120, facecolor="white", layout="constrained")
     figure.suptitle(f"{plan.model}: {plan.lengths.total:,} tokens", color=INK, fontsize=13, fontweight="bold")
     tokens, flops, kv, share = figure.subplots(2, 2).flat
-    _by_layer(tokens, "Tokens a layer runs on", cost.tokens_per_layer, plan.lengths.total)
-    _by_layer(flops, "TFLOPs of a layer", [n / 1e12 for n in cost.flops_per_layer], full_layers / layers / 1e12)
-    title = f"KV cache of a layer in MiB ({plan.asked.kv_policy})"
-    _by_layer(kv, title, [n / 2**20 for n in cost.kv_bytes_per_layer], cost.full_kv_bytes / layers / 2**20)
-    _by_retention(share, plan)
+    for axes, title, unit, values, of_all in (
+        (tokens, "Tokens a layer runs on", 1, cost.tokens_per_layer, full.tokens_per_layer),
+        (flops, "TFLOPs of a layer", 1e12, cost.flops_per_layer, full.flops_per_layer),
+        (
+            kv,
+            f"KV cache of a layer in MiB, {plan.asked.kv_policy}",
+            2**20,
+            cost.kv_bytes_per_layer,
+            full.kv_bytes_per_layer,
+        ),
+    ):
+        _by_layer(axes, title, [n / unit for n in values], [n / unit for n in of_all])
+    tokens.yaxis.set_major_formatter("{x:,.0f}")
+    if plan.ratios is None:
+        share.set_axis_off()  # A schedule of one's own need not be of a model that has ratios.
+    else:
+        _by_retention(share, plan)
     tokens.legend(frameon=False, fontsize=8, loc="center right")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     write_whole(path, drawn.getvalue())
 
 
-def _by_layer(axes: Axes, title: str, values: Sequence[float], full: float) -> None:
+def _by_layer(axes: Axes, title: str, values: Sequence[float], of_all: Sequence[float]) -> None:
     edges = [number + 0.5 for number in range(len(values) + 1)]
-    axes.stairs(
-        [full] * len(values), edges, color=ALL, linewidth=1.2, linestyle="--", label="all tokens", baseline=None
-    )
+    axes.stairs(of_all, edges, color=ALL, linewidth=1.2, linestyle="--", label="all tokens", baseline=None)
     axes.stairs(values, edges, color=PLANNED, fill=True, alpha=0.25)
     axes.stairs(values, edges, color=PLANNED, linewidth=1.6, label="this schedule", baseline=None)
     axes.set_xlim(edges[0], edges[-1])
@@ -69,7 +78,7 @@ def _by_retention(axes: Axes, plan: Plan) -> None:
     if plan.fit is not None and plan.fit.retention <= most:
         axes.axvline(100 * plan.fit.retention, color=INK, linewidth=0.9, linestyle=":")
     axes.set_xlim(0, percent[-1])
-    axes.set_xlabel("retention R in % of audio and video tokens, along the paper's ratios", color=MUTED, fontsize=8)
+    axes.set_xlabel("retention R in % of audio and video tokens", color=MUTED, fontsize=8)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _tidy(axes, "Cost in % of all tokens'; dotted: this schedule")
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from seats_ops.retention import highest_retention
+
 from .planning import Plan
 from .tables import new_table
 
@@ -49,6 +51,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         style="dim",
         soft_wrap=True,
     )
+    if plan.checkpoint is not None:
+        console.print(f"Sizes of the model: {plan.checkpoint.source}", style="dim", markup=False, soft_wrap=True)
     for path in (plan.asked.plot, plan.asked.schedule_json):
         if path is not None:
             console.print(f"Written to {path}", markup=False, soft_wrap=True)
@@ -73,7 +77,8 @@ def _budget_line(plan: Plan) -> str:
         return "[bold]Budget[/bold]  all tokens fit: nothing has to go"
     named = zip(("--video", "--audio"), plan.ratios or (), strict=True)
     ratios = " ".join(f"{name} {value:.4f}" for name, value in named if value is not None)
-    return f"[bold]Budget[/bold]  R = {plan.fit.retention:.2%} fits: {ratios}"
+    end = ", the highest there are ratios for" if plan.fit.retention == highest_retention(plan.config) else ""
+    return f"[bold]Budget[/bold]  R = {plan.fit.retention:.2%} fits{end}: {ratios}"
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:

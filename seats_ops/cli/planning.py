@@ -18,7 +18,7 @@ from seats_ops.retention import Fit, fit_retention, paper_ratios
 from .checkpoints import Checkpoint, checkpoints, find_checkpoint, known_names
 from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
 from .model import SUCH_AS, may_be_a_model
-from .plan_options import PlanOptions
+from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
 from .tables import new_table
 from .weights import weight_bytes
 
@@ -144,28 +144,23 @@ def _fit(asked: PlanOptions, config: Any, lengths: PromptLengths, weights: int |
 
 def _prompt(asked: PlanOptions, config: Any) -> tuple[ClipLengths | None, PromptLengths]:
     """The lengths that were asked for, and the clip where that is what was given."""
-    family = FAMILIES[family_name(config)]
-    for takes, what, names in (
-        (family.sees_video, "video", ("video_tokens", "grid_tokens", "fps", "resolution", "max_frames", "min_pixels")),
-        (family.sees_video, "video", ("max_pixels",)),
-        (family.hears, "audio", ("audio_tokens",)),
-    ):
+    sees_video, hears, block = _takes(config)
+    for takes, what, names in ((sees_video, "video", OF_VIDEO), (hears, "audio", OF_AUDIO)):
         if not takes and asked.given(names):
             raise ValueError(f"{asked.given(names)[0]}: expected none, as {asked.model} takes no {what}")
-    if not family.hears and asked.sound:
-        raise ValueError(f"--sound: expected --no-sound or none, as {asked.model} takes no audio")
     if asked.seconds is None:
-        video = (VIDEO_TOKENS if asked.video_tokens is None else asked.video_tokens) * family.sees_video
-        audio = (AUDIO_TOKENS if asked.audio_tokens is None else asked.audio_tokens) * family.hears
+        video = (VIDEO_TOKENS if asked.video_tokens is None else asked.video_tokens) * sees_video
+        audio = (AUDIO_TOKENS if asked.audio_tokens is None else asked.audio_tokens) * hears
         video_blocks = split_blocks(video, 2 * (asked.grid_tokens or GRID_TOKENS))
-        audio_blocks = split_blocks(audio, audio_block(config))
+        audio_blocks = split_blocks(audio, block)
         windows = tuple(zip_longest(video_blocks, audio_blocks, fillvalue=0))
         return None, PromptLengths(asked.text_tokens or TEXT_TOKENS, video_blocks, audio_blocks, windows=windows)
+    size = asked.resolution or Resolution()
     clip = clip_lengths(
         config,
         asked.seconds,
         fps=asked.fps or 2.0,
-        size=asked.resolution or (1280, 720),
+        size=(size.width, size.height),
         sound=asked.sound is not False,
         max_frames=asked.max_frames or 768,
         min_pixels=asked.min_pixels,
@@ -174,17 +169,29 @@ def _prompt(asked: PlanOptions, config: Any) -> tuple[ClipLengths | None, Prompt
     return clip, prompt_lengths(config, asked.text_tokens or TEXT_BESIDE_A_CLIP, clip)
 
 
+def _takes(config: Any) -> tuple[bool, bool, int]:
+    """Whether a model takes video and audio, and the audio tokens of a block; both, where no family says otherwise."""
+    try:
+        family = FAMILIES[family_name(config)]
+    except TypeError:
+        return True, True, 50
+    return family.sees_video, family.hears, audio_block(config)
+
+
 def list_checkpoints(console: Console, *, as_json: bool) -> None:
     """Print what is known by name, and where its sizes were read."""
     if as_json:
         known = [{"id": one.id, "model_type": one.model_type, "source": one.source} for one in checkpoints()]
         typer.echo(json.dumps(known, indent=1))
         return
-    table = new_table("Checkpoints known by name", ["name", "layers", "width", "video", "audio", "sizes from"])
-    table.columns[-1].justify, table.columns[-1].overflow = "left", "fold"
+    table = new_table("Checkpoints known by name", ["name", "layers", "width", "video", "audio"])
     for one in checkpoints():
         text, family = one.sizes.get("text_config", one.sizes), FAMILIES[one.model_type.removesuffix("_thinker")]
         takes = ["yes" if yes else "-" for yes in (family.sees_video, family.hears)]
-        table.add_row(one.name, str(text["num_hidden_layers"]), str(text["hidden_size"]), *takes, one.source)
+        table.add_row(one.name, str(text["num_hidden_layers"]), str(text["hidden_size"]), *takes)
     console.print(table)
-    console.print("7b and 3b are Qwen2.5-Omni's; names count in any case, with or without their owner.", style="dim")
+    console.print(
+        "7b and 3b are Qwen2.5-Omni's. Names count in any case, with or without their owner. A plan names where a "
+        "checkpoint's sizes were read, --list --json where all were.",
+        style="dim",
+    )

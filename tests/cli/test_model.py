@@ -10,8 +10,8 @@ import torch
 from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 
 from seats_ops import seats
-from seats_ops.cli.device import pick_device
 from seats_ops.cli.checkpoints import named_checkpoint
+from seats_ops.cli.device import pick_device
 from seats_ops.cli.model import (
     SCALE,
     demo_config,
