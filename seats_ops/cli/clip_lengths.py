@@ -11,7 +11,7 @@ from seats_ops.cost import PromptLengths, split_blocks
 from seats_ops.integrations.family import FAMILIES
 from seats_ops.presets import family_name
 
-from .interleave import chunk_runs, grid_runs
+from .interleave import chunk_runs, grid_runs, joined
 
 FRAMES_PER_GRID, MIN_FRAMES, SAMPLING_RATE = 2, 4, 16_000
 
@@ -167,20 +167,22 @@ def clip_lengths(
     height, width = _resized(rules, size, frames, {"min_pixels": least, "max_pixels": most})
     grids = math.ceil(frames / FRAMES_PER_GRID)
     spacing = seconds * FRAMES_PER_GRID / frames
-    stamps = sum(timestamp_tokens((grid + 0.5) * spacing) for grid in range(grids)) if rules.whole_video else 0
+    stamps = sum(timestamp_tokens((grid + 0.25) * spacing) for grid in range(grids)) if rules.whole_video else 0
     return ClipLengths(grids, height // rules.side, width // rules.side, audio, stamps, spacing)
 
 
 def _resized(rules: Rules, size: tuple[int, int], frames: int, bounds: dict[str, int]) -> tuple[int, int]:
     """(height, width) in pixels of what the vision tower gets."""
-    width, height = size
-    if rules.whole_video:
-        from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as resize_video
-
-        return resize_video(frames, height, width, FRAMES_PER_GRID, rules.side, **bounds)
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as resize_video
 
-    return smart_resize(height, width, rules.side, **bounds)
+    width, height = size
+    try:
+        if rules.whole_video:
+            return resize_video(frames, height, width, FRAMES_PER_GRID, rules.side, **bounds)
+        return smart_resize(height, width, rules.side, **bounds)
+    except ValueError as error:
+        raise ValueError(f"resolution: got {width}x{height}; {error}") from error
 
 
 def timestamp_tokens(seconds: float) -> int:
@@ -206,4 +208,4 @@ def prompt_lengths(config: Any, text: int, clip: ClipLengths) -> PromptLengths:
         else:
             rate = float(thinker.position_id_per_seconds)
             runs = grid_runs(*clip_of, seconds_per_grid=clip.seconds_per_grid, audio_rate=rate)
-    return PromptLengths(text + clip.timestamps, video, audio, windows=tuple(runs))
+    return PromptLengths(text + clip.timestamps, video, audio, windows=tuple(joined(runs)))

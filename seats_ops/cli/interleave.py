@@ -42,13 +42,17 @@ def _chunk_sizes(positions: list[float], positions_per_chunk: int) -> list[int]:
 def grid_runs(
     num_grids: int, tokens_per_grid: int, num_audio: int, *, seconds_per_grid: float, audio_rate: float
 ) -> list[tuple[int, int]]:
-    """As Qwen3-Omni: every temporal patch, then the sound until the next one begins; the last takes the rest.
-
-    Patches without a sound between them are one run.
-    """
+    """As Qwen3-Omni: every temporal patch, then the sound until the next one begins; the last takes the rest."""
     starts = [min(num_audio, math.ceil(grid * seconds_per_grid * audio_rate)) for grid in range(num_grids)]
-    runs: list[tuple[int, int]] = []
-    for start, end in pairwise([*starts, num_audio]):
-        held = runs.pop()[0] if runs and not runs[-1][1] else 0
-        runs.append((held + tokens_per_grid, end - start))
-    return runs
+    return [(tokens_per_grid, end - start) for start, end in pairwise([*starts, num_audio])]
+
+
+def joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs with nothing between them as one: of video after no sound, of sound before no video."""
+    found: list[tuple[int, int]] = []
+    for video, audio in runs:
+        if found and not (video and found[-1][1]):
+            before = found.pop()
+            video, audio = video + before[0], audio + before[1]
+        found.append((video, audio))
+    return found

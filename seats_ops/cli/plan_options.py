@@ -11,7 +11,7 @@ LENGTHS = ("video_tokens", "audio_tokens", "grid_tokens")
 BUDGET = ("max_flops", "max_kv", "max_memory", "flops_share", "kv_share")
 RATIOS = ("video", "audio")
 OF_VIDEO = ("video", "video_tokens", "grid_tokens", "fps", "resolution", "max_frames", "min_pixels", "max_pixels")
-OF_AUDIO = ("audio", "audio_tokens", "sound")
+OF_AUDIO = ("audio", "audio_tokens")
 """What a model without that modality is not asked."""
 
 

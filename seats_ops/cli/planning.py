@@ -148,6 +148,8 @@ def _prompt(asked: PlanOptions, config: Any) -> tuple[ClipLengths | None, Prompt
     for takes, what, names in ((sees_video, "video", OF_VIDEO), (hears, "audio", OF_AUDIO)):
         if not takes and asked.given(names):
             raise ValueError(f"{asked.given(names)[0]}: expected none, as {asked.model} takes no {what}")
+    if asked.sound and not hears:
+        raise ValueError(f"--sound: expected none, as {asked.model} takes no audio")
     if asked.seconds is None:
         video = (VIDEO_TOKENS if asked.video_tokens is None else asked.video_tokens) * sees_video
         audio = (AUDIO_TOKENS if asked.audio_tokens is None else asked.audio_tokens) * hears
