@@ -127,7 +127,7 @@ def test_a_schedule_of_ones_own_on_a_clip_and_on_another_model(tmp_path: Path) -
 @pytest.mark.parametrize("arguments", [(), ("--max-flops", "20e12"), ("phi-4-multimodal-instruct", "--seconds", "60")])
 def test_the_picture(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     path = tmp_path / "plan.png"
-    assert f"Written to {path}" in run(*arguments, "--plot", str(path)).replace(" ", "") or path.is_file()
+    assert "Written to" in run(*arguments, "--plot", str(path))
     with Image.open(path) as picture:
         assert picture.size == (1200, 744)
         assert len(picture.convert("RGB").getcolors(2**20) or ()) > 50, "nothing is drawn"
