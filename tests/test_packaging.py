@@ -81,5 +81,7 @@ def test_wheel_contains_the_adapters_once(checkout: str, tmp_path: Path) -> None
     assert {"seats_ops/py.typed", "seats_ops/integrations/attachment.py"} <= set(files)
     assets = {f"seats_ops/inspector/assets/{path.name}" for path in (ROOT / "seats_ops/inspector/assets").iterdir()}
     assert assets and assets <= set(files)
+    configs = {f"seats_ops/cli/configs/{path.name}" for path in (ROOT / "seats_ops/cli/configs").iterdir()}
+    assert configs and configs <= set(files)
     assert {file.split("/")[0] for file in files} == {"seats_ops", f"seats_ops-{VERSION}.dist-info"}
     assert len(files) == len(set(files))

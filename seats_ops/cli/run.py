@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from seats_ops import PruneTrace, Schedule, seats
+from seats_ops import PruneTrace, Schedule, presets, seats
 from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of, part
 from seats_ops.measure.prefill import kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now, said_of
 
-PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
-"""Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
+PAPER_RATIOS = presets.PAPER_RATIOS["qwen2_5_omni"]
+"""Retention in percent -> (video, audio) retention ratios of the demo's family."""
 
 
 @dataclass
