@@ -49,3 +49,10 @@ def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[s
     assert prompt.split() == ["prompt", "6", "2", "4", "0", "0"]
     assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%"]
     assert "9 over 2 layers, 75.0% of the full cache" in text
+
+
+def test_a_trace_is_shown_in_one_line() -> None:
+    trace = _trace()
+    assert repr(trace) == "<PruneTrace: 1 prompt(s), 1 stage(s), 3 of 6 tokens left>"
+    trace.clear()
+    assert "0 of 0 tokens" in repr(trace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -11,7 +11,9 @@ from seats_ops import PruneTrace, Schedule
 from seats_ops.cost import PromptLengths, prefill_cost
 
 from .noise import Measured, told_apart
-from .run import Run
+
+if TYPE_CHECKING:
+    from .run import Run  # loads transformers, which `inspect` needs not
 
 TOKEN_NOTE = (
     "Mean: the share of these tokens that a layer sees, averaged over all layers; what the retention ratio means."
