@@ -42,7 +42,7 @@ class Summary(str):
         return str(self)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class PruneTrace:
     """The latest prefill under `attach`; empty before the first one.
 
@@ -74,6 +74,11 @@ class PruneTrace:
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, PruneTrace) else NotImplemented
 
+    def __repr__(self) -> str:
+        prompts, stages = len(self.prompt_lengths), len(self.stages)
+        left = self.stages[-1].num_tokens if self.stages else sum(self.prompt_lengths)
+        return f"<PruneTrace: {prompts} prompt(s), {stages} stage(s), {left} of {sum(self.prompt_lengths)} tokens left>"
+
     def summary(self) -> Summary:
         """A table of the stages: text that a console or a notebook shows as it is."""
         rows = [("stage", "after layer", "tokens", *_columns(), "kept")]
@@ -87,7 +92,7 @@ class PruneTrace:
         lines = [
             "  ".join(
                 cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
+            ).rstrip()
             for row in rows
         ]
         lines.insert(1, "  ".join("-" * w for w in widths))

@@ -24,9 +24,16 @@ from tests.integrations.prompts import Text, Video, build_prompt
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Fences that are shown and not run. Python is always run, so other spellings of it are not on the list.
-SHOWN = {"text", "bash", "bibtex"}
+SHOWN = {"text", "bash", "bibtex", "console"}
+# Their scripts are run as files, by tests/docs.
+WALK_THROUGHS = ROOT / "docs" / "walkthroughs"
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+def each(pages: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+pages = each(PAGES)
 
 
 def tokens_of(page: Path) -> list[Token]:
@@ -56,7 +63,7 @@ def placeholders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"checkpoint": str(folder), "inputs": inputs}
 
 
-@pages
+@each([page for page in PAGES if page.parent != WALK_THROUGHS])
 def test_examples_run(page: Path, placeholders: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page share a namespace and start at the root of a checkout."""
     monkeypatch.chdir(ROOT)

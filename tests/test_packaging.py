@@ -59,6 +59,11 @@ def test_import_needs_no_heavy_package() -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
+def test_inspect_needs_no_transformers() -> None:
+    result = run_python("import sys, seats_ops.cli.inspecting; print('transformers' in sys.modules)")
+    assert result.stdout.strip() == "False", result.stderr
+
+
 @pytest.mark.parametrize("checkout", ["link", "link-as-text"])
 def test_wheel_contains_the_adapters_once(checkout: str, tmp_path: Path) -> None:
     # Built from a copy: a build leaves its folder behind, and what lies in that folder ends up in the next wheel.

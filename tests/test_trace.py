@@ -55,3 +55,10 @@ def test_keys_of_a_batch_are_those_of_all_its_rows() -> None:
     """Rows are as long as the longest: two of six columns, of which the second layer holds three."""
     batch = PruneTrace([], [6, 4], {"text": 2, "video": 8}, [6, 3])
     assert "18 over 2 layers, 75.0% of the full cache" in batch.summary()
+
+
+def test_a_trace_is_shown_in_one_line() -> None:
+    trace = _trace()
+    assert repr(trace) == "<PruneTrace: 1 prompt(s), 1 stage(s), 3 of 6 tokens left>"
+    trace.clear()
+    assert "0 of 0 tokens" in repr(trace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.markup import escape
@@ -14,7 +14,9 @@ from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.inspector.facts import layers_of
 
 from .noise import Measured, told_apart
-from .run import Run
+
+if TYPE_CHECKING:
+    from .run import Run  # loads transformers, which `inspect` needs not
 
 
 def new_table(title: str, columns: list[str]) -> Table:

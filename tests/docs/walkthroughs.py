@@ -1,0 +1,77 @@
+"""Walk-throughs: pages in which cog puts scripts, and commands with what they print.
+
+A page says what it shows in comments, `[[[cog show("script.py") ]]]` and `[[[cog run("python script.py") ]]]`. All of
+its commands run in one empty folder, to which `show` copies what it shows. `python -m tests.docs.walkthroughs` records
+all pages, or those that are named.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.docs.recording import ROOT, environment, tidy
+
+SOURCES = ROOT / "docs" / "walkthroughs"
+PAGES = sorted(SOURCES.glob("*.md"))
+
+_folder = tempfile.TemporaryDirectory(prefix="mine-")
+
+
+def show(name: str, language: str = "python") -> None:
+    """A file beside the page, which the reader writes too."""
+    shutil.copy(SOURCES / name, _folder.name)
+    print(f"```{language}\n{(SOURCES / name).read_text(encoding='utf-8').rstrip()}\n```")
+
+
+def run(*commands: str, but: Mapping[str, str] | None = None) -> None:
+    """Shell commands and their output.
+
+    Args:
+        commands: each must succeed.
+        but: what else differs from run to run: patterns, and what is shown instead. The page should say so.
+    """
+    print("```console")
+    for command in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=_folder.name,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command}: ended with {done.returncode}\n{done.stdout}")
+        output = tidy(done.stdout, Path(_folder.name))
+        for pattern, shown in (but or {}).items():
+            output = re.sub(pattern, shown, output)
+        lines = [f"$ {command}", *output.rstrip().splitlines()]
+        print("\n".join(line.rstrip() for line in lines))
+    print("```")
+
+
+def cog(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run cog on a page, in a process and a folder of its own: `-r` records, `--check` compares."""
+    prologue = "from tests.docs.walkthroughs import run, show"
+    command = [sys.executable, "-m", "cogapp", "-P", "-p", prologue, *options, str(page)]
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+
+
+def main(names: Sequence[str]) -> None:
+    """Record the pages."""
+    for page in [Path(name) for name in names] or PAGES:
+        done = cog(page, "-r")
+        print(f"{done.stdout}{done.stderr}", end="")
+        if done.returncode:
+            raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
