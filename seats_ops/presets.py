@@ -86,6 +86,14 @@ def seats(
         TypeError: an argument of the wrong type, a config that is not one of a known family's.
         ValueError: ratios outside [0, 1], an encoder ratio above 1, layers out of range, repeated or not before the
             late drop, scaled layers that collide, a target that cannot be reached.
+
+    Example:
+        >>> from transformers import Qwen2_5OmniThinkerConfig
+        >>> from seats_ops import seats
+        >>> config = Qwen2_5OmniThinkerConfig(text_config={"num_hidden_layers": 28})
+        >>> schedule = seats(config, video=0.06, audio=0.35)
+        >>> [(layer, type(stage).__name__) for layer, stage in schedule.stages()][1:]
+        [(16, 'StagePruner'), (18, 'StagePruner'), (20, 'StagePruner'), (23, 'ModalityDropper')]
     """
     family, num_layers = FAMILIES[family_name(config)], _num_layers(config)
     late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer

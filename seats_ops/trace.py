@@ -55,6 +55,21 @@ class PruneTrace:
         items: videos, sounds and pictures of the prompts, modality by modality, in order of appearance.
         saliency: float32 [T] of the same tokens on the CPU if it was recorded, else None.
         kv_policy: "uniform" or "per-layer" (see `attach`) as the cache was pruned, "" if there was none.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import DiversitySelector, Modality, ModalityDropper, PruneTrace, Schedule
+        >>> from seats_ops.integrations import Pruning
+        >>> from seats_ops.testing import layout_of_runs
+        >>> layout = layout_of_runs([[(Modality.VIDEO, 8), (Modality.TEXT, 2)]])
+        >>> schedule = Schedule(DiversitySelector(0.5, weighted=False), {2: ModalityDropper()})
+        >>> with Pruning(schedule, layout) as pruning:  # or attach(model, schedule), see seats_ops.integrations
+        ...     (hidden,) = pruning.before_llm(torch.randn(10, 4))
+        ...     for layer in (1, 2):
+        ...         (hidden,) = pruning.after_layer(layer, hidden)
+        >>> trace = pruning.trace
+        >>> [(stage.name, stage.num_tokens) for stage in trace.stages]
+        [('DiversitySelector', 6), ('ModalityDropper', 2)]
     """
 
     stages: list[StageRecord] = field(default_factory=list)
@@ -67,7 +82,14 @@ class PruneTrace:
     kv_policy: str = ""
 
     def clear(self) -> None:
-        """Forget everything; a new prefill begins."""
+        """Forget everything; a new prefill begins.
+
+        Example:
+            >>> old = PruneTrace(prompt_lengths=[10])
+            >>> old.clear()
+            >>> old == PruneTrace()
+            True
+        """
         self.stages, self.prompt_lengths, self.prompt_counts, self.kv_lengths = [], [], {}, []
         self.layout, self.items, self.saliency, self.kv_policy = None, [], None, ""
 
@@ -80,7 +102,16 @@ class PruneTrace:
         return f"<PruneTrace: {prompts} prompt(s), {stages} stage(s), {left} of {sum(self.prompt_lengths)} tokens left>"
 
     def summary(self) -> Summary:
-        """A table of the stages: text that a console or a notebook shows as it is."""
+        """A table of the stages: text that a console or a notebook shows as it is.
+
+        Example:
+            >>> trace.summary()
+            stage              after layer  tokens  text  video  audio  image   kept
+            -----------------  -----------  ------  ----  -----  -----  -----  -----
+            prompt                              10     2      8      0      0
+            DiversitySelector            -       6     2      4      0      0  50.0%
+            ModalityDropper              2       2     2      0      0      0   0.0%
+        """
         rows = [("stage", "after layer", "tokens", *_columns(), "kept")]
         total = sum(self.prompt_lengths)
         media = _media(self.prompt_counts)
@@ -139,6 +170,11 @@ class PruneTrace:
         Raises:
             ValueError: the trace knows no tokens (it is empty or of format 1), media or the other trace are not those
                 of this prompt. FileExistsError: the path exists. OSError: it cannot be written; nothing is left then.
+
+        Example:
+            >>> path = trace.to_html("page.html")
+            >>> path.name, "<title>" in path.read_text(encoding="utf-8")
+            ('page.html', True)
         """
         from seats_ops.inspector import page, write
 
@@ -158,6 +194,10 @@ class PruneTrace:
 
         Raises:
             ImportError: matplotlib is missing. ValueError: the trace is empty, or nothing tells the number of layers.
+
+        Example:
+            >>> axes = trace.plot(num_layers=4)  # of a model with a cache, plot() will do
+            >>> axes.figure.savefig("tokens.png")
         """
         from seats_ops.trace_plot import plot
 
@@ -174,7 +214,16 @@ class PruneTrace:
         return f'<iframe srcdoc="{escape(page(self))}" style="width:100%;height:860px;border:0" title="trace"></iframe>'
 
     def as_schedule(self) -> Schedule:
-        """A schedule that keeps the same tokens at the same places without scoring anything."""
+        """A schedule that keeps the same tokens at the same places without scoring anything.
+
+        Example:
+            >>> with Pruning(trace.as_schedule(), layout) as again:
+            ...     (hidden,) = again.before_llm(torch.zeros(10, 4))  # whatever the features
+            ...     for layer in (1, 2):
+            ...         (hidden,) = again.after_layer(layer, hidden)
+            >>> torch.equal(again.trace.stages[0].kept_indices[0], trace.stages[0].kept_indices[0])
+            True
+        """
         recorded = [
             (stage.layer, RecordedStage(tuple(tuple(row.tolist()) for row in stage.kept_indices)))
             for stage in self.stages
@@ -189,7 +238,12 @@ class PruneTrace:
         )
 
     def to_json(self) -> str:
-        """JSON text; `from_json` reads it back."""
+        """JSON text; `from_json` reads it back.
+
+        Example:
+            >>> PruneTrace.from_json(trace.to_json()) == trace
+            True
+        """
         return json.dumps(
             {
                 "format": FORMAT,
@@ -206,7 +260,13 @@ class PruneTrace:
 
     @classmethod
     def from_json(cls, text: str) -> PruneTrace:
-        """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for an unknown format."""
+        """Inverse of `to_json`; tensors are on the CPU. Raises ValueError for an unknown format.
+
+        Example:
+            >>> PruneTrace.from_json("{}")
+            Traceback (most recent call last):
+            ValueError: text: expected a prune trace of format 1 or 2, got '{}'
+        """
         data = json.loads(text)
         missing = {"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data)
         is_trace = isinstance(data, dict) and data.get("format") in (1, FORMAT) and not missing
@@ -224,12 +284,22 @@ class PruneTrace:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write `to_json` to a file."""
+        """Write `to_json` to a file.
+
+        Example:
+            >>> trace.save("trace.json")  # on the command line: seats-ops inspect trace.json
+        """
         write_whole(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PruneTrace:
-        """Read a file that `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Example:
+            >>> trace.save("other.json")
+            >>> PruneTrace.load("other.json") == trace
+            True
+        """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 

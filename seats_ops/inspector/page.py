@@ -35,7 +35,19 @@ def page(
     layer_seconds: Sequence[Sequence[float]] | None = None,
     layer_clock: str = "",
 ) -> str:
-    """The page as text; see `PruneTrace.to_html`."""
+    """The page as text; see `PruneTrace.to_html`.
+
+    Example:
+        >>> from seats_ops import Modality, Schedule
+        >>> from seats_ops.inspector import page
+        >>> from seats_ops.integrations import Pruning
+        >>> from seats_ops.testing import layout_of_runs
+        >>> import torch
+        >>> with Pruning(Schedule(), layout_of_runs([[(Modality.AUDIO, 5), (Modality.TEXT, 2)]])) as pruning:
+        ...     _ = pruning.before_llm(torch.zeros(7, 4))
+        >>> page(pruning.trace).startswith("<!doctype html>")
+        True
+    """
     traces = [trace] if other is None else [trace, other]
     tokens = tokens_of(trace, row)
     if other is not None:
@@ -78,6 +90,14 @@ def write(path: str | Path, text: str, *, exist_ok: bool = False) -> Path:
     Raises:
         FileExistsError: there is one already, and `exist_ok` does not allow to replace it.
         OSError: it cannot be written.
+
+    Example:
+        >>> from seats_ops.inspector import write
+        >>> write("own.html", "<!doctype html><title>Mine</title>").name
+        'own.html'
+        >>> write("own.html", "another")
+        Traceback (most recent call last):
+        FileExistsError: path: expected one that does not exist, got own.html; exist_ok=True replaces it
     """
     target = Path(path)
     if target.exists() and not exist_ok:
