@@ -13,6 +13,11 @@ CONFIGS = Path(__file__).with_name("configs")
 
 SHORT_NAMES = {"7b": "Qwen/Qwen2.5-Omni-7B", "3b": "Qwen/Qwen2.5-Omni-3B"}
 
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""An owner and a name, one slash between them."""
+
+SUCH_AS = "such as Qwen/Qwen2.5-Omni-7B"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -66,6 +71,18 @@ def find_checkpoint(name: str) -> Checkpoint | None:
     return next((one for one in checkpoints() if wanted in (one.id.lower(), one.name.lower())), None)
 
 
-def known_names() -> str:
-    """For a message: every name that `find_checkpoint` knows, owners left out."""
-    return ", ".join([*SHORT_NAMES, *(one.name for one in checkpoints())])
+def expected_models() -> str:
+    """For a message: what a model may be named by, with all names that are known, owners left out."""
+    names = ", ".join([*SHORT_NAMES, *(one.name for one in checkpoints())])
+    return f"a config.json, a folder with one, a Hugging Face id {SUCH_AS}, or one of {names}"
+
+
+def check_name(model: str) -> None:
+    """Raises ValueError: a name that is neither known, nor on this machine, nor worth asking a network for."""
+    if find_checkpoint(model) is None and not may_be_a_model(model):
+        raise ValueError(f"model: got {model!r}, expected {expected_models()}")
+
+
+def may_be_a_model(name: str) -> bool:
+    """Something on this machine, or a name that is worth asking a network for."""
+    return (name != "" and Path(name).exists()) or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))

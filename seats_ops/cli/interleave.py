@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise, zip_longest
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PretrainedConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def chunk_runs(

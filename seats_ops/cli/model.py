@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
-from .checkpoints import named_checkpoint
+from .checkpoints import SUCH_AS, may_be_a_model, named_checkpoint
 
 SCALE = 16
 """The demo model is this many times narrower than Qwen2.5-Omni-7B; its 28 layers and its vocabulary are the 7B's."""
-
-
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-"""An owner and a name, one slash between them."""
-
-SUCH_AS = "such as Qwen/Qwen2.5-Omni-7B"
 
 
 def qwen2_5_omni_7b_config() -> Qwen2_5OmniThinkerConfig:
@@ -71,11 +62,6 @@ def random_model(
         torch.manual_seed(seed)
         model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config)
     return model.to(device).eval()
-
-
-def may_be_a_model(name: str) -> bool:
-    """Something on this machine, or a name that is worth asking a network for."""
-    return (name != "" and Path(name).exists()) or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))
 
 
 def load_checkpoint(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from .checkpoints import check_name
 from .plan_options import PlanOptions, Resolution
 from .terminal import Json, KvPolicy, console, user_errors
 
@@ -201,6 +202,8 @@ def plan(
     # First, while nothing but the arguments is local.
     asked = PlanOptions(**locals())
     with user_errors():
+        # A wrong name is said before anything large is imported.
+        check_name(model)
         from .planning import list_checkpoints, make_plan
 
         if list_known:

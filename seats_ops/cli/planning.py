@@ -15,9 +15,8 @@ from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
 from seats_ops.presets import FAMILIES, family_name
 from seats_ops.retention import Fit, fit_retention, paper_ratios
 
-from .checkpoints import Checkpoint, checkpoints, find_checkpoint, known_names
+from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint
 from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
-from .model import SUCH_AS, may_be_a_model
 from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
 from .tables import new_table
 from .weights import weight_bytes
@@ -64,19 +63,17 @@ def read_config(model: str) -> tuple[Checkpoint | None, Any]:
     Raises:
         ValueError: there is no such config, or it is not a known model's; names that are nobody's stay on this machine.
     """
+    check_name(model)
     checkpoint = find_checkpoint(model)
     if checkpoint is not None:
         return checkpoint, checkpoint.config()
-    expected = f"a config.json, a folder with one, a Hugging Face id {SUCH_AS}, or one of {known_names()}"
-    if not may_be_a_model(model):
-        raise ValueError(f"model: got {model!r}, expected {expected}")
     from transformers import AutoConfig
 
     try:
         return None, AutoConfig.from_pretrained(model)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ValueError(f"model: got {model!r}, expected {expected}; {reason}") from error
+        raise ValueError(f"model: got {model!r}, expected {expected_models()}; {reason}") from error
 
 
 def make_plan(console: Console, asked: PlanOptions) -> Plan:
