@@ -145,12 +145,12 @@ class Schedule:
         """Inverse of `to_dict`.
 
         Args:
-            data: what `to_dict` gave.
+            data: what `to_dict` gave; an entry that is empty may be left out, not both.
             types: classes of stages and allocators of your own that may occur, each with a class method `from_dict`.
 
         Raises:
             TypeError: something that is no mapping, a type without `from_dict`.
-            ValueError: a missing entry, a type that is not known.
+            ValueError: no or another entry, a type that is not known.
 
         Example:
             >>> Schedule.from_dict(schedule.to_dict()) == schedule
@@ -159,21 +159,19 @@ class Schedule:
         if not isinstance(data, Mapping):
             raise TypeError(f"data: expected what Schedule.to_dict gave, got {describe(data)}")
         known = classes_by_name(types, STAGES)
-        missing = {"before_llm", "after_layer"} - set(data)
-        if missing:
-            raise ValueError(f"data: expected entries before_llm and after_layer, got no {sorted(missing)}")
+        if not {"before_llm", "after_layer"} & set(data):
+            raise ValueError(f"data: expected entries before_llm or after_layer, got {sorted(map(str, data))}")
         unknown = set(data) - {"before_llm", "after_layer"}
         if unknown:
             raise ValueError(f"data: expected entries before_llm and after_layer, got {sorted(map(str, unknown))} too")
-        if not isinstance(data["after_layer"], Mapping):
-            raise TypeError(
-                f"after_layer: expected a mapping from layer to stages, got {describe(data['after_layer'])}"
-            )
+        after_layer = data.get("after_layer", {})
+        if not isinstance(after_layer, Mapping):
+            raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(after_layer)}")
         return cls(
-            before_llm=_stages_from_list("before_llm", data["before_llm"], known),
+            before_llm=_stages_from_list("before_llm", data.get("before_llm", []), known),
             after_layer={
                 _layer(key): _stages_from_list(f"after_layer[{key}]", items, known)
-                for key, items in data["after_layer"].items()
+                for key, items in after_layer.items()
             },
         )
 

@@ -7,6 +7,6 @@ from seats_ops.testing.aot import TARGETS, Variant, compile_variant, problems
 for target in TARGETS:
     variant = Variant(config(stride=4), target, aligned=True)
     report = compile_variant(variant)
-    print(f"{target:6}  {report.registers:3} registers  {report.shared:4} bytes shared  {report.spills} spilled")
+    print(f"{target:6} {report.registers:4} registers, {report.spills} spilled")
     for problem in problems(variant, report):
         print(problem)

@@ -1,4 +1,4 @@
-"""A schedule of my own on Qwen2.5-Omni's architecture with random weights, and a clip of five seconds."""
+"""A schedule of my own, on a small random model and a clip of five seconds."""
 
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
 from seats_ops.cli.clip import bundled_clip, load_clip

@@ -10,7 +10,12 @@ from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
 
 @triton.jit
 def top_of_groups_kernel(
-    saliency, cu_seqlens, keep_mask, STRIDE: tl.constexpr, WIDTH: tl.constexpr, GROUPS: tl.constexpr
+    saliency,
+    cu_seqlens,
+    keep_mask,
+    STRIDE: tl.constexpr,
+    WIDTH: tl.constexpr,
+    GROUPS: tl.constexpr,
 ):
     begin = tl.load(cu_seqlens + tl.program_id(0)).to(tl.int64)
     end = tl.load(cu_seqlens + tl.program_id(0) + 1).to(tl.int64)
@@ -35,7 +40,15 @@ def blocks(stride: int) -> dict[str, int]:
 def top_of_groups(saliency: Tensor, cu_seqlens: Tensor, stride: int) -> Tensor:
     keep_mask = torch.empty(len(saliency), dtype=torch.bool, device=saliency.device)
     grid = (len(cu_seqlens) - 1,)
-    launch(top_of_groups_kernel, grid, saliency.contiguous(), cu_seqlens, keep_mask, num_warps=4, **blocks(stride))
+    launch(
+        top_of_groups_kernel,
+        grid,
+        saliency.contiguous(),
+        cu_seqlens,
+        keep_mask,
+        num_warps=4,
+        **blocks(stride),
+    )
     return keep_mask
 
 

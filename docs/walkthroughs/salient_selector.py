@@ -1,4 +1,4 @@
-"""Of every `stride` neighbouring tokens of a window and modality, the most salient one stays."""
+"""Of every few neighbouring tokens of a window, the most salient one stays."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -11,9 +11,10 @@ from seats_ops import functional as F
 
 
 def top_of_groups(saliency: Tensor, cu_seqlens: Tensor, stride: int, *, backend: str = "auto") -> Tensor:
-    """Bool [T]: every segment of `cu_seqlens` [W+1] is cut into groups of `stride`, and each keeps its largest.
+    """Keeps the largest of every group of `stride` neighbours, bool [T].
 
-    The last group of a segment may be shorter. Of equal values the first is kept; NaN ranks as -inf.
+    Groups are counted from the start of each segment of `cu_seqlens` [W+1]; its
+    last may be shorter. Of equal values the first is kept; NaN ranks as -inf.
     """
     if stride < 1:
         raise ValueError(f"stride: expected at least 1, got {stride}")
@@ -24,14 +25,19 @@ def top_of_groups(saliency: Tensor, cu_seqlens: Tensor, stride: int, *, backend:
     token = torch.arange(len(saliency), device=saliency.device)
     segment = torch.bucketize(token, cu_seqlens[1:], right=True)
     group = (token - cu_seqlens[segment]) // stride
-    # Segments begin a new group, so the first tokens of groups, counted, number them all.
+    # A segment begins a new group: counting first tokens numbers all groups.
     begins = (token - cu_seqlens[segment]) == group * stride
-    return F.segment_topk(saliency, begins.cumsum(0) - 1, torch.ones_like(token), backend="reference")
+    return F.segment_topk(
+        saliency,
+        begins.cumsum(0) - 1,
+        torch.ones_like(token),
+        backend="reference",
+    )
 
 
 @dataclass(frozen=True)
 class SalientOfGroup:
-    """A stage for before the LLM: `top_of_groups` of the video and of the audio of every window."""
+    """A stage: `top_of_groups` of the video and of the audio of every window."""
 
     inputs: ClassVar[tuple[str, ...]] = ("saliency",)
     stride: int
@@ -40,7 +46,11 @@ class SalientOfGroup:
         window, num_windows = layout.windows()
         media = layout.is_modality(Modality.VIDEO, Modality.AUDIO) & (window >= 0)
         # All other tokens form one more segment, whose choice is overruled.
-        slot = torch.where(media, 2 * window + layout.is_modality(Modality.AUDIO), 2 * num_windows)
+        slot = torch.where(
+            media,
+            2 * window + layout.is_modality(Modality.AUDIO),
+            2 * num_windows,
+        )
         order = slot.argsort(stable=True)
         bounds = torch.arange(2 * num_windows + 2, device=slot.device)
         cu_seqlens = torch.searchsorted(slot[order], bounds)

@@ -1,4 +1,4 @@
-"""A selection is right if a slow one, written in another way, makes the same."""
+"""The selection is right if a slow one, written in another way, agrees."""
 
 import contextlib
 import math
@@ -15,21 +15,28 @@ from seats_ops.testing.strategies import seeds, segment_lengths, value_dtypes
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BACKENDS = ["reference", "triton"] if INTERPRETED else ["reference"]
-# Short ones have the corner cases; the kernel works off long ones in several steps.
+# Short ones have the corner cases; long ones take the kernel several steps.
 LENGTHS = segment_lengths() | segment_lengths(max_segments=2, max_length=700)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def safeguards():
-    """Kernels: no reads beyond a tensor, none of unwritten memory, programs in another order."""
+    """Watch what kernels read and write, and run programs in another order."""
     with contextlib.ExitStack() as stack:
         if INTERPRETED:
-            from seats_ops.testing.interpreter import program_order, repair_interpreter
+            from seats_ops.testing.interpreter import (
+                program_order,
+                repair_interpreter,
+            )
             from seats_ops.testing.memory import watch_memory
             from seats_ops.testing.poison import poisoned_outputs
 
             repair_interpreter()
-            for safeguard in (watch_memory(), poisoned_outputs(), program_order("shuffled")):
+            for safeguard in (
+                watch_memory(),
+                poisoned_outputs(),
+                program_order("shuffled"),
+            ):
                 stack.enter_context(safeguard)
         yield
 
@@ -48,7 +55,13 @@ def by_hand(saliency, lengths, stride):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=20 if INTERPRETED else 50, deadline=None)
-@given(LENGTHS, st.integers(1, 7), st.sampled_from(["distinct", "ties", "nan"]), seeds(), value_dtypes())
+@given(
+    LENGTHS,
+    st.integers(1, 7),
+    st.sampled_from(["distinct", "ties", "nan"]),
+    seeds(),
+    value_dtypes(),
+)
 def test_keeps_what_the_contract_says(backend, lengths, stride, kind, seed, dtype):
     random = torch.Generator().manual_seed(seed)
     saliency = torch.randperm(sum(lengths), generator=random).float()
@@ -61,7 +74,7 @@ def test_keeps_what_the_contract_says(backend, lengths, stride, kind, seed, dtyp
     assert_same_selection(kept, by_hand(saliency, lengths, stride), offsets)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 5])
+@pytest.mark.parametrize("stride", [1, 4])
 def test_is_a_stage(stride):
     check_stage(SalientOfGroup(stride))
 

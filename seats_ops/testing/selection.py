@@ -65,7 +65,8 @@ def _assert_segment(segment: int, got: Tensor, want: Tensor, gap: float, near_ti
         return
     missing = torch.nonzero(want & ~got).flatten().tolist()
     surplus = torch.nonzero(got & ~want).flatten().tolist()
+    excuse = "" if gap == float("inf") else f" although its smallest gap {gap:.2e} is no near-tie (< {near_tie:.0e})"
     raise AssertionError(
-        f"segment {segment} of {len(got)} tokens differs although its smallest gap {gap:.2e} is no near-tie "
-        f"(< {near_tie:.0e}): {len(missing)} tokens missing {missing[:8]}, {len(surplus)} in their place {surplus[:8]}"
+        f"segment {segment} of {len(got)} tokens differs{excuse}: "
+        f"{len(missing)} tokens missing {missing[:8]}, {len(surplus)} in their place {surplus[:8]}"
     )

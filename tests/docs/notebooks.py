@@ -47,7 +47,7 @@ def texts_of(notebook: NotebookNode) -> list[list[tuple[str, str]]]:
         shown = []
         for output in cell.outputs:
             texts = {output.name: output.text} if output.output_type == "stream" else dict(output.data)
-            shown += [(kind, text) for kind, text in texts.items() if not text.startswith("<iframe")]
+            shown += [(kind, text) for kind, text in sorted(texts.items()) if not text.startswith("<iframe")]
         found.append(shown)
     return found
 
