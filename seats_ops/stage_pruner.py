@@ -107,9 +107,10 @@ class StagePruner(Stored):
             >>> StagePruner.from_dict(StagePruner(0.5).to_dict()) == StagePruner(0.5)
             True
         """
-        allocator = data["allocator"]
+        allocator = data.get("allocator")
         if isinstance(allocator, Mapping):
             # Without a type it is ours.
             allocator = {"type": WindowBudgetAllocator.__name__, **allocator}
             allocator = from_dict(allocator, {WindowBudgetAllocator.__name__: WindowBudgetAllocator})
-        return super().from_dict({**data, "allocator": allocator})
+            data = {**data, "allocator": allocator}
+        return super().from_dict(data)
