@@ -54,7 +54,9 @@ def user_errors() -> Iterator[None]:
         typer.secho(f"seats-ops: the package {package} is missing: {hint}", err=True, fg="red")
         raise typer.Exit(1) from error
     except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
-        typer.secho(f"seats-ops: {error}", err=True, fg="red")
+        # What the system says begins with a number.
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        typer.secho(f"seats-ops: {said}", err=True, fg="red")
         raise typer.Exit(1) from error
 
 
@@ -191,6 +193,10 @@ def inspect(
         from .inspecting import inspect as show
         from .inspecting import write_page
 
+        if html is None and (other is not None or row):
+            raise ValueError(f"{'--row' if other is None else '--other'}: expected together with --html, got no --html")
+        if html is not None and (as_json or indices):
+            raise ValueError(f"{'--json' if as_json else '--indices'}: expected without --html, got both")
         if html is None:
             show(console(), trace, indices=indices, as_json=as_json)
         else:

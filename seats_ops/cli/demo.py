@@ -20,7 +20,7 @@ from .device import pick_device
 from .inputs import DEFAULT_FRAME_TOKENS, load_processor, own_inputs, processor_inputs
 from .options import Options
 from .own_runs import check_runs, own_runs
-from .report import CREDIT, write_files
+from .report import CREDIT, make_folder, write_files
 from .run import Run, measure, paper_runs
 from .screen import RANDOM_WEIGHTS, headline, print_answers, progress_of
 from .tables import layer_flops, paper_flops, result_note, result_table
@@ -59,6 +59,8 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     )
     lengths = PromptLengths.from_layout(layout)
 
+    # Before what takes a while.
+    make_folder(options.out)
     clock = "CPU s" if device.type == "cpu" else "s"
     on_device = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs.items()}
     threads = one_thread() if random else contextlib.nullcontext()
