@@ -99,6 +99,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
         options.out, runs, clip=clip, inputs=inputs, config=config, flops=flops, clock=clock, notes=notes, asked=asked
     )
     kinds = "a page, a picture and a trace (.html, .png, .json) of every schedule, and report.json"
+    kinds += "" if random else " with the answers in full"
     console.print(f"In {options.out}: {kinds}.", markup=False)
     pages = [file for file in files if file.suffix == ".html"]
     if pages:

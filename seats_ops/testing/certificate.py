@@ -23,7 +23,7 @@ class GreedyCertificate:
 
     Attributes:
         order: per window the token numbers (from the window's start) in a pick order that proves the selection.
-        worst_gap: per window the largest (best candidate - picked) / |best candidate| in that order.
+        worst_gap: per window the largest `(best candidate - picked) / |best candidate|` in that order.
         reason: why the selection was refused, empty if it was accepted.
 
     Example:
