@@ -129,9 +129,9 @@ class PruneTrace:
         lines.insert(1, "  ".join("-" * w for w in widths))
         if self.kv_lengths:
             # Rows of a batch are padded to the longest one.
-            rows, full = len(self.prompt_lengths), max(self.prompt_lengths, default=0) * len(self.kv_lengths)
+            prompts, full = len(self.prompt_lengths), max(self.prompt_lengths, default=0) * len(self.kv_lengths)
             lines.append(
-                f"keys held after prefill: {sum(self.kv_lengths) * rows} over {len(self.kv_lengths)} layers, "
+                f"keys held after prefill: {sum(self.kv_lengths) * prompts} over {len(self.kv_lengths)} layers, "
                 f"{sum(self.kv_lengths) / max(1, full):.1%} of the full cache"
             )
         return Summary("\n".join(lines))

@@ -197,6 +197,10 @@ def inspect(
         from .inspecting import inspect as show
         from .inspecting import write_page
 
+        if html is None and (other is not None or row):
+            raise ValueError(f"{'--row' if other is None else '--other'}: expected together with --html, got no --html")
+        if html is not None and (as_json or indices):
+            raise ValueError(f"{'--json' if as_json else '--indices'}: expected without --html, got both")
         if html is None:
             show(console(), trace, indices=indices, as_json=as_json)
         else:

@@ -185,7 +185,7 @@ def _print(console: Console, result: Comparison) -> None:
 
 def _print_worst(console: Console, result: Comparison) -> None:
     names = list(result.overall)
-    table = new_table("Worst prompts: KL in nats, and same tokens", ["", *names])
+    table = new_table("Worst by KL; same tokens", ["", *names])
     for record in result.records[:WORST]:
         runs = {run.name: run.agreement for run in record.runs[1:]}
         found = [runs[name] for name in names]

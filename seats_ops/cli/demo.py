@@ -17,7 +17,7 @@ from .device import one_thread, pick_device
 from .inputs import prompt_inputs
 from .options import Options
 from .own_runs import check_runs, own_runs
-from .report import CREDIT, write_files
+from .report import CREDIT, make_folder, write_files
 from .run import Run, measure, paper_runs
 from .screen import RANDOM_WEIGHTS, headline, print_answers, progress_of
 from .tables import layer_flops, paper_flops, result_note, result_table
@@ -48,6 +48,8 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     )
     lengths = PromptLengths.from_layout(layout)
 
+    # Before what takes a while.
+    make_folder(options.out)
     clock = "CPU s" if device.type == "cpu" else "s"
     on_device = {name: value.to(device) if torch.is_tensor(value) else value for name, value in inputs.items()}
     threads = one_thread() if random else contextlib.nullcontext()
@@ -86,6 +88,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
         options.out, runs, clip=clip, inputs=inputs, config=config, flops=flops, clock=clock, notes=notes, asked=asked
     )
     kinds = "a page, a picture and a trace (.html, .png, .json) of every schedule, and report.json"
+    kinds += "" if random else " with the answers in full"
     console.print(f"In {options.out}: {kinds}.", markup=False)
     pages = [file for file in files if file.suffix == ".html"]
     if pages:

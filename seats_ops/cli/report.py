@@ -22,6 +22,14 @@ from .tables import mean_retention, saved
 CREDIT = "Big Buck Bunny © 2008 Blender Foundation, CC BY 3.0"
 
 
+def make_folder(folder: Path) -> None:
+    """Raise ValueError if there cannot be such a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out: expected a folder to write to, got {folder} ({error.strerror})") from error
+
+
 def write_files(
     folder: Path,
     runs: list[Run],
@@ -37,7 +45,7 @@ def write_files(
     """Write `<run>.html`, `.png` and `.json` (a `PruneTrace`) for every run with a schedule, and `report.json`.
 
     Args:
-        folder: Created if need be.
+        folder: Exists, see `make_folder`.
         runs: Measured.
         clip, inputs, config: What the runs ran on.
         flops: Where -> FLOPs of every run there.
@@ -48,10 +56,6 @@ def write_files(
     Returns:
         The paths written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out: expected a folder to write to, got {folder} ({error.strerror})") from error
     written, shown = [], media_of(clip, inputs, config)
     for number, run in enumerate(runs):
         if run.trace is None:

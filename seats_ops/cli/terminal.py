@@ -41,5 +41,7 @@ def user_errors() -> Iterator[None]:
         typer.secho(f"seats-ops: the package {package} is missing: {hint}", err=True, fg="red")
         raise typer.Exit(1) from error
     except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
-        typer.secho(f"seats-ops: {error}", err=True, fg="red")
+        # What the system says begins with a number.
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        typer.secho(f"seats-ops: {said}", err=True, fg="red")
         raise typer.Exit(1) from error

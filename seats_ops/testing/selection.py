@@ -26,8 +26,8 @@ def assert_same_selection(
         actual: bool [T].
         expected: bool [T].
         cu_seqlens: integer [W+1], the segments decided independently of each other. None: one segment.
-        gap: W numbers, per segment the smallest relative gap `(best - runner-up) / |best|` of the decisions
-            behind `expected`. None: no segment may differ.
+        gap: W numbers, per segment the smallest relative gap `(best - runner-up) / |best|` of the decisions behind
+            `expected`. None: no segment may differ.
         near_tie: gaps strictly below this excuse a difference.
 
     Raises:

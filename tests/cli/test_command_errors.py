@@ -165,12 +165,27 @@ def test_a_page_of_a_trace(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(path), "--html", str(html), "--other", str(path)])
     assert (result.exit_code, result.stdout) == (0, f"Open {html} in a browser.\n")
     assert html.read_text() == page(trace, other=trace, names=(str(path), str(path)))
-    assert "path: expected one that does not exist, got" in fail("inspect", str(path), "--html", str(html))
+    assert f"--html: expected a new file in a folder to write to, got {html} (it exists)" in fail(
+        "inspect", str(path), "--html", str(html)
+    )
+    assert "(No such file or directory)" in fail("inspect", str(path), "--html", str(tmp_path / "none" / "x.html"))
     old = tmp_path / "old.json"
     PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(old)
     said = fail("inspect", str(old), "--html", str(tmp_path / "no.html"))
     assert "trace: expected one that knows its tokens (format 2)" in said and not (tmp_path / "no.html").exists()
     assert "other: expected a JSON file" in fail("inspect", str(path), "--html", "x.html", "--other", "no.json")
+
+
+def test_inspect_refuses_options_that_would_say_nothing(tmp_path: Path) -> None:
+    for alone in (("--other", "b.json"), ("--row", "1")):
+        assert f"{alone[0]}: expected together with --html" in fail("inspect", "a.json", *alone)
+    for without in ("--json", "--indices"):
+        assert f"{without}: expected without --html" in fail("inspect", "a.json", "--html", "x.html", without)
+
+
+def test_what_the_system_says_is_said_in_words(tmp_path: Path) -> None:
+    said = fail("plan", "--schedule", str(tmp_path / "x.json"))
+    assert str(tmp_path / "x.json") in said and "No such file or directory" in said and "Errno" not in said
 
 
 def test_env_has_one_line_per_reason(monkeypatch: pytest.MonkeyPatch) -> None:

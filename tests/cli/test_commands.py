@@ -195,6 +195,16 @@ def test_demo_errors_are_one_line(tmp_path: Path, make_video: Callable[..., Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("small_demo")
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(demo_module, "measure", lambda *args, **kwargs: pytest.fail("it was measured"))
+    said = fail("demo", "--out", str(tmp_path / "file"), "--frame-tokens", "40")
+    assert "--out: expected a folder to write to, got" in said
+
+
 def test_plan_reproduces_the_papers_flops(tmp_path: Path) -> None:
     path = tmp_path / "schedule.json"
     text = run("plan", "--schedule-json", str(path))
