@@ -19,13 +19,13 @@ from tests.integrations.prompts import Text, Video, build_prompt
 
 MODULES = tuple(
     importlib.import_module(f"seats_ops{name}")
-    for name in ("", ".functional", ".cost", ".integrations", ".inspector", ".testing")
+    for name in ("", ".functional", ".compare", ".cost", ".integrations", ".inspector", ".testing")
 )
 PUBLIC: dict[str, Any] = {module.__name__: module for module in MODULES} | {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
     for name in module.__all__
-    if not isinstance(getattr(module, name), ModuleType)
+    if not isinstance(getattr(module, name), ModuleType | str | dict)  # constants have no docstring
 }
 
 

@@ -1,10 +1,15 @@
 """What pruning saves and what it changes, on prompts of one's own: `compare(model, prompts, schedules)`.
 
-    result = compare(model, {"clip": Prompt(inputs)}, {"10%": seats(model.config, video=0.06, audio=0.35)})
-    result.overall["10%"]["kl"].value, result.records[0].runs[1].agreement.top1
-
 Agreement says how much of what the full model says the pruned one still says. It does not say which of the two is
 right: an answer may change for the better, and one that stays may have been wrong all along.
+
+Example:
+    >>> from seats_ops import seats
+    >>> from seats_ops.compare import Prompt, compare
+    >>> schedules = {"10%": seats(model.config, video=0.06, audio=0.35)}
+    >>> result = compare(model, {"clip": Prompt(inputs)}, schedules, max_new_tokens=2, repeats=1)
+    >>> 0 < result.overall["10%"]["flops"].value < 1
+    True
 """
 
 from seats_ops.compare.comparison import Comparison, compare

@@ -35,6 +35,11 @@ class Comparison:
         differences: the same of every further schedule minus the first, prompt by prompt.
         notes: what else there is to say of all numbers.
         page: where it can be looked at; None if no folder was given.
+
+    Example:
+        >>> from seats_ops.compare import Comparison
+        >>> Comparison([], [], {}, {}).to_dict()["notes"]
+        ()
     """
 
     records: list[PromptRecord]
@@ -45,7 +50,12 @@ class Comparison:
     page: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON.
+
+        Example:
+            >>> Comparison([], [], {}, {}).to_dict()["page"] is None
+            True
+        """
         return {**asdict(self), "page": None if self.page is None else str(self.page)}
 
 
@@ -91,6 +101,16 @@ def compare(
     Raises:
         TypeError, ValueError: a model or a schedule that does not fit it, no prompts, no schedules, bad options, a
             folder of another comparison. OSError: the folder cannot be written; what was measured before is in it.
+
+    Example:
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.compare import Prompt, compare
+        >>> late = Schedule(after_layer={20: ModalityDropper()})
+        >>> result = compare(model, {"clip": Prompt(inputs)}, {"late": late}, max_new_tokens=1, repeats=1)
+        >>> [run.name for run in result.records[0].runs]
+        ['all tokens', 'late']
+        >>> result.overall["late"]["kl"].prompts
+        1
     """
     how = How(max_new_tokens, repeats, kv_policy, backend, decode)
     thinker = _check(model, prompts, schedules, how)

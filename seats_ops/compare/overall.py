@@ -49,6 +49,11 @@ class Mean:
         value: the mean.
         low, high: its 95 % interval, by resampling the prompts; None where there are fewer than `LEAST`.
         prompts: how many.
+
+    Example:
+        >>> from seats_ops.compare import Mean
+        >>> Mean(0.25, None, None, prompts=1).value
+        0.25
     """
 
     value: float
@@ -77,7 +82,21 @@ def differences(records: Sequence[PromptRecord]) -> dict[str, dict[str, Mean]]:
 
 
 def of_prompts(records: Sequence[PromptRecord], schedule: str, metric: str) -> list[float]:
-    """One number per prompt, in their order."""
+    """One number per prompt, in their order.
+
+    Args:
+        records: prompts that were run.
+        schedule: name of one of them.
+        metric: name of one of `METRICS`.
+
+    Example:
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.compare import Prompt, compare, of_prompts
+        >>> late = Schedule(after_layer={20: ModalityDropper()})
+        >>> result = compare(model, {"clip": Prompt(inputs)}, {"late": late}, max_new_tokens=1, repeats=1)
+        >>> len(of_prompts(result.records, "late", "flops"))
+        1
+    """
     numbers = []
     for record in records:
         runs = {run.name: run for run in record.runs}

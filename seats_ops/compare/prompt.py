@@ -33,6 +33,11 @@ class Prompt:
         inputs: keyword arguments of the model, `input_ids` int64 [1, S] among them, as its processor gives them.
         question: for tables and pages.
         media: what the prompt showed and played, for the pages of its traces.
+
+    Example:
+        >>> from seats_ops.compare import Prompt
+        >>> Prompt(inputs, "Who is speaking?").question
+        'Who is speaking?'
     """
 
     inputs: Mapping[str, Any]

@@ -20,6 +20,11 @@ class Agreement:
         common_prefix: tokens before the first that differs.
         kl: KL(full || pruned) of the next token in nats, at every place of the full model's answer (teacher forced).
         top1: share of these places at which the same token is the likeliest.
+
+    Example:
+        >>> from seats_ops.compare import Agreement
+        >>> Agreement(tokens=0.5, first_token=True, common_prefix=1, kl=(0.0, 0.5), top1=0.5).mean_kl
+        0.25
     """
 
     tokens: float
@@ -51,6 +56,12 @@ class RunRecord:
         prefill_seconds: the same without the encoders, whose work no schedule changes.
         peak_bytes: most memory that this work held at once beyond weights and inputs, measured.
         agreement: with the run with all tokens; None for that one itself.
+
+    Example:
+        >>> from seats_ops.compare import RunRecord
+        >>> run = RunRecord("late", (7, 8), None, 90.0, 20, 10**9, 4096, (0.2,), (0.1,), 2**20)
+        >>> run.mean_tokens
+        90.0
     """
 
     name: str
@@ -77,6 +88,10 @@ class PromptRecord:
         prompt_tokens: tokens by modality, "text" among them.
         runs: the one with all tokens first, then every schedule's in the order given; empty if it failed.
         error: what went wrong.
+
+    Example:
+        >>> from seats_ops.compare import PromptRecord
+        >>> record = PromptRecord("clip", error="video: clip.mp4 is damaged")
     """
 
     name: str
@@ -87,12 +102,22 @@ class PromptRecord:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON.
+
+        Example:
+            >>> record.to_dict()["name"]
+            'clip'
+        """
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PromptRecord:
-        """Inverse of `to_dict`, after JSON. Raises TypeError or ValueError for what is no record."""
+        """Inverse of `to_dict`, after JSON. Raises TypeError or ValueError for what is no record.
+
+        Example:
+            >>> PromptRecord.from_dict(record.to_dict()) == record
+            True
+        """
         return cls(**{**_known(cls, data), "runs": tuple(_run(run) for run in data.get("runs", ()))})
 
 

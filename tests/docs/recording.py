@@ -16,7 +16,7 @@ LEFT_OUT = ("PYTEST_", "TRITON_", "FORCE_COLOR", "COLUMNS")
 def environment() -> dict[str, str]:
     """That of a shell in which this checkout is installed and its environment active; Hypothesis draws as in CI."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     return kept | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CI": "true"}
 
 

@@ -22,9 +22,9 @@ PAGES = sorted(SOURCES.glob("*.md"))
 
 # Random weights, a clock and an allocator: what no two machines have in common of what `seats-ops compare` prints.
 MEASURED = {
-    r"(?m)(?: +\d+\.\d%){3} +\d\.\d{3}$": "  ..%         ..%   ..%   ..",
-    r"(?m)((?: +\d+\.\d%){3})(?: +\d+\.\d%){3}$": r"\1     ..%   ..%    ..%",
-    r"(?m)(?: +\d\.\d{3} +\d+%){2}$": "      ..  ..%       ..  ..%",
+    r"(?m)(?: +\d+\.\d%){3} +\d\.\d{3} *$": "     ..%         ..%   ..%   ..",
+    r"(?m)((?: +\d+\.\d%){3})(?: +\d+\.\d%){3} *$": r"\1     ..%   ..%    ..%",
+    r"(?m)(?: +\d\.\d{3} +\d+%){2} *$": "      ..  ..%       ..  ..%",
 }
 
 _folder = tempfile.TemporaryDirectory(prefix="mine-")

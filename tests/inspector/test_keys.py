@@ -76,8 +76,3 @@ def test_a_trace_that_does_not_say_how_it_was_pruned() -> None:
     assert keys_of(alone, 0) == [5, 4]
     with pytest.raises(ValueError, match="kv_policy: expected uniform, per-layer or nothing, got 'all'"):
         PruneTrace.from_json(alone.to_json().replace('"kv_policy": ""', '"kv_policy": "all"'))
-
-
-def test_the_full_cache_of_a_batch_is_that_of_its_longest_prompt() -> None:
-    trace = PruneTrace([], [5, 10], {}, [10, 5], kv_policy="per-layer")
-    assert "15 over 2 layers, 75.0% of the full cache" in trace.summary()

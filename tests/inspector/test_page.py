@@ -132,13 +132,13 @@ def test_a_path_that_exists_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, text: str, **options: Any) -> int:
-        with self.open("w") as file:
-            file.write(text[:100])
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:100])
         raise OSError(28, os.strerror(28))
 
     _, trace = example()
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         trace.to_html(tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
