@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest lint types check clean bench bench-small gpu parity kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest lint types check docs clean bench bench-small gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -30,13 +30,22 @@ test-floor: $(VENV)/floor/.ready ## the slice of the tests for every version, on
 test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 	$(FEWER) $(VENV)/newest/bin/python $(SLICE)
 
+pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/inspector/test_pictures.py --pictures docs/images
+
 lint: $(VENV)/.dev ## run ruff
 	$(BIN)/ruff check .
 
 types: $(VENV)/.dev ## run mypy
 	$(BIN)/mypy
 
-check: lint types test ## run everything a change must pass
+check: lint types docs test ## run everything a change must pass
+
+# Everything is read anew (-E): what an earlier build warned of would be silent now. A name or a link that leads nowhere is
+# an error, and so is a page that docs/index.md does not list.
+docs: $(VENV)/.dev ## build the site into docs/_build/html, warnings are errors
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -q -n -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html $(ARGS)
+	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to benchmarks/results (ARGS="--help" lists more)
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -104,7 +113,7 @@ $(ENV_TTSEM)/.ready: pyproject.toml
 	@touch $@
 
 clean: ## remove the environment and the caches
-	rm -rf $(VENV) build seats_ops.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/_build seats_ops.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 expected, got {sys.version}")'

@@ -19,10 +19,11 @@ from benchmarks.machine import ROOT
 from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import spread
 from seats_ops import seats
-from seats_ops.cli.run import PAPER_RATIOS, kv_bytes
-from seats_ops.cli.stopwatch import now
+from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of
+from seats_ops.measure.prefill import kv_bytes
+from seats_ops.measure.stopwatch import now
 
 SIDES = ("unpruned", "uniform", "per-layer")
 CPU = torch.device("cpu")

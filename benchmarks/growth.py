@@ -17,11 +17,11 @@ from benchmarks.entry import OURS, Size, builders
 from benchmarks.gate import require_green
 from benchmarks.idle import busy
 from benchmarks.machine import named
-from benchmarks.memory import peak_bytes
 from benchmarks.primitives import chosen, known
 from benchmarks.results import RESULTS, append, into
 from benchmarks.timing import Clock, measure, spread
 from seats_ops import functional
+from seats_ops.measure.memory import peak_bytes
 
 # 25 video and 25 audio tokens a second: an hour has 180,000 of them.
 CLIP = Size("growth", seconds=60, side=10)

@@ -11,9 +11,9 @@ from unittest import mock
 
 import torch
 
-from seats_ops.cli.stopwatch import now
 from seats_ops.integrations.adapter import Adapter
 from seats_ops.integrations.saliency import TowerWatch
+from seats_ops.measure.stopwatch import now
 
 HOOKS = {
     (TowerWatch, "_before_tower"): "saliency",

@@ -18,10 +18,10 @@ from benchmarks.entry import OURS, SIZES, Builder, Entry, Size, builders
 from benchmarks.gate import require_green, say
 from benchmarks.idle import busy
 from benchmarks.kernel_time import kernel_time
-from benchmarks.memory import peak_bytes
 from benchmarks.observe import host_waits, kernels, launches, pageable
 from benchmarks.results import RESULTS, append, into
 from benchmarks.timing import KINDS, Clock, measure, spread
+from seats_ops.measure.memory import peak_bytes
 
 # Input sets on a GPU, so that no round finds the numbers of the one before in a cache.
 INPUTS = 3

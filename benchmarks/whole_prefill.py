@@ -11,17 +11,18 @@ from typing import Any
 import torch
 
 from benchmarks.machine import named
-from benchmarks.memory import peak_bytes
 from benchmarks.observe import host_waits, kernels, launches, pageable
 from benchmarks.own_cost import own_seconds
 from benchmarks.prefill_model import clip_prompt, model_of_width
 from benchmarks.timing import spread
 from seats_ops import seats
-from seats_ops.cli.run import PAPER_RATIOS, kv_bytes, last_logits_only
-from seats_ops.cli.stopwatch import Stopwatch, now
+from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of, part
+from seats_ops.measure.memory import peak_bytes
+from seats_ops.measure.prefill import kv_bytes, last_logits_only
+from seats_ops.measure.stopwatch import Stopwatch, now
 from seats_ops.schedule import Schedule
 
 # What a run gives: seconds of everything, seconds inside the towers.

@@ -1,4 +1,13 @@
-"""Adapters that run a schedule inside an unmodified Hugging Face model: `from seats_ops.integrations import attach`."""
+"""Adapters that run a schedule inside an unmodified Hugging Face model, or inside a decoder of your own.
+
+In the examples `model` is a Qwen2.5-Omni thinker, and `inputs` is what its processor returned.
+
+Example:
+    >>> from seats_ops import seats
+    >>> from seats_ops.integrations import attach
+    >>> with attach(model, seats(model.config, video=0.06, audio=0.35)) as trace:
+    ...     answer = model.generate(**inputs, max_new_tokens=2)
+"""
 
 from __future__ import annotations
 

@@ -93,8 +93,10 @@ class Adapter:
         """Put all hooks in place."""
         hooks, text = self.hooks, self.text_model
         hooks.before(self.thinker, self._begin)
-        # A decoder that embeds media has nothing else to tell where one of them ends.
-        if self.needs_blocks or self.options.windows == "time" or self.family.embedding is not None:
+        # A decoder that embeds media has nothing else to tell where one of them ends; `generate` hides the grids of
+        # videos, which a record names, from the forward call.
+        recorded = self.options.record is not None
+        if self.needs_blocks or self.options.windows == "time" or self.family.embedding is not None or recorded:
             notes = functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
             for watch in watch_towers(self.family, self.thinker, self.saliency, self._host, *notes):
                 hooks.before(watch.tower, self._begin_tower)

@@ -74,6 +74,14 @@ def attach(
             newer than the newest tested, and pruning a tiny model of the class goes wrong; on entering, it is
             attached already; inside the block, a cache, argument or generation mode that pruning would get silently
             wrong (see docs/limitations.md), a second thread, or modules that were changed.
+
+    Example:
+        >>> from seats_ops import seats
+        >>> from seats_ops.integrations import attach
+        >>> with attach(model, seats(model.config, video=0.06, audio=0.35)) as trace:
+        ...     answer = model.generate(**inputs, max_new_tokens=2)
+        >>> trace.stages[-1].name, trace.stages[-1].counts["video"]
+        ('ModalityDropper', 0)
     """
     return Attachment(model, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows, record), family)
 
@@ -91,6 +99,15 @@ class Attachment(contextlib.ExitStack):
     Warns:
         RuntimeWarning: it ended without a call of the model, e.g. because a compiled forward was called, or was dropped
             without having been entered.
+
+    Example:
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.integrations import attach
+        >>> attachment = attach(model, Schedule(after_layer={2: ModalityDropper()}))
+        >>> with attachment:
+        ...     answer = model.generate(**inputs, max_new_tokens=1)
+        >>> attachment.trace.stages[0].counts["audio"]
+        0
     """
 
     _was_entered = True  # until there is something to enter
@@ -198,6 +215,13 @@ def detach(model: nn.Module) -> None:
     """Leave whatever block `model`, or the thinker in it, is attached in; nothing happens if there is none.
 
     For an `Attachment` that was entered without being kept.
+
+    Example:
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.integrations import attach, detach
+        >>> trace = attach(model, Schedule(after_layer={2: ModalityDropper()})).__enter__()
+        >>> answer = model.generate(**inputs, max_new_tokens=1)
+        >>> detach(model)
     """
     for module in (model, getattr(model, "thinker", None)):
         for adapter in owners_on(module) if isinstance(module, nn.Module) else ():

@@ -29,6 +29,12 @@ class Family:
             decoder.
         arguments: what its forward takes beside the arguments that are known (docs/adapter.md), none of which counts
             columns of the prompt.
+
+    Example:
+        >>> from seats_ops.integrations import Family, VisionTower
+        >>> mine = Family(thinker="MyVideoModel", vision=VisionTower(("qkv",), window_order=False))
+        >>> mine.text_path  # attach(model, schedule, family=mine) looks for the decoder there
+        'model.language_model'
     """
 
     thinker: str
@@ -48,7 +54,13 @@ class Family:
             raise ValueError(f"audio_block: expected an int from 1, got {describe(self.audio_block)}")
 
     def text_model(self, thinker: nn.Module) -> Any:
-        """The decoder."""
+        """The decoder.
+
+        Example:
+            >>> from seats_ops.integrations import family_of
+            >>> len(family_of(model).text_model(model).layers)
+            28
+        """
         return part(thinker, self.text_path)
 
 
@@ -108,6 +120,13 @@ def family_of(model: object) -> Family:
 
     Raises:
         TypeError: the model is of none that is known.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from seats_ops.integrations import family_of
+        >>> family_of(model).thinker
+        'Qwen2_5OmniThinkerForConditionalGeneration'
+        >>> slower = replace(family_of(model), audio_rate=12.5, audio_block=25)
     """
     return find_family(model)[0]
 

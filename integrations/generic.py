@@ -32,6 +32,20 @@ class Pruning:
     Attributes:
         layout: `TokenLayout` of the tokens still there.
         trace: `PruneTrace` of what was kept.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule
+        >>> from seats_ops.integrations import Pruning
+        >>> from seats_ops.testing import layout_of_runs
+        >>> layout = layout_of_runs([[(Modality.VIDEO, 8), (Modality.TEXT, 2)]])
+        >>> schedule = Schedule(DiversitySelector(0.5, weighted=False), {2: ModalityDropper()})
+        >>> with Pruning(schedule, layout) as pruning:
+        ...     (hidden,) = pruning.before_llm(torch.randn(10, 4))
+        ...     for layer in (1, 2):  # yours, before the next line
+        ...         (hidden,) = pruning.after_layer(layer, hidden)
+        >>> [stage.num_tokens for stage in pruning.trace.stages]
+        [6, 2]
     """
 
     def __init__(
@@ -86,7 +100,14 @@ class Pruning:
         return self._run.layout.cu_seqlens
 
     def before_llm(self, hidden: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """`after_layer` for the stages before the first layer."""
+        """`after_layer` for the stages before the first layer.
+
+        Example:
+            >>> another = Pruning(schedule, layout)
+            >>> hidden, position = another.before_llm(torch.randn(10, 4), torch.arange(10))
+            >>> hidden.shape, position[-2:]
+            (torch.Size([6, 4]), tensor([8, 9]))
+        """
         return self._step(0, self.schedule.before_llm, hidden, others)
 
     def after_layer(self, layer: int, hidden: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
@@ -103,6 +124,13 @@ class Pruning:
         Raises:
             ValueError: layers out of order, a tensor without a row per token.
             TypeError, ValueError: a stage of your own that does not keep to the protocol of `seats_ops.Stage`.
+
+        Example:
+            >>> another = Pruning(Schedule(after_layer={1: ModalityDropper()}), layout)
+            >>> (hidden,) = another.before_llm(torch.randn(10, 4))
+            >>> hidden, position = another.after_layer(1, hidden, torch.arange(10))
+            >>> position, another.cu_seqlens
+            (tensor([8, 9]), tensor([0, 2], dtype=torch.int32))
         """
         return self._step(layer, self.schedule.after_layer.get(layer, ()), hidden, others)
 
@@ -110,6 +138,10 @@ class Pruning:
         """int64: where the tokens still there stand among those that `layer` (1-based) saw; None if none is gone since.
 
         After the last layer this is the index that thins the keys and values of a layer to the final survivors.
+
+        Example:
+            >>> pruning.survivors(1)  # of the four video and two text tokens that layer 1 saw
+            tensor([4, 5])
         """
         index: Tensor | None = None
         for at, kept in reversed(self._gathers):

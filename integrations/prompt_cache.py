@@ -36,4 +36,5 @@ def prune_cache(prefill: Prefill, cache: Cache, kv_policy: str) -> None:
         # Also layers without padding: outside of `attach` none may take a token that another one refuses.
         for layer in cache.layers:
             layer.padded = True
+    prefill.run.trace.kv_policy = kv_policy
     prefill.run.trace.kv_lengths = [layer.keys.shape[-2] for layer in cache.layers]

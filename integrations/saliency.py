@@ -69,6 +69,14 @@ def set_saliency(output: Any, saliency: Tensor, grid_thw: Tensor | None = None) 
 
     Raises:
         TypeError, ValueError: not a tensor of that kind or shape.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.integrations import set_saliency
+        >>> grid = inputs["video_grid_thw"]
+        >>> encoded = model.get_video_features(inputs["pixel_values_videos"], grid)
+        >>> set_saliency(encoded, torch.ones(sum(map(len, encoded.pooler_output))), grid)
+        >>> media = {"video": encoded}  # for model(..., mm_encoder_outputs=media)
     """
     check_values("saliency", saliency, 1)
     if grid_thw is not None and check_integers("grid_thw", grid_thw, 2).shape[1] != 3:

@@ -13,6 +13,11 @@ class VisionTower:
         path: from the model to the tower.
         projections: linear layers of the attention that give q and k, or one that gives q, k and v in a row.
         window_order: the tower works window by window and hands its tokens back in reading order (Qwen2.5).
+
+    Example:
+        >>> from seats_ops.integrations import family_of
+        >>> family_of(model).vision  # of Qwen2.5-Omni
+        VisionTower(projections=('q', 'k'), window_order=True, path='model.visual')
     """
 
     projections: tuple[str, ...]
@@ -30,6 +35,11 @@ class AudioTower:
             Qwen3-Omni's 52 positions last four.
         pooled: encoder positions averaged into one token.
         path: from the model to the tower.
+
+    Example:
+        >>> from seats_ops.integrations import family_of
+        >>> family_of(model).audio  # of Qwen2.5-Omni
+        AudioTower(halvings=1, window=100, pooled=2, path='model.audio_tower')
     """
 
     halvings: int
@@ -44,6 +54,11 @@ class CropTower:
 
     Attributes:
         path: from the model to the module that holds the encoder as `.img_processor`.
+
+    Example:
+        >>> from seats_ops.integrations import CropTower
+        >>> CropTower(path="model.picture")
+        CropTower(path='model.picture')
     """
 
     path: str = "model.embed_tokens_extend.image_embed"
@@ -56,6 +71,11 @@ class ConformerTower:
     Attributes:
         window: positions in one saliency window.
         path: from the model to the module that holds the encoder as `.encoder`.
+
+    Example:
+        >>> from seats_ops.integrations import ConformerTower
+        >>> ConformerTower(window=25).window
+        25
     """
 
     window: int

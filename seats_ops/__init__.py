@@ -2,16 +2,34 @@
 
 A `Schedule` says which stages act where. A stage takes a `TokenLayout` (what every token is and where it came from) and
 some tensors, and gives a keep mask: `DiversitySelector` before the LLM, `StagePruner` with a `WindowBudgetAllocator`
-after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS paper for a model's config:
+after a layer, `ModalityDropper` late. `seats` makes the schedule of the SEATS paper for a model's config.
 
-    schedule = seats(model.config, video=0.06, audio=0.35)
-    with seats_ops.integrations.attach(model, schedule) as trace:
-        answer = model.generate(**inputs)
-    print(trace.summary())           # or trace.to_html("page.html"), trace.save("trace.json")
+In a model of Hugging Face, here a Qwen2.5-Omni thinker; `inputs` is what its processor returned:
 
-The primitives under the stages, each a Triton kernel with a torch reference, are in `seats_ops.functional`; what a
-schedule costs is in `seats_ops.cost`; how to test a stage or a kernel of your own in `seats_ops.testing`. On the
-command line: `seats-ops --help`.
+    >>> import seats_ops
+    >>> from seats_ops.integrations import attach
+    >>> schedule = seats_ops.seats(model.config, video=0.06, audio=0.35)
+    >>> with attach(model, schedule) as trace:
+    ...     answer = model.generate(**inputs, max_new_tokens=2)
+    >>> table = trace.summary()      # or trace.plot(), trace.to_html("page.html"), trace.save("trace.json")
+
+On tensors alone, without a model:
+
+    >>> import torch
+    >>> modality = torch.tensor([seats_ops.Modality.TEXT] * 5 + [seats_ops.Modality.VIDEO] * 100)
+    >>> layout = seats_ops.TokenLayout(modality, torch.arange(105), cu_seqlens=torch.tensor([0, 105]))
+    >>> selector = seats_ops.DiversitySelector(0.1)
+    >>> keep_mask = selector(torch.randn(105, 64), layout, saliency=torch.rand(105))
+    >>> int(keep_mask.sum())         # 10 % of the video, and all text
+    15
+
+Where to go on:
+
+- `seats_ops.integrations`: `attach` for models of Hugging Face, `Pruning` for a decoder of your own.
+- `seats_ops.Stage`, `seats_ops.Allocator`: what one of your own must do; `seats_ops.testing.check_stage` tests it.
+- `seats_ops.functional`: the primitives under the stages, each a Triton kernel with a torch reference.
+- `seats_ops.cost`: FLOPs and KV bytes of a schedule, from a config alone.
+- On the command line: `seats-ops --help`.
 """
 
 from __future__ import annotations

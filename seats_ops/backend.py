@@ -31,6 +31,12 @@ def why_not_triton(primitive: str, tensor: Tensor) -> str | None:
     Args:
         primitive: name of a folder below `seats_ops.ops`, e.g. "segment_topk".
         tensor: a tensor the primitive would be called with; only its device matters.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import why_not_triton
+        >>> why_not_triton("segment_topk", torch.zeros(3, device="cpu"))
+        '...triton...'
     """
     if importlib.util.find_spec(f"seats_ops.ops.{primitive}.triton") is None:
         return f"this version of seats_ops has no Triton kernel for {primitive}"

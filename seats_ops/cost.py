@@ -1,8 +1,14 @@
-"""What a schedule costs, from lengths and a model config alone: tokens per stage, FLOPs and KV bytes of one prefill.
+"""What a schedule costs, from lengths and a model config alone: tokens per stage, FLOPs and KV bytes of one prefill::
 
-    lengths = PromptLengths(text=590, video_blocks=split_blocks(9600, 288), audio_blocks=split_blocks(1570, 50))
-    cost = prefill_cost(model.config, seats(model.config, video=0.06, audio=0.35), lengths)
-    cost.flops / 1e12, cost.flops_share, cost.kv_bytes, cost.stages
+Example:
+    >>> from transformers import Qwen2_5OmniThinkerConfig
+    >>> from seats_ops import seats
+    >>> from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
+    >>> config = Qwen2_5OmniThinkerConfig()  # or model.config
+    >>> lengths = PromptLengths(text=598, video_blocks=split_blocks(9600, 308), audio_blocks=split_blocks(1570, 50))
+    >>> cost = prefill_cost(config, seats(config, video=0.06, audio=0.35), lengths)
+    >>> f"{1 / cost.flops_share:.1f} times fewer FLOPs"
+    '9.1 times fewer FLOPs'
 
 Convention of the paper (arXiv 2605.20035), which gives its 111.0 TFLOPs for 11,768 tokens on Qwen2.5-Omni-7B: one
 multiply-add is one FLOP; a layer with S tokens costs its q, k, v and o projections, 2 S^2 D for attention (D = heads *
@@ -49,6 +55,13 @@ def realised_retention(schedule: Schedule, lengths: PromptLengths, num_layers: i
 
     Raises:
         TypeError, ValueError: as `token_counts` does, or a stage after a layer that does not exist.
+
+    Example:
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.cost import PromptLengths, realised_retention
+        >>> halfway = Schedule(after_layer={14: ModalityDropper(("video",))})
+        >>> realised_retention(halfway, PromptLengths(text=20, video_blocks=(100,)), num_layers=28)
+        {'video': 0.5}
     """
     if type(num_layers) is not int or num_layers < 1:
         raise ValueError(f"num_layers: expected an int from 1, got {describe(num_layers)}")
@@ -82,6 +95,16 @@ class StageCost:
         tokens: tokens left.
         flops: of these layers; the last stage's include the output head.
         kv_bytes: of these layers' keys and values, under the KV policy.
+
+    Example:
+        >>> from transformers import Qwen2_5OmniThinkerConfig
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.cost import PromptLengths, prefill_cost
+        >>> schedule = Schedule(after_layer={14: ModalityDropper()})
+        >>> lengths = PromptLengths(text=20, video_blocks=(80,))
+        >>> before, after = prefill_cost(Qwen2_5OmniThinkerConfig(), schedule, lengths).stages
+        >>> before.layers, before.tokens, after.layers, after.tokens
+        (range(1, 15), 100, range(15, 29), 20)
     """
 
     name: str
@@ -100,6 +123,15 @@ class Cost:
         tokens_per_layer, flops_per_layer, kv_bytes_per_layer: one entry per decoder layer.
         lm_head_flops: the output head, on all tokens that are left.
         full_flops, full_kv_bytes: the same prompt with all its tokens.
+
+    Example:
+        >>> from transformers import Qwen2_5OmniThinkerConfig
+        >>> from seats_ops import ModalityDropper, Schedule
+        >>> from seats_ops.cost import PromptLengths, prefill_cost
+        >>> schedule = Schedule(after_layer={14: ModalityDropper()})
+        >>> cost = prefill_cost(Qwen2_5OmniThinkerConfig(), schedule, PromptLengths(text=20, video_blocks=(80,)))
+        >>> cost.kv_share, cost.flops < cost.full_flops
+        (0.2, True)
     """
 
     stages: tuple[StageCost, ...]
@@ -157,6 +189,16 @@ def prefill_cost(
         TypeError: `config` lacks a size.
         ValueError: a decoder this formula is wrong for, a stage after a layer that does not exist, an empty prompt, an
             unknown policy or convention.
+
+    Example:
+        >>> from transformers import Qwen2_5OmniThinkerConfig
+        >>> from seats_ops import seats
+        >>> from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
+        >>> config = Qwen2_5OmniThinkerConfig()  # its sizes are those of the 7B
+        >>> lengths = PromptLengths(598, video_blocks=split_blocks(9600, 308), audio_blocks=split_blocks(1570, 50))
+        >>> cost = prefill_cost(config, seats(config, video=0.06, audio=0.35), lengths)
+        >>> f"{cost.full_flops / 1e12:.1f}, {cost.flops / 1e12:.1f} TFLOPs"  # as in the paper
+        '111.0, 12.2 TFLOPs'
     """
     decoder = decoder_sizes(config)
     if flops_per_mac not in (1, 2):

@@ -24,6 +24,15 @@ class DiversitySelector(Stored):
         keep_ratio: in [0, 1]. A number applies to video and audio; a mapping to the modalities it names ("video",
             "audio", "image"). All other tokens are kept.
         weighted: multiply distances by the saliency of the candidate; needs `saliency` when called.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import DiversitySelector, Modality, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 0]), torch.arange(5), torch.tensor([0, 5]))
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [-1.0, 0.0], [0.0, 1.0]])
+        >>> selector = DiversitySelector(0.5, weighted=False)
+        >>> int(selector(features, layout).sum())  # half of the video, and the text
+        3
     """
 
     keep_ratio: KeepRatio
@@ -97,7 +106,14 @@ class DiversitySelector(Stored):
         return thinned, block.long(), [(Modality(m), n) for m, n in blocks if m in modalities and n]
 
     def num_kept(self, num_tokens: int, modality: Modality) -> int:
-        """How many of a block of `num_tokens` tokens of one modality survive."""
+        """How many of a block of `num_tokens` tokens of one modality survive.
+
+        Example:
+            >>> selector.num_kept(9, Modality.VIDEO)  # 4.5, half to even
+            4
+            >>> selector.num_kept(9, Modality.IMAGE)  # a number is for video and audio
+            9
+        """
         ratio = ratio_of(self.keep_ratio, modality)
         return num_tokens if ratio is None else num_kept(num_tokens, ratio)
 

@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replaces what is there in one go; whatever goes wrong, nothing new is left. Raises OSError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replaces what is there in one go; whatever goes wrong, nothing new is left. Raises OSError.
+
+    Args:
+        content: bytes, or text that is written in UTF-8.
+    """
     half = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        half.write_text(text, encoding="utf-8")
+        half.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)

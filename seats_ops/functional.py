@@ -1,4 +1,14 @@
-"""The primitives, as functions on tensors: `from seats_ops import functional as F`."""
+"""The primitives, as functions on tensors.
+
+Each runs as a Triton kernel on a GPU and as a torch reference elsewhere, unless `backend` names one.
+
+Example:
+    >>> import torch
+    >>> from seats_ops import functional as F
+    >>> keep_mask = torch.tensor([True, False, True])
+    >>> F.compact(keep_mask, torch.arange(3))
+    (tensor([0, 2]),)
+"""
 
 from __future__ import annotations
 

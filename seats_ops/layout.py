@@ -15,7 +15,13 @@ from seats_ops.validation import check_cu_seqlens, check_integers, check_length,
 
 
 class Modality(IntEnum):
-    """Kind of a token. Everything that is not video, audio or image is TEXT, special tokens included."""
+    """Kind of a token. Everything that is not video, audio or image is TEXT, special tokens included.
+
+    Example:
+        >>> from seats_ops import Modality
+        >>> [modality.name for modality in Modality]
+        ['TEXT', 'VIDEO', 'AUDIO', 'IMAGE']
+    """
 
     TEXT = 0
     VIDEO = 1
@@ -41,6 +47,15 @@ class TokenLayout:
 
     Raises:
         TypeError, ValueError: a tensor of the wrong dtype, shape or device; ragged `cu_seqlens` that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import Modality, TokenLayout
+        >>> modality = torch.tensor([0, 1, 1, 2, 0, 1, 0])  # two prompts: text, video, video, audio, text; video, text
+        >>> position = torch.tensor([0, 1, 2, 3, 4, 0, 1])
+        >>> layout = TokenLayout(modality, position, cu_seqlens=torch.tensor([0, 5, 7]))
+        >>> len(layout), layout.num_rows
+        (7, 2)
     """
 
     modality: Tensor
@@ -83,18 +98,34 @@ class TokenLayout:
         return self.cu_seqlens.shape[0] - 1
 
     def is_modality(self, *modalities: Modality) -> Tensor:
-        """bool [T]: the token is of one of these modalities."""
+        """bool [T]: the token is of one of these modalities.
+
+        Example:
+            >>> layout.is_modality(Modality.VIDEO, Modality.AUDIO)
+            tensor([False,  True,  True,  True, False,  True, False])
+        """
         mask = torch.zeros_like(self.modality, dtype=torch.bool)
         for modality in modalities:
             mask |= self.modality == int(modality)
         return mask
 
     def rows(self) -> Tensor:
-        """int64 [T]: the prompt each token belongs to."""
+        """int64 [T]: the prompt each token belongs to.
+
+        Example:
+            >>> layout.rows()
+            tensor([0, 0, 0, 0, 0, 1, 1])
+        """
         return rows_of(self.cu_seqlens, len(self))
 
     def windows(self) -> tuple[Tensor, int]:
-        """int64 [T] window ids and their number; without `num_windows` (and with `window`) one device read."""
+        """int64 [T] window ids and their number; without `num_windows` (and with `window`) one device read.
+
+        Example:
+            >>> window, num_windows = layout.windows()  # none were given: every row is one
+            >>> window.tolist(), num_windows
+            ([0, 0, 0, 0, 0, 1, 1], 2)
+        """
         if self.window is None:
             return self.rows(), self.num_rows
         num_windows = self.num_windows
@@ -103,11 +134,21 @@ class TokenLayout:
         return self.window.long(), num_windows
 
     def plan(self) -> TokenLayout:
-        """The copy on which to work out small integers: on the CPU if there is one."""
+        """The copy on which to work out small integers: on the CPU if there is one.
+
+        Example:
+            >>> layout.plan() is layout  # it is on the CPU already
+            True
+        """
         return self if self.host is None else self.host
 
     def to(self, device: torch.device) -> TokenLayout:
-        """The layout on another device, in one transfer; one that comes from the CPU remembers its origin."""
+        """The layout on another device, in one transfer; one that comes from the CPU remembers its origin.
+
+        Example:
+            >>> layout.to(torch.device("meta")).plan() is layout
+            True
+        """
         if device == self.modality.device:
             return self
         tensors = [self.modality, self.position, self.block, self.window, self.cu_seqlens]
@@ -125,6 +166,11 @@ class TokenLayout:
             keep_mask: bool [T].
             num_kept: number of True entries, if known; without it one device read. A layout with a `host` copy reads
                 the mask once instead, so that the copy stays true.
+
+        Example:
+            >>> kept = layout.select(layout.is_modality(Modality.TEXT))
+            >>> kept.position.tolist(), kept.cu_seqlens.tolist()
+            ([0, 4, 1], [0, 2, 3])
         """
         if not isinstance(keep_mask, Tensor) or keep_mask.dtype != torch.bool:
             raise TypeError(f"keep_mask: expected a bool tensor, got {describe(keep_mask)}")

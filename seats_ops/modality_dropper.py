@@ -20,6 +20,13 @@ class ModalityDropper(Stored):
 
     Attributes:
         modalities: names among "video", "audio", "image".
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import ModalityDropper, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 2, 0]), torch.arange(4), torch.tensor([0, 4]))
+        >>> ModalityDropper(("video",))(layout)
+        tensor([False, False,  True,  True])
     """
 
     inputs: ClassVar[tuple[str, ...]] = ()

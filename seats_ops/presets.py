@@ -44,6 +44,11 @@ FAMILIES = {
     "qwen3_vl_moe": replace(_QWEN3, hears=False),
     "phi4_multimodal": replace(_QWEN2_5, sees_video=False),
 }
+PAPER_RATIOS = {
+    "qwen2_5_omni": {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)},
+    "qwen3_omni_moe": {35: (0.32, 0.70), 25: (0.22, 0.60), 15: (0.12, 0.50), 10: (0.07, 0.45)},
+}
+"""Family -> retention in percent -> (video, audio) retention ratios (arXiv 2605.20035, main results)."""
 
 
 def seats(
@@ -81,8 +86,16 @@ def seats(
         TypeError: an argument of the wrong type, a config that is not one of a known family's.
         ValueError: ratios outside [0, 1], an encoder ratio above 1, layers out of range, repeated or not before the
             late drop, scaled layers that collide, a target that cannot be reached.
+
+    Example:
+        >>> from transformers import Qwen2_5OmniThinkerConfig
+        >>> from seats_ops import seats
+        >>> config = Qwen2_5OmniThinkerConfig(text_config={"num_hidden_layers": 28})
+        >>> schedule = seats(config, video=0.06, audio=0.35)
+        >>> [(layer, type(stage).__name__) for layer, stage in schedule.stages()][1:]
+        [(16, 'StagePruner'), (18, 'StagePruner'), (20, 'StagePruner'), (23, 'ModalityDropper')]
     """
-    family, num_layers = _family(config)
+    family, num_layers = FAMILIES[family_name(config)], _num_layers(config)
     late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer
     drops = _checked_layers(
         drop_layers, [_scaled(layer, family, num_layers) for layer in family.drop_layers], late, num_layers
@@ -116,17 +129,25 @@ def seats(
     return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
 
 
-def _family(config: Any) -> tuple[Family, int]:
-    """Settings for a config, and the number of its decoder layers."""
+def family_name(config: Any) -> str:
+    """The key in `FAMILIES` for the config of a whole model or its thinker. Raises TypeError: it is none's."""
     thinker = getattr(config, "thinker_config", config)
     model_type = str(getattr(thinker, "model_type", "")).removesuffix("_thinker")
-    # Phi-4's decoder is described by the config of the model itself.
-    text = getattr(thinker, "text_config", thinker)
-    if model_type not in FAMILIES or not hasattr(text, "num_hidden_layers"):
+    if model_type not in FAMILIES or not hasattr(_text(config), "num_hidden_layers"):
         raise TypeError(
             f"config: expected that of a whole model or a thinker of {tuple(FAMILIES)}, got {type(config).__name__}"
         )
-    return FAMILIES[model_type], int(text.num_hidden_layers)
+    return model_type
+
+
+def _text(config: Any) -> Any:
+    """The decoder's config; Phi-4's is that of the model itself."""
+    thinker = getattr(config, "thinker_config", config)
+    return getattr(thinker, "text_config", thinker)
+
+
+def _num_layers(config: Any) -> int:
+    return int(_text(config).num_hidden_layers)
 
 
 def _scaled(layer: int, family: Family, num_layers: int) -> int:

@@ -11,7 +11,13 @@ from seats_ops.validation import describe
 
 
 def split_blocks(num_tokens: int, block: int) -> tuple[int, ...]:
-    """Lengths of consecutive blocks of `block` tokens, as Stage I cuts a video or an audio; the last may be short."""
+    """Lengths of consecutive blocks of `block` tokens, as Stage I cuts a video or an audio; the last may be short.
+
+    Example:
+        >>> from seats_ops.cost import split_blocks
+        >>> split_blocks(120, 50)
+        (50, 50, 20)
+    """
     _check_lengths("num_tokens", (num_tokens,))
     _check_lengths("block", (block,))
     if block < 1:
@@ -32,6 +38,12 @@ class PromptLengths:
 
     Raises:
         TypeError, ValueError: lengths that are not ints >= 0, windows that do not hold all audio and video tokens.
+
+    Example:
+        >>> from seats_ops.cost import PromptLengths, split_blocks
+        >>> lengths = PromptLengths(text=20, video_blocks=split_blocks(300, 100), audio_blocks=split_blocks(120, 50))
+        >>> lengths.video, lengths.audio, lengths.total
+        (300, 120, 440)
     """
 
     text: int = 0
@@ -79,6 +91,12 @@ class PromptLengths:
 
         Raises:
             ValueError: an audio or video token without a window, a row that does not exist.
+
+        Example:
+            >>> from seats_ops import Modality
+            >>> from seats_ops.testing import layout_of_runs
+            >>> PromptLengths.from_layout(layout_of_runs([[(Modality.VIDEO, 12), (Modality.TEXT, 3)]], block_length=8))
+            PromptLengths(text=3, video_blocks=(8, 4), audio_blocks=(), image_blocks=(), windows=((12, 0),))
         """
         if not 0 <= row < layout.num_rows:
             raise ValueError(f"row: expected 0 to {layout.num_rows - 1}, got {row}")

@@ -20,6 +20,13 @@ class RecordedStage(Stored):
 
     Attributes:
         kept: for every prompt the kept columns of the original prompt, text included, ascending.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import RecordedStage, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 0]), torch.arange(4), torch.tensor([0, 4]))
+        >>> RecordedStage(kept=((1, 3),))(layout)
+        tensor([False,  True, False,  True])
     """
 
     inputs: ClassVar[tuple[str, ...]] = ()

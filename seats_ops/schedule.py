@@ -33,6 +33,18 @@ class Schedule:
     Raises:
         TypeError: something that is not a stage or cannot be called as one, a layer that is not an int.
         ValueError: a layer below 1, inputs nobody has, a stage before the LLM that needs the scores of a layer.
+
+    Example:
+        >>> from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
+        >>> schedule = Schedule(DiversitySelector(0.25), {16: StagePruner(0.5), 23: ModalityDropper()})
+        >>> print(schedule)
+        * prompt          all tokens
+        * before the LLM  DiversitySelector(0.25)
+        | layers 1 to 16
+        * after layer 16  StagePruner(0.5)
+        | layers 17 to 23
+        * after layer 23  ModalityDropper()
+        | layers 24 to the last
     """
 
     before_llm: tuple[Stage, ...]
@@ -59,7 +71,12 @@ class Schedule:
         object.__setattr__(self, "after_layer", {n: stages for n, stages in ordered.items() if stages})
 
     def stages(self) -> list[tuple[int, Stage]]:
-        """(layer, stage) in the order they act; layer 0 is before the LLM."""
+        """(layer, stage) in the order they act; layer 0 is before the LLM.
+
+        Example:
+            >>> [(layer, type(stage).__name__) for layer, stage in schedule.stages()]
+            [(0, 'DiversitySelector'), (16, 'StagePruner'), (23, 'ModalityDropper')]
+        """
         after = [(layer, stage) for layer, stages in self.after_layer.items() for stage in stages]
         return [(0, stage) for stage in self.before_llm] + after
 
@@ -79,6 +96,9 @@ class Schedule:
 
         Raises:
             TypeError, ValueError: as `to_dict`, or a name that ends otherwise. OSError: it cannot be written.
+
+        Example:
+            >>> schedule.save("schedule.json")
         """
         schedule_file.write(Path(path), self.to_dict())
 
@@ -92,6 +112,11 @@ class Schedule:
 
         Raises:
             ValueError: what is wrong with the file, and with which entry of it. OSError: it cannot be read.
+
+        Example:
+            >>> schedule.save("mine.json")
+            >>> Schedule.load("mine.json") == schedule
+            True
         """
         try:
             return cls.from_dict(schedule_file.read(Path(path)), types)
@@ -105,6 +130,10 @@ class Schedule:
 
         Raises:
             TypeError, ValueError: a stage or an allocator that does not say how it is stored, or under another name.
+
+        Example:
+            >>> Schedule(after_layer={23: ModalityDropper(("audio",))}).to_dict()
+            {'before_llm': [], 'after_layer': {'23': [{'type': 'ModalityDropper', 'modalities': ['audio']}]}}
         """
         return {
             "before_llm": [to_dict(stage) for stage in self.before_llm],
@@ -116,31 +145,33 @@ class Schedule:
         """Inverse of `to_dict`.
 
         Args:
-            data: what `to_dict` gave.
+            data: what `to_dict` gave; an entry that is empty may be left out, not both.
             types: classes of stages and allocators of your own that may occur, each with a class method `from_dict`.
 
         Raises:
             TypeError: something that is no mapping, a type without `from_dict`.
-            ValueError: a missing entry, a type that is not known.
+            ValueError: no or another entry, a type that is not known.
+
+        Example:
+            >>> Schedule.from_dict(schedule.to_dict()) == schedule
+            True
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data: expected what Schedule.to_dict gave, got {describe(data)}")
         known = classes_by_name(types, STAGES)
-        missing = {"before_llm", "after_layer"} - set(data)
-        if missing:
-            raise ValueError(f"data: expected entries before_llm and after_layer, got no {sorted(missing)}")
+        if not {"before_llm", "after_layer"} & set(data):
+            raise ValueError(f"data: expected entries before_llm or after_layer, got {sorted(map(str, data))}")
         unknown = set(data) - {"before_llm", "after_layer"}
         if unknown:
             raise ValueError(f"data: expected entries before_llm and after_layer, got {sorted(map(str, unknown))} too")
-        if not isinstance(data["after_layer"], Mapping):
-            raise TypeError(
-                f"after_layer: expected a mapping from layer to stages, got {describe(data['after_layer'])}"
-            )
+        after_layer = data.get("after_layer", {})
+        if not isinstance(after_layer, Mapping):
+            raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(after_layer)}")
         return cls(
-            before_llm=_stages_from_list("before_llm", data["before_llm"], known),
+            before_llm=_stages_from_list("before_llm", data.get("before_llm", []), known),
             after_layer={
                 _layer(key): _stages_from_list(f"after_layer[{key}]", items, known)
-                for key, items in data["after_layer"].items()
+                for key, items in after_layer.items()
             },
         )
 

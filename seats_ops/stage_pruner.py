@@ -31,6 +31,14 @@ class StagePruner(Stored):
         allocator: turns scores into budgets per window and modality; see `seats_ops.Allocator` for one of your own.
         windows: "layout" uses the window ids given once from the original prompt; "runs" rebuilds them from adjacency
             at every drop, as the paper's implementation does. They differ once a run has lost all its tokens.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import StagePruner, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 0]), torch.arange(5), torch.tensor([0, 5]))
+        >>> scores = torch.tensor([0.1, 0.4, 0.3, 0.2, 0.0])
+        >>> StagePruner(0.5)(scores, layout)
+        tensor([False,  True,  True, False,  True])
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("scores",)
@@ -65,7 +73,13 @@ class StagePruner(Stored):
         return self.select(scores, layout, backend=backend)[0]
 
     def select(self, scores: Tensor, layout: TokenLayout, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
-        """The keep mask, bool [T], and the budgets behind it, int64 [W, 2] of (video, audio)."""
+        """The keep mask, bool [T], and the budgets behind it, int64 [W, 2] of (video, audio).
+
+        Example:
+            >>> keep_mask, budgets = StagePruner(0.5).select(scores, layout)
+            >>> budgets  # of the one window: video, audio
+            tensor([[2, 0]])
+        """
         check_layout(layout)
         if self.windows == "runs":
             plan = layout.plan()
@@ -87,10 +101,16 @@ class StagePruner(Stored):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Any:
-        """Inverse of `to_dict`; an allocator of a class of your own is to be there already."""
-        allocator = data["allocator"]
+        """Inverse of `to_dict`; an allocator of a class of your own is to be there already.
+
+        Example:
+            >>> StagePruner.from_dict(StagePruner(0.5).to_dict()) == StagePruner(0.5)
+            True
+        """
+        allocator = data.get("allocator")
         if isinstance(allocator, Mapping):
             # Without a type it is ours.
             allocator = {"type": WindowBudgetAllocator.__name__, **allocator}
             allocator = from_dict(allocator, {WindowBudgetAllocator.__name__: WindowBudgetAllocator})
-        return super().from_dict({**data, "allocator": allocator})
+            data = {**data, "allocator": allocator}
+        return super().from_dict(data)

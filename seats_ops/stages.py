@@ -36,6 +36,22 @@ class Stage(Protocol):
     - `from_dict`, a class method: the inverse, called by `Schedule.from_dict(data, types=[...])`.
     - `count_tokens(found)`, for `seats_ops.cost`: what it leaves of a prompt of which it finds `found`, both tokens by
       "text", "video", "audio" and "image". Only for a stage where these numbers alone decide.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from seats_ops import Modality, Schedule, Stage, TokenLayout
+        >>> @dataclass(frozen=True)
+        ... class EverySecond:
+        ...     inputs = ()
+        ...     def __call__(self, layout, *, backend="auto"):
+        ...         return (layout.position % 2 == 0) | layout.is_modality(Modality.TEXT)
+        ...     def to_dict(self):
+        ...         return {}
+        >>> isinstance(EverySecond(), Stage)
+        True
+        >>> print(EverySecond()(TokenLayout(torch.tensor([1, 1, 1, 0]), torch.arange(4), torch.tensor([0, 4]))))
+        tensor([ True, False,  True,  True])
     """
 
     @property
@@ -55,6 +71,15 @@ class Allocator(Protocol):
 
     - `to_dict` and `from_dict`, as a `Stage` has them; without them its schedule can be run, but not stored.
     - `count_tokens(found, keep_ratio)`, as a `Stage` has it: what the `StagePruner` leaves.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import StagePruner, TokenLayout
+        >>> def two_each(scores, layout, keep_ratio, *, backend="auto"):
+        ...     return torch.full((layout.windows()[1], 2), 2, device=scores.device)
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 2, 0]), torch.arange(5), torch.tensor([0, 5]))
+        >>> StagePruner(0.5, allocator=two_each)(torch.tensor([0.1, 0.3, 0.2, 0.1, 0.0]), layout)
+        tensor([False,  True,  True,  True,  True])
     """
 
     def __call__(

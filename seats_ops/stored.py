@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from seats_ops.stage_checks import name_of
@@ -29,13 +29,14 @@ class Stored:
 
     @classmethod
     def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; a setting that has a default may be left out."""
         settings: Any = fields(cls)  # type: ignore[arg-type]
         unknown = set(data) - {item.name for item in settings} - {"type"}
         if unknown:
             expected = ", ".join(item.name for item in settings)
             raise ValueError(f"{cls.__name__}: expected the entries {expected}, got {', '.join(sorted(unknown))} too")
-        return cls(**{item.name: data[item.name] for item in settings})
+        given = [item.name for item in settings if item.name in data or item.default is item.default_factory is MISSING]
+        return cls(**{name: data[name] for name in given})
 
 
 def _plain(value: Any) -> Any:

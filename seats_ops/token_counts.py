@@ -36,6 +36,11 @@ class StageCount:
         layer: 1-based layer whose output it acts on, 0 before the LLM.
         text, video, audio, image: tokens left; video and audio may be predictions, see `token_counts`.
         low, high: what the number of all tokens is sure to lie between, both inclusive.
+
+    Example:
+        >>> from seats_ops.cost import StageCount
+        >>> StageCount("StagePruner", layer=16, text=20, video=30, audio=10, image=0, low=59, high=61).total
+        60
     """
 
     name: str
@@ -75,6 +80,14 @@ def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount
         TypeError: a stage or an allocator without `count_tokens`, or one that gives no mapping of ints.
         ValueError: a DiversitySelector for a modality that a StagePruner has thinned: its blocks depend on scores; a
             `count_tokens` that leaves more tokens than it finds, or fewer than none.
+
+    Example:
+        >>> from seats_ops import DiversitySelector, ModalityDropper, Schedule
+        >>> from seats_ops.cost import PromptLengths, token_counts
+        >>> schedule = Schedule(DiversitySelector({"video": 0.1}), {4: ModalityDropper(("video",))})
+        >>> counts = token_counts(schedule, PromptLengths(text=20, video_blocks=(100, 50)))
+        >>> [(count.name, count.total) for count in counts]
+        [('DiversitySelector', 35), ('ModalityDropper', 20)]
     """
     state, counts = _State.of(lengths), []
     for layer, stage in schedule.stages():

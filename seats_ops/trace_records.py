@@ -103,3 +103,10 @@ def layout_from_dict(data: dict[str, Any] | None) -> TokenLayout | None:
 def item_from_dict(data: dict[str, Any]) -> MediaItem:
     grid = data["grid"]
     return MediaItem(**{**data, "grid": None if grid is None else tuple(grid)})
+
+
+def policy_from(value: object) -> str:
+    """Raises ValueError: not one that a cache is pruned by."""
+    if value not in ("", "uniform", "per-layer"):
+        raise ValueError(f"kv_policy: expected uniform, per-layer or nothing, got {value!r}")
+    return str(value)

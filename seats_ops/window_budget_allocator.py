@@ -21,6 +21,16 @@ class WindowBudgetAllocator(Stored):
 
     Attributes:
         temperature: of the softmax over windows; 0.1 for Qwen2.5-Omni, 0.3 for Qwen3-Omni.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import WindowBudgetAllocator, TokenLayout
+        >>> modality, window = torch.tensor([1, 1, 1, 1, 0]), torch.tensor([0, 0, 1, 1, -1])
+        >>> layout = TokenLayout(modality, torch.arange(5), torch.tensor([0, 5]), window=window)
+        >>> scores = torch.tensor([0.9, 0.8, 0.0, 0.1, 0.0])  # the first window answers the query
+        >>> WindowBudgetAllocator()(scores, layout, 0.75)
+        tensor([[2, 0],
+                [1, 0]])
     """
 
     temperature: float = 0.1

@@ -21,6 +21,10 @@ def golden_dir() -> Path:
     return Path(__file__).parent / "golden"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, metavar="FOLDER", help="write the pictures of the docs to this folder")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

@@ -18,13 +18,13 @@ from benchmarks.device_work import asked_of_a_gpu
 from benchmarks.entry import OURS, SMALL, builders
 from benchmarks.growth import sizes
 from benchmarks.machine import ROOT, place
-from benchmarks.memory import peak_bytes
 from benchmarks.paper_model import primitives
 from benchmarks.paper_tables import tables
 from benchmarks.results import append, latest
 from benchmarks.timing import measure, spread
 from benchmarks.whole_prefill import compare
 from seats_ops import functional
+from seats_ops.measure.memory import peak_bytes
 
 CPU = torch.device("cpu")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from markdown_it.token import Token
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from seats_ops.testing.interpreter import why_not_interpreted
 from tests.integrations.models import small_thinker
 from tests.integrations.prompts import Text, Video, build_prompt
 
@@ -72,6 +76,17 @@ def test_examples_run(page: Path, placeholders: dict[str, Any], monkeypatch: pyt
             example.evaluate()
     finally:
         torch.set_grad_enabled(grad_enabled)
+
+
+@pytest.mark.skipif(why_not_interpreted() is not None, reason=str(why_not_interpreted()))
+def test_the_kernel_of_the_testing_kit_runs_in_the_interpreter() -> None:
+    """Its page leaves these examples out unless Triton saw the variable before it was imported."""
+    test = f"{Path(__file__).name}::test_examples_run[docs/testing_kit.md]"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and "1 passed" in run.stdout, f"{run.stdout}\n{run.stderr}"
 
 
 @pages

@@ -22,7 +22,7 @@ from seats_ops.cli.app import app as seats_ops_command
 from seats_ops.cli.device import pick_device
 from seats_ops.cli.model import random_model
 from seats_ops.cli.run import PAPER_RATIOS
-from seats_ops.cli.stopwatch import now
+from seats_ops.measure.stopwatch import now
 from seats_ops.testing import parity
 
 

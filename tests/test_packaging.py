@@ -50,11 +50,11 @@ def test_integrations_has_one_name() -> None:
     assert "ImportError: this package is imported as 'seats_ops.integrations'" in result.stderr
 
 
-def test_import_needs_neither_triton_nor_transformers() -> None:
+def test_import_needs_no_heavy_package() -> None:
     result = run_python(
         "import sys, torch; before = set(sys.modules)\n"
         "import seats_ops, seats_ops.functional\n"
-        "print(sorted({'triton', 'transformers'} & (set(sys.modules) - before)))"
+        "print(sorted({'triton', 'transformers', 'matplotlib', 'rich'} & (set(sys.modules) - before)))"
     )
     assert result.stdout.strip() == "[]", result.stderr
 
@@ -86,5 +86,7 @@ def test_wheel_contains_the_adapters_once(checkout: str, tmp_path: Path) -> None
     assert {"seats_ops/py.typed", "seats_ops/integrations/attachment.py"} <= set(files)
     assets = {f"seats_ops/inspector/assets/{path.name}" for path in (ROOT / "seats_ops/inspector/assets").iterdir()}
     assert assets and assets <= set(files)
+    configs = {f"seats_ops/cli/configs/{path.name}" for path in (ROOT / "seats_ops/cli/configs").iterdir()}
+    assert configs and configs <= set(files)
     assert {file.split("/")[0] for file in files} == {"seats_ops", f"seats_ops-{VERSION}.dist-info"}
     assert len(files) == len(set(files))

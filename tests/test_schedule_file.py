@@ -43,7 +43,8 @@ def changed(change: Any) -> str:
     [
         ("{", "expected JSON, got a text that is none: .*line 1 column 2"),
         ("[]", "expected a mapping with before_llm and after_layer, got list"),
-        ("{}", r"data: expected entries before_llm and after_layer, got no \['after_layer', 'before_llm'\]"),
+        ("{}", r"data: expected entries before_llm or after_layer, got \[\]"),
+        ('{"after": {}}', r"data: expected entries before_llm or after_layer, got \['after'\]"),
         (changed(lambda d: d.update(late=1)), r"data: expected entries before_llm and after_layer, got \['late'\] too"),
         (changed(lambda d: d.update(after_layer=[])), "after_layer: expected a mapping from layer to stages, got"),
         (changed(lambda d: d["after_layer"].update({"x": []})), "after_layer: expected whole numbers as keys, got 'x'"),
@@ -53,8 +54,8 @@ def changed(change: Any) -> str:
             r"after_layer\[3\]\[0\]: keep_ratio.*1\.4",
         ),
         (
-            changed(lambda d: d["after_layer"]["3"][1].pop("modalities")),
-            r"after_layer\[3\]\[1\]: ModalityDropper: ex",
+            changed(lambda d: d["after_layer"]["3"][0].pop("keep_ratio")),
+            r"after_layer\[3\]\[0\]: StagePruner: expected an entry 'keep_ratio'",
         ),
         (
             changed(lambda d: d["before_llm"][0].update(wieghted=1)),
@@ -116,3 +117,18 @@ class Mine:
 
 def test_a_stage_of_ones_own_has_its_name() -> None:
     assert "* before the LLM  Mine" in str(Schedule(Mine()))
+
+
+def test_what_acts_nowhere_may_be_left_out() -> None:
+    stored = MINE.to_dict()
+    assert Schedule.from_dict({"after_layer": stored["after_layer"]}) == Schedule(after_layer=MINE.after_layer)
+    assert Schedule.from_dict({"before_llm": stored["before_llm"]}) == Schedule(before_llm=MINE.before_llm)
+
+
+def test_settings_that_have_a_default_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "short.yaml"
+    path.write_text(
+        "before_llm: [{type: DiversitySelector, keep_ratio: 0.1}]\n"
+        "after_layer: {3: [{type: StagePruner, keep_ratio: 0.5}]}"
+    )
+    assert Schedule.load(path) == Schedule(DiversitySelector(0.1), {3: StagePruner(0.5)})

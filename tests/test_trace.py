@@ -51,6 +51,12 @@ def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[s
     assert "9 over 2 layers, 75.0% of the full cache" in text
 
 
+def test_keys_of_a_batch_are_those_of_all_its_rows() -> None:
+    """Rows are as long as the longest: two of six columns, of which the second layer holds three."""
+    batch = PruneTrace([], [6, 4], {"text": 2, "video": 8}, [6, 3])
+    assert "18 over 2 layers, 75.0% of the full cache" in batch.summary()
+
+
 def test_a_trace_is_shown_in_one_line() -> None:
     trace = _trace()
     assert repr(trace) == "<PruneTrace: 1 prompt(s), 1 stage(s), 3 of 6 tokens left>"

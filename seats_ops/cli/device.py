@@ -1,6 +1,9 @@
-"""The device that a user names."""
+"""The device that a user names, and how much of a CPU is used."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -24,3 +27,14 @@ def pick_device(name: str) -> torch.device:
     if not (device.index or 0) < torch.cuda.device_count():
         raise ValueError(f"device: got {name!r}, but torch finds {torch.cuda.device_count()} CUDA device(s)")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """A small model gains little by threads, and what they spend waiting for each other is CPU time that varies."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

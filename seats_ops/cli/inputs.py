@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from transformers import AutoProcessor
 
 from .clip import FRAMES_PER_PATCH, Clip
+from .interleave import chunk_runs
+from .options import Options
 from .prepare import num_audio_tokens, sound_inputs, video_inputs
-from .prompt import SYSTEM, interleaved_runs, media_ids, prompt_ids
+from .prompt import SYSTEM, media_ids, prompt_ids
 
 DEFAULT_FRAME_TOKENS = 768
 """Qwen2.5-Omni's own bound on video tokens per temporal patch."""
+
+DEMO_FRAME_TOKENS = 200
+"""11 x 21 tokens for a 16:9 frame: a prompt of some 1,350 tokens, and five runs in less than a minute of one core."""
+
+
+def prompt_inputs(options: Options, clip: Clip, config: Any) -> tuple[dict[str, Any], str]:
+    """Model inputs, and in words who prepared them."""
+    reason = ""
+    if options.model is not None and options.frame_tokens is None:
+        try:
+            processor = load_processor(options.model)
+        except (ImportError, OSError, ValueError) as error:
+            reason = f", as the model's own processor does not load ({str(error).strip().splitlines()[0]})"
+        else:
+            return processor_inputs(processor, clip, options.question), "the model's own processor"
+    default = DEMO_FRAME_TOKENS if options.model is None else DEFAULT_FRAME_TOKENS
+    frame_tokens = options.frame_tokens or default
+    return own_inputs(clip, options.question, config, frame_tokens=frame_tokens), f"the demo's preparation{reason}"
 
 
 def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DEFAULT_FRAME_TOKENS) -> dict[str, Any]:
@@ -33,7 +54,7 @@ def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DE
         inputs.update(sound_inputs(clip.sound, num_mel_bins=config.audio_config.num_mel_bins))
         audio_tokens = num_audio_tokens(inputs["feature_attention_mask"])
     grids, height, width = merged_grid(inputs, config)
-    runs = interleaved_runs(
+    runs = chunk_runs(
         grids,
         height * width,
         audio_tokens,
@@ -45,6 +66,7 @@ def own_inputs(clip: Clip, question: str, config: Any, *, frame_tokens: int = DE
     return inputs
 
 
+@functools.cache
 def load_processor(model: str) -> Any:
     """The processor that comes with a checkpoint.
 

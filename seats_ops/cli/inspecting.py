@@ -77,11 +77,18 @@ def write_page(console: Console, path: Path, html: Path, other: Path | None, row
     """Write the page of the trace in `path`, beside the one in `other`.
 
     Raises:
-        ValueError: a file is no trace, knows no tokens, or is of another prompt. FileExistsError: there is such a page.
+        ValueError: a file is no trace, knows no tokens, or is of another prompt; the page exists or cannot be written.
     """
     second = None if other is None else _loaded("other", other)
     names = (path.name, "" if other is None else other.name)
-    _loaded("trace", path).to_html(html, other=second, names=names, row=row)
+    if other is not None and path.name == other.name:
+        names = (str(path), str(other))
+    trace = _loaded("trace", path)
+    try:
+        trace.to_html(html, other=second, names=names, row=row)
+    except OSError as error:
+        reason = error.strerror or "it exists"
+        raise ValueError(f"--html: expected a new file in a folder to write to, got {html} ({reason})") from error
     console.print(f"Open {html.absolute()} in a browser.", markup=False, soft_wrap=True)
 
 

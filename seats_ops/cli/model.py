@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
 from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+from .checkpoints import SUCH_AS, may_be_a_model, named_checkpoint
 
 SCALE = 16
 """The demo model is this many times narrower than Qwen2.5-Omni-7B; its 28 layers and its vocabulary are the 7B's."""
 
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-"""An owner and a name, one slash between them."""
-
-SUCH_AS = "such as Qwen/Qwen2.5-Omni-7B"
-
-
 def qwen2_5_omni_7b_config() -> Qwen2_5OmniThinkerConfig:
     """The thinker of Qwen2.5-Omni-7B, from its published config.json; for cost figures, never built here."""
-    return Qwen2_5OmniThinkerConfig(
-        text_config={
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "rope_parameters": _rope([16, 24, 24]),
-        },
-        vision_config={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 3584,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        audio_config={
-            "encoder_layers": 32,
-            "d_model": 1280,
-            "encoder_ffn_dim": 5120,
-            "encoder_attention_heads": 20,
-            "output_dim": 3584,
-        },
-        vision_start_token_id=151652,
-        vision_end_token_id=151653,
-    )
-
-
-def qwen2_5_omni_3b_config() -> Qwen2_5OmniThinkerConfig:
-    """The thinker of Qwen2.5-Omni-3B, from its published config.json: the 7B's encoders, a smaller language model."""
-    config = qwen2_5_omni_7b_config()
-    sizes = {
-        "vocab_size": 151936,
-        "hidden_size": 2048,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-    }
-    return Qwen2_5OmniThinkerConfig(
-        text_config={**sizes, "rope_parameters": _rope([16, 24, 24])},
-        vision_config={**config.vision_config.to_dict(), "out_hidden_size": sizes["hidden_size"]},
-        audio_config={**config.audio_config.to_dict(), "output_dim": sizes["hidden_size"]},
-        vision_start_token_id=config.vision_start_token_id,
-        vision_end_token_id=config.vision_end_token_id,
-    )
+    return named_checkpoint("7b").config()
 
 
 def demo_config() -> Qwen2_5OmniThinkerConfig:
@@ -86,7 +32,7 @@ def demo_config() -> Qwen2_5OmniThinkerConfig:
             "num_hidden_layers": text.num_hidden_layers,
             "num_attention_heads": text.num_attention_heads // 4,
             "num_key_value_heads": text.num_key_value_heads // 4,
-            "rope_parameters": _rope([4, 6, 6]),
+            "rope_parameters": {**text.rope_parameters, "mrope_section": [4, 6, 6]},
         },
         vision_config={
             "depth": 4,
@@ -108,10 +54,6 @@ def demo_config() -> Qwen2_5OmniThinkerConfig:
     )
 
 
-def _rope(sections: list[int]) -> dict[str, object]:
-    return {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": sections}
-
-
 def random_model(
     config: Qwen2_5OmniThinkerConfig, *, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Qwen2_5OmniThinkerForConditionalGeneration:
@@ -120,11 +62,6 @@ def random_model(
         torch.manual_seed(seed)
         model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config)
     return model.to(device).eval()
-
-
-def may_be_a_model(name: str) -> bool:
-    """Something on this machine, or a name that is worth asking a network for."""
-    return (name != "" and Path(name).exists()) or (HUB_ID.fullmatch(name) is not None and not name.endswith(".json"))
 
 
 def load_checkpoint(

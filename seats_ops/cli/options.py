@@ -14,6 +14,7 @@ class Options:
     question: str
     model: str | None = None
     video: Path | None = None
+    schedules: tuple[Path, ...] = ()
     fps: float = 2.0
     max_frames: int = 128
     frame_tokens: int | None = None

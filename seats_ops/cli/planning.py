@@ -1,147 +1,196 @@
-"""`seats-ops plan`: a schedule and its cost from a config alone."""
+"""`seats-ops plan`: a schedule and its cost from a config alone, or the schedule that fits a budget."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from rich.console import Console
 
 from seats_ops import Schedule, seats
 from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
+from seats_ops.presets import FAMILIES, family_name
+from seats_ops.retention import Fit, fit_retention, paper_ratios
 
-from .model import SUCH_AS, may_be_a_model, qwen2_5_omni_3b_config, qwen2_5_omni_7b_config
+from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint
+from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
+from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
 from .tables import new_table
+from .weights import weight_bytes
 
-KNOWN = {"7b": qwen2_5_omni_7b_config, "3b": qwen2_5_omni_3b_config}
+TEXT_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS, GRID_TOKENS = 598, 9600, 1570, 154
+"""Fitted to the paper's FLOPs, see `plan_command`."""
 
-AUDIO_PER_WINDOW, GRIDS_PER_WINDOW = 50, 2
-"""Two seconds: 25 audio tokens per second, and one temporal patch per second at two frames per second."""
+TEXT_BESIDE_A_CLIP = 100
+"""System prompt, marks and a question of a line: the demo's prompt has some 80."""
 
 
-def read_config(model: str) -> Any:
-    """A config by short name, file, folder or Hugging Face id.
+@dataclass(frozen=True)
+class Plan:
+    """What was asked and what was found.
+
+    Attributes:
+        checkpoint: None for a config of one's own.
+        config: of the thinker.
+        clip: None where tokens were given.
+        fit: None without a budget.
+        ratios: of the paper's schedule; None for a schedule of one's own.
+        weights: bytes; None where no limit of memory was given.
+    """
+
+    asked: PlanOptions
+    checkpoint: Checkpoint | None
+    config: Any
+    clip: ClipLengths | None
+    lengths: PromptLengths
+    fit: Fit | None
+    ratios: tuple[float | None, float | None] | None
+    weights: int | None
+    schedule: Schedule
+    cost: Cost
+
+    @property
+    def model(self) -> str:
+        return self.asked.model if self.checkpoint is None else self.checkpoint.name
+
+
+def read_config(model: str) -> tuple[Checkpoint | None, Any]:
+    """A config by a known name, file, folder or Hugging Face id, and the checkpoint where the name is a known one.
 
     Raises:
         ValueError: there is no such config, or it is not a known model's; names that are nobody's stay on this machine.
     """
-    if model.lower() in KNOWN:
-        return KNOWN[model.lower()]()
+    check_name(model)
+    checkpoint = find_checkpoint(model)
+    if checkpoint is not None:
+        return checkpoint, checkpoint.config()
     from transformers import AutoConfig
 
-    expected = f"{', '.join(KNOWN)}, a config.json, a folder with one, or a Hugging Face id {SUCH_AS}"
-    if not may_be_a_model(model):
-        raise ValueError(f"model: got {model!r}, expected {expected}")
     try:
-        return AutoConfig.from_pretrained(model)
+        return None, AutoConfig.from_pretrained(model)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ValueError(f"model: got {model!r}, expected {expected}; {reason}") from error
+        raise ValueError(f"model: got {model!r}, expected {expected_models()}; {reason}") from error
 
 
-def prompt_lengths(text: int, video: int, audio: int, *, grid_tokens: int) -> PromptLengths:
-    """Lengths of a prompt with one video at two frames per second and its sound, interleaved every two seconds."""
-    video_blocks = split_blocks(video, GRIDS_PER_WINDOW * grid_tokens)
-    audio_blocks = split_blocks(audio, AUDIO_PER_WINDOW)
-    windows = tuple(zip_longest(video_blocks, audio_blocks, fillvalue=0))
-    return PromptLengths(text, video_blocks, audio_blocks, windows=windows)
+def make_plan(console: Console, asked: PlanOptions) -> Plan:
+    """Find the plan and print it, as a table or as JSON; write the files that were asked for.
 
-
-def plan(
-    console: Console,
-    model: str,
-    *,
-    retention: tuple[float, float],
-    tokens: tuple[int, int, int],
-    grid_tokens: int,
-    kv_policy: Literal["uniform", "per-layer"],
-    schedule_json: Path | None,
-    schedule_file: Path | None = None,
-    as_json: bool = False,
-) -> Schedule:
-    """Print the schedule with its cost per segment of layers, and write it as JSON where asked to.
-
-    Args:
-        console: To print to.
-        model: See `read_config`.
-        retention: (video, audio) retention ratios.
-        tokens: (text, video, audio) tokens of the prompt.
-        grid_tokens: Video tokens per temporal patch.
-        kv_policy: As in `attach`.
-        schedule_json: File to write the schedule to.
-        schedule_file: A schedule of one's own, instead of the retention ratios.
-        as_json: Print schedule and cost as JSON, nothing else.
+    Raises:
+        ValueError, TypeError: options that exclude each other, a model that is unknown or does not take what the prompt
+            has, a budget that nothing fits.
     """
-    config = read_config(model)
-    lengths = prompt_lengths(*tokens, grid_tokens=grid_tokens)
-    if schedule_file is None:
-        schedule = seats(config, video=retention[0], audio=retention[1])
+    asked.check()
+    found = find_plan(asked)
+    if asked.plot is not None:
+        from .plan_plot import draw_plan
+
+        draw_plan(asked.plot, found)
+    if asked.schedule_json is not None:
+        found.schedule.save(asked.schedule_json)
+    from .plan_report import as_dict, print_plan
+
+    if asked.as_json:
+        typer.echo(json.dumps(as_dict(found), indent=1))
     else:
-        schedule = Schedule.load(schedule_file)
+        print_plan(console, found)
+    return found
+
+
+def find_plan(asked: PlanOptions) -> Plan:
+    """The schedule and its cost. Raises as `make_plan`."""
+    checkpoint, config = read_config(asked.model)
     thinker = getattr(config, "thinker_config", config)
-    cost = prefill_cost(thinker, schedule, lengths, kv_policy=kv_policy)
-    if schedule_json is not None:
-        schedule.save(schedule_json)
-    if as_json:
-        typer.echo(json.dumps(_as_dict(model, schedule, cost, kv_policy), indent=1))
-        return schedule
-    ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in schedule.stages()]
-    table = new_table(f"Schedule on {model}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
-    for stage, ratio in zip(cost.stages, ratios, strict=True):
-        layers = f"{stage.layers.start}-{stage.layers.stop - 1}" if stage.layers else "-"
-        table.add_row(
-            stage.name,
-            _ratio(ratio),
-            layers,
-            f"{stage.tokens:,}",
-            f"{stage.flops / 1e12:.2f}",
-            f"{stage.kv_bytes / 2**20:.1f}",
+    clip, lengths = _prompt(asked, thinker)
+    weights = None if asked.max_memory is None else weight_bytes(thinker)
+    fit = _fit(asked, thinker, lengths, weights)
+    ratios: tuple[float | None, float | None] | None = None
+    if fit is not None:
+        ratios, schedule = (fit.video, fit.audio), fit.schedule
+    elif asked.schedule_file is not None:
+        schedule = Schedule.load(asked.schedule_file)
+    else:
+        by_default = paper_ratios(thinker, 0.10)
+        ratios = (
+            by_default[0] if asked.video is None else asked.video,
+            by_default[1] if asked.audio is None else asked.audio,
         )
+        schedule = seats(thinker, video=ratios[0], audio=ratios[1])
+    cost = prefill_cost(thinker, schedule, lengths, kv_policy=asked.kv_policy)
+    return Plan(asked, checkpoint, thinker, clip, lengths, fit, ratios, weights, schedule, cost)
+
+
+def _fit(asked: PlanOptions, config: Any, lengths: PromptLengths, weights: int | None) -> Fit | None:
+    if not asked.budget:
+        return None
+    return fit_retention(
+        config,
+        lengths,
+        max_flops=asked.max_flops,
+        max_kv_bytes=asked.max_kv,
+        max_memory_bytes=asked.max_memory,
+        weight_bytes=weights,
+        flops_share=asked.flops_share,
+        kv_share=asked.kv_share,
+        kv_policy=asked.kv_policy,
+    )
+
+
+def _prompt(asked: PlanOptions, config: Any) -> tuple[ClipLengths | None, PromptLengths]:
+    """The lengths that were asked for, and the clip where that is what was given."""
+    sees_video, hears, block = _takes(config)
+    for takes, what, names in ((sees_video, "video", OF_VIDEO), (hears, "audio", OF_AUDIO)):
+        if not takes and asked.given(names):
+            raise ValueError(f"{asked.given(names)[0]}: expected none, as {asked.model} takes no {what}")
+    if asked.sound and not hears:
+        raise ValueError(f"--sound: expected none, as {asked.model} takes no audio")
+    if asked.seconds is None:
+        video = (VIDEO_TOKENS if asked.video_tokens is None else asked.video_tokens) * sees_video
+        audio = (AUDIO_TOKENS if asked.audio_tokens is None else asked.audio_tokens) * hears
+        video_blocks = split_blocks(video, 2 * (asked.grid_tokens or GRID_TOKENS))
+        audio_blocks = split_blocks(audio, block)
+        windows = tuple(zip_longest(video_blocks, audio_blocks, fillvalue=0))
+        return None, PromptLengths(asked.text_tokens or TEXT_TOKENS, video_blocks, audio_blocks, windows=windows)
+    size = asked.resolution or Resolution()
+    clip = clip_lengths(
+        config,
+        asked.seconds,
+        fps=asked.fps or 2.0,
+        size=(size.width, size.height),
+        sound=asked.sound is not False,
+        max_frames=asked.max_frames or 768,
+        min_pixels=asked.min_pixels,
+        max_pixels=asked.max_pixels,
+    )
+    return clip, prompt_lengths(config, asked.text_tokens or TEXT_BESIDE_A_CLIP, clip)
+
+
+def _takes(config: Any) -> tuple[bool, bool, int]:
+    """Whether a model takes video and audio, and the audio tokens of a block; both, where no family says otherwise."""
+    try:
+        family = FAMILIES[family_name(config)]
+    except TypeError:
+        return True, True, 50
+    return family.sees_video, family.hears, audio_block(config)
+
+
+def list_checkpoints(console: Console, *, as_json: bool) -> None:
+    """Print what is known by name, and where its sizes were read."""
+    if as_json:
+        known = [{"id": one.id, "model_type": one.model_type, "source": one.source} for one in checkpoints()]
+        typer.echo(json.dumps(known, indent=1))
+        return
+    table = new_table("Checkpoints known by name", ["name", "layers", "width", "video", "audio"])
+    for one in checkpoints():
+        text, family = one.sizes.get("text_config", one.sizes), FAMILIES[one.model_type.removesuffix("_thinker")]
+        takes = ["yes" if yes else "-" for yes in (family.sees_video, family.hears)]
+        table.add_row(one.name, str(text["num_hidden_layers"]), str(text["hidden_size"]), *takes)
     console.print(table)
     console.print(
-        f"Prefill: {cost.flops / 1e12:.1f} of {cost.full_flops / 1e12:.1f} TFLOPs ({1 / cost.flops_share:.1f}x fewer). "
-        f"KV cache, {kv_policy}, bfloat16: {cost.kv_bytes / 2**20:.1f} of {cost.full_kv_bytes / 2**20:.1f} MiB.",
-        soft_wrap=True,
-    )
-    console.print(
-        "One FLOP per multiply-add, decoder layers and output head; encoders and selection are not counted. "
-        "Token counts after a drop may differ by a few from what a run keeps.",
+        "7b and 3b are Qwen2.5-Omni's. Names count in any case, with or without their owner. A plan names where a "
+        "checkpoint's sizes were read, --list --json where all were.",
         style="dim",
-        soft_wrap=True,
     )
-    if schedule_json is not None:
-        console.print(f"Written to {schedule_json}")
-    return schedule
-
-
-def _as_dict(model: str, schedule: Schedule, cost: Cost, kv_policy: str) -> dict[str, Any]:
-    return {
-        "model": model,
-        "kv_policy": kv_policy,
-        "flops": cost.flops,
-        "full_flops": cost.full_flops,
-        "kv_bytes": cost.kv_bytes,
-        "full_kv_bytes": cost.full_kv_bytes,
-        "stages": [
-            {
-                "name": stage.name,
-                "layers": [stage.layers.start, stage.layers.stop - 1] if stage.layers else [],
-                "tokens": stage.tokens,
-                "flops": stage.flops,
-                "kv_bytes": stage.kv_bytes,
-            }
-            for stage in cost.stages
-        ],
-        "schedule": schedule.to_dict(),
-    }
-
-
-def _ratio(ratio: Any) -> str:
-    if isinstance(ratio, str):
-        return ratio
-    if isinstance(ratio, float):
-        return f"{ratio:.1%}"
-    return ", ".join(f"{name} {value:.1%}" for name, value in ratio.items())

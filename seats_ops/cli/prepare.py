@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, WhisperFeatureExtractor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from .clip import Clip
+from .clip_lengths import qwen2_5_audio_tokens
 from .decoding import SAMPLING_RATE
 
 MIN_FRAME_TOKENS = 128
@@ -90,6 +91,5 @@ def sound_inputs(sound: np.ndarray, *, num_mel_bins: int) -> dict[str, torch.Ten
 
 
 def num_audio_tokens(feature_attention_mask: torch.Tensor) -> int:
-    """Audio tokens (25 per second) that Qwen2.5-Omni's audio tower makes of int `[1, frames]`: two strides of two."""
-    after_convolution = (int(feature_attention_mask.sum()) - 1) // 2 + 1
-    return (after_convolution - 2) // 2 + 1
+    """Audio tokens that Qwen2.5-Omni's audio tower makes of int `[1, frames]`."""
+    return qwen2_5_audio_tokens(int(feature_attention_mask.sum()))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from seats_ops import PruneTrace, Schedule, seats
+from seats_ops import PruneTrace, Schedule, presets, seats
 from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of, part
+from seats_ops.measure.prefill import kv_bytes, last_logits_only
+from seats_ops.measure.stopwatch import Stopwatch, now, said_of
 
-from .stopwatch import Stopwatch, now
-
-PAPER_RATIOS = {35: (0.30, 0.65), 25: (0.20, 0.55), 15: (0.10, 0.45), 10: (0.06, 0.35)}
-"""Retention in percent -> (video, audio) retention ratios for Qwen2.5-Omni (arXiv 2605.20035, main results table)."""
+PAPER_RATIOS = presets.PAPER_RATIOS["qwen2_5_omni"]
+"""Retention in percent -> (video, audio) retention ratios of the demo's family."""
 
 
 @dataclass
@@ -27,23 +28,33 @@ class Run:
     Attributes:
         name: For tables and file names.
         schedule: None runs all tokens.
-        retention: The schedule's (video, audio) retention ratios.
+        retention: The (video, audio) ratios that SEATS was asked for; None for another schedule.
         trace: What the schedule kept; None without one.
         prefill_seconds: One measurement per repeat: encoders, selection, all decoder layers, logits of the last token.
             CPU time where the model is on a CPU, so that neighbours on a shared machine count less; wall time on a GPU.
         encoder_seconds: Of each, the part spent in the vision and the audio tower.
+        layer_seconds: One list per repeat, with an entry per decoder layer, of prefills of their own: looking at the
+            clock around every layer is no part of `prefill_seconds`. Selection between layers is left out.
+        layer_clock: Which clock that was, and where.
         kv_bytes: Keys and values in the cache after the prefill, of all layers.
         answer: Token ids generated greedily.
     """
 
     name: str
     schedule: Schedule | None = None
-    retention: tuple[float, float] = (1.0, 1.0)
+    retention: tuple[float, float] | None = (1.0, 1.0)
     trace: PruneTrace | None = None
     prefill_seconds: list[float] = field(default_factory=list)
     encoder_seconds: list[float] = field(default_factory=list)
+    layer_seconds: list[list[float]] = field(default_factory=list)
+    layer_clock: str = ""
     kv_bytes: int = 0
     answer: list[int] = field(default_factory=list)
+
+
+def slug(name: str) -> str:
+    """A run's name as part of file names."""
+    return name.lower().replace(" ", "-").rstrip("%")
 
 
 def paper_runs(config: Any) -> list[Run]:
@@ -68,7 +79,8 @@ def measure(
 ) -> None:
     """Fill in `runs`. Each generates once, which also warms up; then prefills are timed, the runs taking turns.
 
-    Turns spread a slow moment of the machine over all runs instead of over one.
+    Turns spread a slow moment of the machine over all runs instead of over one. With every timed prefill a run with a
+    schedule does another one, for the time of each of its layers.
 
     Args:
         model: A thinker.
@@ -80,6 +92,7 @@ def measure(
         progress: Called with a description before each of the `len(runs) * (1 + repeats)` steps.
     """
     encoders = [part(model, f"model.{name}") for name in ("visual", "audio_tower")]
+    layers = part(model, "model.language_model").layers
     clock = functools.partial(now, inputs["input_ids"].device)
     with last_logits_only(model):
         for run in runs:
@@ -96,6 +109,17 @@ def measure(
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
                 run.kv_bytes = kv_bytes(cache_of(output))
+                if run.schedule is not None:
+                    with _attached(model, run.schedule, kv_policy, backend), contextlib.ExitStack() as stack:
+                        watches = [stack.enter_context(Stopwatch([layer], clock)) for layer in layers]
+                        model(**inputs, use_cache=True)
+                    run.layer_seconds.append([watch.inside for watch in watches])
+                    run.layer_clock = said_of(inputs["input_ids"].device)
+
+
+def layer_medians(run: Run) -> list[float]:
+    """Seconds of every decoder layer."""
+    return [statistics.median(times) for times in zip(*run.layer_seconds, strict=True)]
 
 
 @contextlib.contextmanager
@@ -107,22 +131,3 @@ def _attached(
     else:
         with attach(model, schedule, kv_policy=kv_policy, backend=backend, record=record) as trace:
             yield trace
-
-
-@contextlib.contextmanager
-def last_logits_only(model: Any) -> Iterator[None]:
-    """Compute logits for the last token only, as serving engines do.
-
-    The thinker's forward computes them for the whole prompt, which with 152,064 entries per token is a large part of
-    the time and of the memory, and of no use.
-    """
-    handle = model.lm_head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def kv_bytes(cache: Any) -> int:
-    """Bytes of the keys and values of all layers."""
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)

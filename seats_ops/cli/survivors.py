@@ -10,6 +10,9 @@ from seats_ops import PruneTrace
 
 from .picture import Row
 
+DETAILS = {"DiversitySelector": "Stage I: salient, diverse", "StagePruner": "Stage II: query relevance"}
+"""What a stage looks at; other stages are shown by name."""
+
 
 def survivors(trace: PruneTrace, input_ids: torch.Tensor, grid: tuple[int, int, int], config: Any) -> list[Row]:
     """One `Row` for the prompt and one for every stage that leaves a video or audio token.
@@ -32,10 +35,8 @@ def survivors(trace: PruneTrace, input_ids: torch.Tensor, grid: tuple[int, int, 
         kept[stage.kept_indices[0].cpu()] = True
         if not (kept & (is_video | is_audio)).any():
             break
-        if stage.layer:
-            rows.append(row(f"After layer {stage.layer}", "Stage II: query relevance", kept))
-        else:
-            rows.append(row("Before layer 1", "Stage I: salient, diverse", kept))
+        title = f"After layer {stage.layer}" if stage.layer else "Before layer 1"
+        rows.append(row(title, DETAILS.get(stage.name, stage.name), kept))
     return rows
 
 

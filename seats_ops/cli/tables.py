@@ -1,29 +1,28 @@
-"""The demo's tables, and the figures in them that follow from a trace or a config."""
+"""The demo's table, and the figures in it that follow from a trace or a config."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from seats_ops import PruneTrace, Schedule
-from seats_ops.cost import PromptLengths, prefill_cost
+from seats_ops import PruneTrace
+from seats_ops.cost import PromptLengths
+from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.inspector.facts import layers_of
 
 from .noise import Measured, told_apart
 
 if TYPE_CHECKING:
     from .run import Run  # loads transformers, which `inspect` needs not
 
-TOKEN_NOTE = (
-    "Mean: the share of these tokens that a layer sees, averaged over all layers; what the retention ratio means."
-)
-
 
 def new_table(title: str, columns: list[str]) -> Table:
     """A table that fits 80 columns: its first column is text, its others are numbers."""
     table = Table(
-        title=title,
+        title=title or None,
         title_justify="left",
         title_style="bold",
         header_style="bold",
@@ -36,76 +35,74 @@ def new_table(title: str, columns: list[str]) -> Table:
     return table
 
 
-def token_table(runs: list[Run], prompt_tokens: int, num_layers: int) -> Table:
-    """Tokens in the sequence after every stage, and the share of audio and video that an average layer saw."""
-    traces = [run.trace for run in runs if run.trace is not None]
-    stages = [stage_title(stage.layer) for stage in traces[0].stages] if traces else []
-    table = new_table(
-        "Tokens in the sequence",
-        ["", "prompt", *stages, "video\nmean", "audio\nmean"],
-    )
-    for run in runs:
-        kept, left = {"video": 1.0, "audio": 1.0}, [prompt_tokens] * len(stages)
-        if run.trace is not None:
-            kept = mean_retention(run.trace, num_layers)
-            left = [stage.num_tokens for stage in run.trace.stages]
-        shares = [f"{kept[name]:.1%}" if name in kept else "-" for name in ("video", "audio")]
-        table.add_row(run.name, *[f"{count:,}" for count in (prompt_tokens, *left)], *shares)
-    return table
-
-
-def cost_table(runs: list[Run], flops: dict[str, list[int]], clock: str) -> Table:
-    """FLOPs, KV bytes and measured time per run, each with the ratio of the first run to it.
+def result_table(
+    runs: list[Run], lengths: PromptLengths, num_layers: int, flops: dict[str, list[int]], clock: str
+) -> Table:
+    """What every run keeps and what that saves: the one table of the demo, 80 columns wide.
 
     Args:
-        runs: Measured; the first one is the baseline, and each keeps less than the one before it.
-        flops: Where -> FLOPs of every run there.
+        runs: Measured; the first one is the baseline.
+        lengths: Of the prompt.
+        num_layers: Of the model.
+        flops: Where -> FLOPs of every run there; the last place is shown.
         clock: What the times are: "CPU s" or "s".
     """
-    columns: list[tuple[str, str, list[float]]] = []
-    for place, counts in flops.items():
-        unit, size = ("TFLOPs", 1e12) if counts[0] >= 1e12 else ("GFLOPs", 1e9)
-        columns.append((f"{unit}\n{place}", ",.0f" if counts[-1] >= 10 * size else ",.2f", [n / size for n in counts]))
-    columns.append(("KV\nMiB", ",.2f", [run.kv_bytes / 2**20 for run in runs]))
-    times = told_apart([run.prefill_seconds for run in runs])
-    table = new_table(
-        "Cost of the prefill",
-        ["", *[heading for title, *_ in columns for heading in (title, "ratio")], f"prefill\n{clock}", "ratio"],
-    )
+    place, counts = list(flops.items())[-1]
+    unit, size = ("TFLOPs", 1e12) if counts[0] >= 1e12 else ("GFLOPs", 1e9)
+    times = prefill_times(runs)
+    # Two spaces set groups of columns apart.
+    heads = ["", "video\nkept", "audio\nkept", "  tokens\nleft", f"{unit}\n  {place}", "\nfewer"]
+    table = new_table("", [*heads, "KV\n  MiB", "\nfewer", f"prefill\n  {clock}", "\nfaster"])
+    # A long name goes on in the next line, numbers never do.
+    for column in table.columns:
+        column.no_wrap, column.overflow = column is not table.columns[0], "fold"
     for number, run in enumerate(runs):
-        cells = []
-        for _, form, values in columns:
-            cells += [f"{values[number]:{form}}", f"{values[0] / values[number]:.1f}x"]
+        kept, left = {name: 1.0 for name in ("video", "audio") if getattr(lengths, name)}, lengths.total
+        if run.trace is not None:
+            kept = mean_retention(run.trace, num_layers)
+            left = run.trace.stages[-1].num_tokens if run.trace.stages else left
         about = "~" if times[number].shared else ""
-        cells += [about + spread(times[number]), f"{about}{times[0].median / times[number].median:.1f}x"]
-        table.add_row(run.name, *cells)
+        seconds = times[number].median
+        table.add_row(
+            escape(run.name),
+            *[f"{kept[name]:.1%}" if name in kept else "-" for name in ("video", "audio")],
+            f"{left:,}",
+            f"{counts[number] / size:,.2f}",
+            _ratio(counts[0] / counts[number]),
+            f"{run.kv_bytes / 2**20:,.2f}",
+            _ratio(runs[0].kv_bytes / run.kv_bytes),
+            about + (f"{seconds:.2f}" if seconds >= 0.1 else f"{seconds:.4f}"),
+            about + _ratio(times[0].median / seconds),
+        )
     return table
 
 
-def spread(times: Measured) -> str:
-    """Median, lowest and highest."""
-    form = ".2f" if times.median >= 0.1 else ".4f"
-    low, high = min(times.seconds), max(times.seconds)
-    return f"{times.median:{form}} ({low:{form}}-{high:{form}})"
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1f}x"
 
 
-def cost_note(flops: dict[str, list[int]], runs: list[Run]) -> str:
-    """What the columns of `cost_table` mean."""
+def result_note(runs: list[Run], clock: str) -> str:
+    """What the columns of `result_table` mean."""
+    shared = any(time.shared for time in prefill_times(runs))
     repeats = len(runs[0].prefill_seconds)
-    shared = any(time.shared for time in told_apart([run.prefill_seconds for run in runs]))
-    paper = "; on a 7B, with the logits of all tokens left, as in the paper" if len(flops) > 1 else ""
     return (
-        f"FLOPs are computed, one per multiply-add: here those of the decoder layers{paper}. KV cache and seconds are "
-        "measured here. Prefill: encoders, selection, decoder layers, logits of the last token; median of "
-        f"{repeats}, in brackets lowest and highest."
-        + " ~: not told apart from a neighbour, as their measurements overlap; they share one figure."
-        * shared
+        "Kept: the share of these tokens that a layer sees, mean of all layers. Left: after the last stage. FLOPs are "
+        f"computed, one per multiply-add; KV cache and {clock} (encoders included, "
+        + (f"median of {repeats}) " if repeats > 1 else "once) ")
+        + "are measured here."
+        + " ~: not told apart from another; they share one figure." * shared
     )
+
+
+def prefill_times(runs: list[Run]) -> list[Measured]:
+    """Of every run, those that cannot be told apart with one figure; SEATS runs keep ever less, others may not."""
+    falling = all(run.retention is not None for run in runs)
+    return told_apart([run.prefill_seconds for run in runs], falling=falling)
 
 
 def saved(runs: list[Run], number: int, flops: list[int], clock: str) -> str:
-    """What one of the `runs` saved, in a line; `flops` are those of every run, `clock` as in `cost_table`."""
-    times = told_apart([run.prefill_seconds for run in runs])
+    """What one of the `runs` saved, in a line; `flops` are those of every run, `clock` as in `result_table`."""
+    times = prefill_times(runs)
     unit, size = ("T", 1e12) if flops[0] >= 1e12 else ("G", 1e9)
     bytes_left = [runs[i].kv_bytes / 2**20 for i in (0, number)]
     parts = [
@@ -117,7 +114,8 @@ def saved(runs: list[Run], number: int, flops: list[int], clock: str) -> str:
     else:
         before, after = times[0].median, times[number].median
         about = "some " if times[number].shared else ""
-        parts.append(f"{about}{1 - after / before:.0%} of the time ({before:.2f} → {after:.2f} {clock})")
+        spent = f"{1 - after / before:.0%} of the time" if after < before else f"no time: {after / before - 1:.0%} more"
+        parts.append(f"{about}{spent} ({before:.2f} → {after:.2f} {clock})")
     return "Saved in the prefill: " + ", ".join(parts)
 
 
@@ -139,11 +137,20 @@ def mean_retention(trace: PruneTrace, num_layers: int) -> dict[str, float]:
     return kept
 
 
-def layer_flops(config: Any, runs: list[Run], lengths: PromptLengths) -> list[int]:
+def layer_flops(config: Any, runs: list[Run], prompt_tokens: int) -> list[int]:
     """FLOPs of the decoder layers alone, one per multiply-add: what the measured forward computes but for one logit."""
-    return [sum(prefill_cost(config, run.schedule or Schedule(), lengths).flops_per_layer) for run in runs]
+    decoder = decoder_sizes(config)
+    found = []
+    for run in runs:
+        seen = [prompt_tokens] * decoder.layers if run.trace is None else layers_of(run.trace, 0, decoder.layers)
+        found.append(sum(decoder.layer_macs(layer, tokens, causal=False) for layer, tokens in enumerate(seen)))
+    return found
 
 
-def paper_flops(config: Any, runs: list[Run], lengths: PromptLengths) -> list[int]:
+def paper_flops(config: Any, runs: list[Run], prompt_tokens: int) -> list[int]:
     """FLOPs as the paper counts them: decoder layers and logits of every token that is left."""
-    return [prefill_cost(config, run.schedule or Schedule(), lengths).flops for run in runs]
+    decoder = decoder_sizes(config)
+    stages = [run.trace.stages if run.trace is not None else [] for run in runs]
+    left = [found[-1].num_tokens if found else prompt_tokens for found in stages]
+    layers = layer_flops(config, runs, prompt_tokens)
+    return [flops + decoder.hidden * decoder.vocab * tokens for flops, tokens in zip(layers, left, strict=True)]

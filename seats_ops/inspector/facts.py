@@ -24,8 +24,8 @@ NONE = -1
 def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
     """What does not depend on a schedule: arrays with an entry for every token of prompt `row`, in base 64.
 
-    "column", "modality", "block", "window", "item" (number in the trace's items of this prompt), "t", "h", "w": int32,
-    -1 where there is none.
+    "column", "modality", "item" (number in the trace's items of this prompt), "t", "h", "w": int32, -1 where there is
+    none.
 
     Raises:
         ValueError: the trace is of format 1 and knows no tokens, or has no such prompt.
@@ -33,8 +33,6 @@ def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
     layout, here = trace.layout, _span(trace, row)
     assert layout is not None
     modality = layout.modality.long()[here]
-    window = torch.full_like(modality, NONE) if layout.window is None else layout.window.long()[here]
-    block = torch.full_like(modality, NONE) if layout.block is None else layout.block.long()[here]
     place = {name: torch.full_like(modality, NONE) for name in ("item", "t", "h", "w")}
     for kind in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
         member, first = (modality == kind).nonzero().squeeze(1), 0
@@ -51,7 +49,7 @@ def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
                 place["t"][tokens] = inside // (height * width)
                 place["h"][tokens] = inside // width % height
                 place["w"][tokens] = inside % width
-    arrays = {"column": layout.position.long()[here], "modality": modality, "block": block, "window": window, **place}
+    arrays = {"column": layout.position.long()[here], "modality": modality, **place}
     return {name: whole(values) for name, values in arrays.items()}
 
 
@@ -61,7 +59,10 @@ def items_of(trace: PruneTrace, row: int) -> list[MediaItem]:
 
 
 def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
-    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there."""
+    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there.
+
+    Blocks and windows are here: a schedule without a stage that asks for blocks makes others.
+    """
     layout, here = trace.layout, _span(trace, row)
     assert layout is not None
     column = layout.position.long()[here]
@@ -76,7 +77,11 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
         alive = torch.isin(column, stage.kept_indices[row].cpu())
         stages.append({**_said(stage), "left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())})
     saliency = None if trace.saliency is None else trace.saliency[here]
-    return {"stages": stages, "saliency": floats(saliency), "kv_lengths": trace.kv_lengths if _alone(trace) else []}
+    groups = {
+        name: whole(torch.full_like(column, NONE) if ids is None else ids.long()[here])
+        for name, ids in (("block", layout.block), ("window", layout.window))
+    }
+    return {"stages": stages, "saliency": floats(saliency), "keys": keys_of(trace, row), **groups}
 
 
 def _said(stage: StageRecord) -> dict[str, Any]:
@@ -84,9 +89,15 @@ def _said(stage: StageRecord) -> dict[str, Any]:
     return {"name": stage.name, "layer": stage.layer, "budgets": budgets}
 
 
-def _alone(trace: PruneTrace) -> bool:
-    """Keys are counted over all prompts; of several nobody knows whose they are."""
-    return len(trace.prompt_lengths) == 1
+def keys_of(trace: PruneTrace, row: int) -> list[int]:
+    """Keys of prompt `row` that every layer holds, padding not counted; empty where the trace does not say."""
+    ran_on = layers_of(trace, row, len(trace.kv_lengths))
+    if trace.kv_policy == "per-layer":
+        return ran_on
+    if trace.kv_policy == "uniform":
+        left = len(trace.stages[-1].kept_indices[row]) if trace.stages else trace.prompt_lengths[row]
+        return [left] * len(ran_on)
+    return trace.kv_lengths if len(trace.prompt_lengths) == 1 else []
 
 
 def _span(trace: PruneTrace, row: int) -> slice:

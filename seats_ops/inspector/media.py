@@ -27,6 +27,13 @@ class Media:
         frames: per video uint8 [t, height, width, 3], the first frame of every temporal grid.
         sounds: per sound float [mel bins, 10 ms steps].
         pictures: per picture uint8 [height, width, 3].
+
+    Example:
+        >>> import numpy as np
+        >>> from seats_ops.inspector import Media
+        >>> frames = np.zeros((5, 72, 128, 3), dtype=np.uint8)  # of a video with five temporal grids
+        >>> mel = np.zeros((128, 530))  # 5.3 seconds of sound
+        >>> media = Media("clip.mp4", frames=[frames], sounds=[mel])  # for trace.to_html("page.html", media)
     """
 
     title: str = ""

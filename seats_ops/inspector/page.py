@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import seats_ops
 from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.files import write_whole
-from seats_ops.inspector.facts import described, items_of, layers_of, run_of, tokens_of
+from seats_ops.inspector.facts import described, items_of, keys_of, layers_of, run_of, tokens_of
 from seats_ops.inspector.media import Media, drawn
 from seats_ops.validation import describe
 
@@ -33,18 +33,36 @@ def page(
     config: Any = None,
     kv_element_bytes: int = 2,
     layer_seconds: Sequence[Sequence[float]] | None = None,
+    layer_clock: str = "",
 ) -> str:
-    """The page as text; see `PruneTrace.to_html`."""
+    """The page as text; see `PruneTrace.to_html`.
+
+    Example:
+        >>> from seats_ops import Modality, Schedule
+        >>> from seats_ops.inspector import page
+        >>> from seats_ops.integrations import Pruning
+        >>> from seats_ops.testing import layout_of_runs
+        >>> import torch
+        >>> with Pruning(Schedule(), layout_of_runs([[(Modality.AUDIO, 5), (Modality.TEXT, 2)]])) as pruning:
+        ...     _ = pruning.before_llm(torch.zeros(7, 4))
+        >>> page(pruning.trace).startswith("<!doctype html>")
+        True
+    """
     traces = [trace] if other is None else [trace, other]
     tokens = tokens_of(trace, row)
-    if other is not None and tokens_of(other, row) != tokens:
-        raise ValueError("other: expected a trace of the same prompt, got one of other tokens")
+    if other is not None:
+        second = tokens_of(other, row)
+        differ = [name for name in ("column", "modality") if second[name] != tokens[name]]
+        if differ:
+            raise ValueError(f"other: expected a trace of the same prompt, got one with another {differ[0]} of a token")
     items = items_of(trace, row)
     shown = media or Media()
     data = {
         "version": seats_ops.__version__,
         "title": shown.title,
+        "clock": layer_clock,
         "row": row,
+        "rows": len(trace.prompt_lengths),
         "total": trace.prompt_lengths[row],
         "tokens": tokens,
         "items": described(items, drawn(shown, items)),
@@ -53,7 +71,7 @@ def page(
                 "name": name,
                 **run_of(each, row),
                 "layers": _layers(each, row, config, kv_element_bytes),
-                "seconds": _seconds(layer_seconds, number, len(traces)),
+                "seconds": _seconds(layer_seconds, number, traces),
             }
             for number, (each, name) in enumerate(zip(traces, names, strict=False))
         ],
@@ -72,6 +90,14 @@ def write(path: str | Path, text: str, *, exist_ok: bool = False) -> Path:
     Raises:
         FileExistsError: there is one already, and `exist_ok` does not allow to replace it.
         OSError: it cannot be written.
+
+    Example:
+        >>> from seats_ops.inspector import write
+        >>> write("own.html", "<!doctype html><title>Mine</title>").name
+        'own.html'
+        >>> write("own.html", "another")
+        Traceback (most recent call last):
+        FileExistsError: path: expected one that does not exist, got own.html; exist_ok=True replaces it
     """
     target = Path(path)
     if target.exists() and not exist_ok:
@@ -98,17 +124,21 @@ def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> 
         if sizes.layers != number:
             raise ValueError(f"config: expected {number} layers as the trace has, got {sizes.layers}")
         found["flops"] = [sizes.layer_macs(layer, n, False) for layer, n in enumerate(tokens)]
-        if trace.kv_lengths and len(trace.prompt_lengths) == 1:
-            found["kv_bytes"] = [2 * sizes.kv_width * kv_element_bytes * n for n in trace.kv_lengths]
+        found["kv_bytes"] = [2 * sizes.kv_width * kv_element_bytes * n for n in keys_of(trace, row)]
     return found
 
 
-def _seconds(given: Sequence[Sequence[float]] | None, number: int, runs: int) -> list[float] | None:
+def _seconds(given: Sequence[Sequence[float]] | None, number: int, traces: Sequence[PruneTrace]) -> list[float] | None:
     if given is None:
         return None
-    if len(given) != runs:
-        raise ValueError(f"layer_seconds: expected one list for each of {runs} trace(s), got {describe(list(given))}")
-    return list(given[number])
+    if len(given) != len(traces):
+        raise ValueError(
+            f"layer_seconds: expected one list for each of {len(traces)} trace(s), got {describe(list(given))}"
+        )
+    seconds, layers = list(given[number]), len(traces[number].kv_lengths)
+    if layers and len(seconds) != layers:
+        raise ValueError(f"layer_seconds[{number}]: expected one for each of {layers} layers, got {len(seconds)}")
+    return seconds
 
 
 def _asset(name: str) -> str:

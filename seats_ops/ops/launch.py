@@ -25,7 +25,7 @@ class KernelConfig:
     Attributes:
         name: of the kernel and its configuration, unique in its module.
         kernel: the `triton.jit` function.
-        signature: Triton type of every runtime argument by name, e.g. {"scores": "*fp32", "total": "i32"}.
+        signature: Triton type of every runtime argument by name, e.g. `{"scores": "*fp32", "total": "i32"}`.
         constants: value of every `constexpr` argument by name.
         num_warps, num_stages, max_registers: launch options, see `launch`.
         expects: what the compiled code must show: "mma" (matrix instructions), "wide_loads" (128-bit loads).

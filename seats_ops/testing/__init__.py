@@ -4,6 +4,13 @@ A selection is a set of tokens, so closeness of numbers says nothing about it: o
 chain. The tools below compare sets, accept a difference only where a near-tie is shown, and make data on which a wrong
 selection cannot pass by luck. Hypothesis strategies live in `seats_ops.testing.strategies` (needs `hypothesis`); golden
 numbers are read by `seats_ops.testing.golden` (needs `safetensors`).
+
+Example:
+    >>> import torch
+    >>> from seats_ops import DiversitySelector
+    >>> from seats_ops.testing import assert_same_selection, check_stage
+    >>> check_stage(DiversitySelector(0.5))  # raises where a rule of `seats_ops.Stage` is broken
+    >>> assert_same_selection(torch.tensor([True, False]), torch.tensor([True, False]))
 """
 
 from seats_ops.testing.certificate import GreedyCertificate, certify_greedy

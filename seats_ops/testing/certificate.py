@@ -23,8 +23,13 @@ class GreedyCertificate:
 
     Attributes:
         order: per window the token numbers (from the window's start) in a pick order that proves the selection.
-        worst_gap: per window the largest (best candidate - picked) / |best candidate| in that order.
+        worst_gap: per window the largest `(best candidate - picked) / |best candidate|` in that order.
         reason: why the selection was refused, empty if it was accepted.
+
+    Example:
+        >>> from seats_ops.testing import GreedyCertificate
+        >>> bool(GreedyCertificate(order=(), worst_gap=(), reason="window 0: 2 tokens kept, expected 3"))
+        False
     """
 
     order: tuple[tuple[int, ...], ...]
@@ -61,6 +66,15 @@ def certify_greedy(
 
     Raises:
         ValueError: features or weights are not finite; such data has no greedy order.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> from seats_ops.testing import certify_greedy, clustered_features
+        >>> problem = clustered_features(40, 8, seed=0), torch.tensor([0, 25, 40]), torch.tensor([5, 4])
+        >>> keep_mask = F.max_min_diversity(*problem)
+        >>> bool(certify_greedy(*problem, keep_mask)), bool(certify_greedy(*problem, ~keep_mask))
+        (True, False)
     """
     values = torch.ones(len(features), dtype=torch.float64, device="cpu") if weights is None else weights
     if not bool(torch.isfinite(features).all()) or not bool(torch.isfinite(values).all()):

@@ -23,14 +23,28 @@ Run = tuple[Modality, int]
 
 
 def packed_offsets(lengths: Sequence[int], dtype: torch.dtype = torch.int32) -> Tensor:
-    """`cu_seqlens` [len(lengths)+1] of segments of these lengths."""
+    """`cu_seqlens` [len(lengths)+1] of segments of these lengths.
+
+    Example:
+        >>> from seats_ops.testing import packed_offsets
+        >>> packed_offsets([3, 0, 2]).tolist()
+        [0, 3, 3, 5]
+    """
     return torch.tensor([0, *lengths], dtype=dtype, device="cpu").cumsum(0).to(dtype)
 
 
 def clustered_features(
     total: int, dim: int, *, seed: int, clusters: int = 5, spread: float = 0.25, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """[total, dim] features around a few centres, clusters of unequal size in random order."""
+    """[total, dim] features around a few centres, clusters of unequal size in random order.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.testing import clustered_features
+        >>> features = clustered_features(100, 16, seed=7)
+        >>> features.shape, torch.equal(features, clustered_features(100, 16, seed=7))
+        (torch.Size([100, 16]), True)
+    """
     random = torch.Generator("cpu").manual_seed(seed)
     centres = torch.randn(clusters, dim, generator=random, **FLOAT32)
     share = torch.linspace(1.0, 3.0, clusters, **FLOAT32)
@@ -42,7 +56,14 @@ def clustered_features(
 def near_constant_saliency(
     total: int, *, seed: int, spread: float = 0.02, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """[total] weights within +-spread of 1, the mean of attention received."""
+    """[total] weights within +-spread of 1, the mean of attention received.
+
+    Example:
+        >>> from seats_ops.testing import near_constant_saliency
+        >>> saliency = near_constant_saliency(100, seed=7)
+        >>> bool(((saliency - 1.0).abs() <= 0.02001).all())
+        True
+    """
     random = torch.Generator("cpu").manual_seed(seed)
     return (1.0 + spread * (2.0 * torch.rand(total, generator=random, **FLOAT32) - 1.0)).to(dtype)
 
@@ -51,6 +72,12 @@ def tied_features(total: int, *, seed: int, kinds: int = 4) -> Tensor:
     """[total, 16] features full of exact ties: signed Walsh rows, whose cosines -1, 0 and 1 are exact in every order.
 
     `kinds` different rows are repeated over the tokens, so that every value occurs among exact duplicates.
+
+    Example:
+        >>> from seats_ops.testing import tied_features
+        >>> features = tied_features(100, seed=7, kinds=4)
+        >>> features.shape, len(features.unique(dim=0))
+        (torch.Size([100, 16]), 4)
     """
     random = torch.Generator("cpu").manual_seed(seed)
     walsh = torch.ones(1, 1, **FLOAT32)
@@ -66,6 +93,13 @@ def layout_of_runs(rows: Sequence[Sequence[Run]], *, block_length: int | Mapping
     The i-th video run and the i-th audio run of a prompt share a Stage II window; Stage I blocks are `block_length`
     consecutive tokens of one modality's own tokens, one length or one by modality; the last of a prompt may be shorter.
     Text and images have neither.
+
+    Example:
+        >>> from seats_ops import Modality
+        >>> from seats_ops.testing import layout_of_runs
+        >>> prompt = [(Modality.VIDEO, 3), (Modality.AUDIO, 2), (Modality.VIDEO, 2), (Modality.TEXT, 1)]
+        >>> layout_of_runs([prompt]).window.tolist()
+        [0, 0, 0, 0, 0, 1, 1, -1]
     """
     modality: list[int] = []
     position: list[int] = []

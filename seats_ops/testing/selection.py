@@ -26,13 +26,23 @@ def assert_same_selection(
         actual: bool [T].
         expected: bool [T].
         cu_seqlens: integer [W+1], the segments decided independently of each other. None: one segment.
-        gap: W numbers, per segment the smallest relative gap (best - runner-up) / |best| of the decisions behind
+        gap: W numbers, per segment the smallest relative gap `(best - runner-up) / |best|` of the decisions behind
             `expected`. None: no segment may differ.
         near_tie: gaps strictly below this excuse a difference.
 
     Raises:
         AssertionError: naming the segment and its first few differing tokens.
         ValueError: `gap` does not have one number per segment.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.testing import assert_same_selection
+        >>> ours, theirs = torch.tensor([True, False, True, False]), torch.tensor([True, False, False, True])
+        >>> segments = torch.tensor([0, 2, 4])
+        >>> assert_same_selection(ours, theirs, segments, gap=[0.3, 1e-7])  # the second one hung by a thread
+        >>> assert_same_selection(ours, theirs, segments, gap=[0.3, 0.2])
+        Traceback (most recent call last):
+        AssertionError: segment 1 of 2 tokens differs although its smallest gap 2.00e-01 is no near-tie ...
     """
     for name, mask in (("actual", actual), ("expected", expected)):
         if mask.dtype != torch.bool or mask.dim() != 1:

@@ -41,6 +41,11 @@ def check_stage(stage: Stage, layouts: Sequence[TokenLayout] | None = None) -> N
 
     Raises:
         AssertionError: a rule is broken; the message lists all of them with the first layout that shows it.
+
+    Example:
+        >>> from seats_ops import ModalityDropper
+        >>> from seats_ops.testing import check_stage
+        >>> check_stage(ModalityDropper(("audio",)))
     """
     found = _Findings(stage)
     try:

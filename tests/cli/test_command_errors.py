@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 import seats_ops
 from seats_ops import ModalityDropper, PruneTrace, Schedule
 from seats_ops.backend import why_not_triton
-from seats_ops.cli import environment
+from seats_ops.cli import clip, environment
 from seats_ops.cli.app import app
+from seats_ops.cli.model import qwen2_5_omni_7b_config
+from seats_ops.cli.own_runs import check_runs
+from seats_ops.cli.run import Run
 from seats_ops.inspector import page
 from tests.inspector.example import example
 
@@ -39,20 +42,22 @@ def fail(*arguments: str) -> str:
 
 @pytest.mark.parametrize("name", ["70b", "7B-instruct", "configs/none.json", "./none", "a/b/c", "", "https://a.b/c"])
 def test_a_name_that_is_nobodys_is_said_at_once(name: str) -> None:
-    assert f"model: got {name!r}, expected 7b, 3b, a config.json" in fail("plan", name)
+    said = fail("plan", name)
+    assert f"model: got {name!r}, expected a config.json" in said
+    assert "7b, 3b, " in said and "Qwen3-VL-235B-A22B-Instruct" in said
     assert f"model: got {name!r}, expected a checkpoint folder" in fail("demo", "--model", name)
 
 
 def test_an_id_is_looked_up_and_its_failure_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "model: got 'some/model', expected 7b, 3b" in fail("plan", "some/model")
+    assert "model: got 'some/model', expected a config.json" in fail("plan", "some/model")
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', "[]", "not json", "\x89PNG"])
 def test_plan_says_what_a_config_is(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(content.encode("latin-1"))
-    assert "expected 7b, 3b, a config.json" in fail("plan", str(path))
+    assert "expected a config.json" in fail("plan", str(path))
 
 
 OTHER_JSON = (
@@ -124,6 +129,29 @@ def test_a_plan_of_ones_own(tmp_path: Path) -> None:
     assert "mine.json: after_layer[4][0]: type: expected one of" in fail("plan", "--schedule", str(path))
 
 
+def test_the_demo_refuses_a_schedule_before_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "bundled_clip", lambda: pytest.fail("a clip was looked for"))
+    mine, out = tmp_path / "mine.json", tmp_path / "out"
+    Schedule(after_layer={4: ModalityDropper()}).save(mine)
+
+    def said(*paths: Path, out: Path = out) -> str:
+        return fail("demo", "--out", str(out), *[part for path in paths for part in ("--schedule", str(path))])
+
+    assert f"--schedule: expected a file to read, got {tmp_path / 'none.json'}" in said(mine, tmp_path / "none.json")
+    assert "--schedule: expected files with names of their own" in said(mine, mine)
+    assert "beside report.json" in said(tmp_path / "report.json")
+    assert "--schedule: expected files outside of --out" in said(mine, out=tmp_path)
+    mine.write_text('{"before_llm": [], "after_layer": {"4": [{"type": "Dropper"}]}}')
+    assert f"--schedule: {mine}: after_layer[4][0]: type: expected one of" in said(mine)
+    assert not out.exists()
+
+
+def test_the_demo_refuses_a_schedule_of_another_depth() -> None:
+    deep = Run("deep", Schedule(after_layer={40: ModalityDropper()}))
+    with pytest.raises(ValueError, match=r"deep: schedule: expected layers from 1 to 27, .* got \[40\]"):
+        check_runs([Run("all tokens"), deep], qwen2_5_omni_7b_config())
+
+
 def test_json_of_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(path)
@@ -136,13 +164,28 @@ def test_a_page_of_a_trace(tmp_path: Path) -> None:
     trace.save(path)
     result = CliRunner().invoke(app, ["inspect", str(path), "--html", str(html), "--other", str(path)])
     assert (result.exit_code, result.stdout) == (0, f"Open {html} in a browser.\n")
-    assert html.read_text() == page(trace, other=trace, names=("trace.json", "trace.json"))
-    assert "path: expected one that does not exist, got" in fail("inspect", str(path), "--html", str(html))
+    assert html.read_text() == page(trace, other=trace, names=(str(path), str(path)))
+    assert f"--html: expected a new file in a folder to write to, got {html} (it exists)" in fail(
+        "inspect", str(path), "--html", str(html)
+    )
+    assert "(No such file or directory)" in fail("inspect", str(path), "--html", str(tmp_path / "none" / "x.html"))
     old = tmp_path / "old.json"
     PruneTrace([], [30], {"text": 10, "video": 20}, [30, 30]).save(old)
     said = fail("inspect", str(old), "--html", str(tmp_path / "no.html"))
     assert "trace: expected one that knows its tokens (format 2)" in said and not (tmp_path / "no.html").exists()
     assert "other: expected a JSON file" in fail("inspect", str(path), "--html", "x.html", "--other", "no.json")
+
+
+def test_inspect_refuses_options_that_would_say_nothing(tmp_path: Path) -> None:
+    for alone in (("--other", "b.json"), ("--row", "1")):
+        assert f"{alone[0]}: expected together with --html" in fail("inspect", "a.json", *alone)
+    for without in ("--json", "--indices"):
+        assert f"{without}: expected without --html" in fail("inspect", "a.json", "--html", "x.html", without)
+
+
+def test_what_the_system_says_is_said_in_words(tmp_path: Path) -> None:
+    said = fail("plan", "--schedule", str(tmp_path / "x.json"))
+    assert str(tmp_path / "x.json") in said and "No such file or directory" in said and "Errno" not in said
 
 
 def test_env_has_one_line_per_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from rich.console import Console
 from typer.testing import CliRunner
 
 import seats_ops.cli
-from seats_ops import PruneTrace, Schedule, seats
+from seats_ops import DiversitySelector, ModalityDropper, PruneTrace, Schedule, StagePruner, seats
+from seats_ops.cli import app as app_module
 from seats_ops.cli import demo as demo_module
 from seats_ops.cli.app import app
 from seats_ops.cli.clip import load_clip
@@ -26,7 +29,7 @@ from seats_ops.cli.model import qwen2_5_omni_7b_config
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    return " ".join(result.output.split())
+    return " ".join(result.stdout.split())
 
 
 def fail(*arguments: str) -> str:
@@ -51,15 +54,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pat
 @pytest.mark.usefixtures("small_demo")
 def test_demo(tmp_path: Path) -> None:
     text = run("demo", "--out", str(tmp_path), "--frame-tokens", "40", "--repeats", "1", "--max-new-tokens", "2")
-    assert "The weights are random: the answers mean nothing" in text
-    assert "Big Buck Bunny: 10 frames of 5.3 s, 5.3 s of sound" in text
+    assert text.startswith("Big Buck Bunny (5.3 s, 160 video and 133 audio tokens) on Qwen2.5-Omni video audio tokens")
+    assert "Random weights" in text and "the answers mean nothing" in text
     for name in ("all tokens", "SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"):
-        assert text.count(name) >= 3, "progress, two tables"
+        assert text.count(name) == 1, "one table, and nothing about steps"
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {f"seats-{n}.{kind}" for n in (35, 25, 15, 10) for kind in ("html", "png", "json")} | {
         "report.json"
     }
     assert text.endswith(f"Open {tmp_path / 'seats-10.html'} in a browser.")
+    shown = (tmp_path / "seats-10.html").read_text()
+    assert re.search(r'"clock":"CPU time of \d+ threads?, .*; median of 1 prefill\(s\) run for this alone"', shown)
+    assert len(re.findall(r'"seconds":\[([^\]]+)\]', shown)[0].split(",")) == 28
 
     report = json.loads((tmp_path / "report.json").read_text())
     assert [entry["name"] for entry in report["runs"]][1:] == ["SEATS 35%", "SEATS 25%", "SEATS 15%", "SEATS 10%"]
@@ -68,7 +74,54 @@ def test_demo(tmp_path: Path) -> None:
         schedule = Schedule.from_dict(entry["schedule"])
         assert [stage.layer for stage in trace.stages] == [0, *schedule.after_layer]
         assert trace.stages[-1].counts["video"] == trace.stages[-1].counts["audio"] == 0
-        assert f"{trace.stages[0].num_tokens:,}" in text
+        assert entry["answer"] and len(entry["answer_token_ids"]) == 2
+    assert report["prompt_tokens"] == {"text": 67, "video": 160, "audio": 133}
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_fits_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "console", lambda: Console(width=80, highlight=False))
+    arguments = ("demo", "--out", str(tmp_path), "--frame-tokens", "40", "--repeats", "2", "--max-new-tokens", "1")
+    lines = CliRunner().invoke(app, arguments).stdout.splitlines()
+    assert len(lines) <= 24
+    assert all(len(line.rstrip()) <= 80 for line in lines[:-1]), "the last one is a path, in one piece"
+    assert "all tokens" in lines[5] and lines[-1].startswith("Open ")
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_with_schedules_of_ones_own(tmp_path: Path) -> None:
+    """Nothing to drop, no late drop, two stages in one place, only sound left, no picture of any drop."""
+    schedules = {
+        "nothing": Schedule(),
+        "Deaf [b]": Schedule(DiversitySelector({"video": 0.25}), {4: [StagePruner(0.5), ModalityDropper(("audio",))]}),
+        "blind": Schedule(after_layer={2: ModalityDropper(("video",))}),
+        "text": Schedule(after_layer={1: ModalityDropper()}),
+    }
+    paths = [tmp_path / f"{name}.{kind}" for name, kind in zip(schedules, ("json", "yaml", "yml", "json"), strict=True)]
+    for path, schedule in zip(paths, schedules.values(), strict=True):
+        schedule.save(path)
+    out = tmp_path / "out"
+    text = run(
+        "demo", "--out", str(out), "--frame-tokens", "40", "--repeats", "1", "--max-new-tokens", "1",
+        *[part for path in paths for part in ("--schedule", str(path))],
+    )  # fmt: skip
+    assert "Deaf [b]" in text and "SEATS" not in text
+    assert text.endswith(f"Open {out / 'text.html'} in a browser.")
+    slugs = ("nothing", "deaf-[b]", "blind", "text")
+    assert {path.name for path in out.iterdir()} == {f"{s}.{k}" for s in slugs for k in ("html", "png", "json")} | {
+        "report.json"
+    }
+    report = json.loads((out / "report.json").read_text())
+    assert [Schedule.from_dict(entry["schedule"]) for entry in report["runs"][1:]] == list(schedules.values())
+    everything, nothing, deaf, blind, only_text = report["runs"]
+    assert nothing["flops"] == everything["flops"] and nothing["kv_bytes"] == everything["kv_bytes"]
+    assert nothing["mean_retention"] == {"video": 1.0, "audio": 1.0}
+    assert blind["mean_retention"] == {"video": pytest.approx(2 / 28), "audio": 1.0}
+    assert only_text["mean_retention"] == {"video": pytest.approx(1 / 28), "audio": pytest.approx(1 / 28)}
+    assert deaf["mean_retention"]["audio"] == pytest.approx(4 / 28)
+    for name in slugs:
+        items = PruneTrace.load(out / f"{name}.json").items
+        assert [item.modality for item in items] == ["video", "audio"], "frames and sound have their place on the page"
 
 
 def test_demo_on_a_checkpoint_and_another_video(
@@ -81,7 +134,7 @@ def test_demo_on_a_checkpoint_and_another_video(
         "--kv-policy", "per-layer", "--backend", "reference", "--device", "cpu",
     )  # fmt: skip
     assert "the demo's preparation, as the model's own processor does not load" in text
-    assert "clip.mp4: 4 frames" in text
+    assert text.startswith("clip.mp4 (5.0 s, ")
     assert "What colour is [bold]it[/bold]?" in text
     assert "random" not in text
     report = json.loads((tmp_path / "report.json").read_text())
@@ -127,8 +180,7 @@ def test_demo_on_a_silent_video(tmp_path: Path, make_video: Callable[..., Path])
         "demo", "--video", str(video), "--out", str(tmp_path), "--frame-tokens", "12", "--repeats", "1",
         "--max-new-tokens", "1",
     )  # fmt: skip
-    assert "10 frames of 5.0 s, silent" in text
-    assert "0 audio" in text
+    assert "video tokens, silent) on Qwen2.5-Omni" in text
     assert (tmp_path / "seats-25.png").is_file()
 
 
@@ -141,6 +193,16 @@ def test_demo_errors_are_one_line(tmp_path: Path, make_video: Callable[..., Path
     assert "device: got 'toaster'" in fail("demo", "--video", str(make_video()), "--device", "toaster", "--out", out)
     assert "uniform" in fail("demo", "--kv-policy", "none", "--out", out)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(demo_module, "measure", lambda *args, **kwargs: pytest.fail("it was measured"))
+    said = fail("demo", "--out", str(tmp_path / "file"), "--frame-tokens", "40")
+    assert "--out: expected a folder to write to, got" in said
 
 
 def test_plan_reproduces_the_papers_flops(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import torch
 from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 
 from seats_ops import seats
+from seats_ops.cli.checkpoints import named_checkpoint
 from seats_ops.cli.device import pick_device
 from seats_ops.cli.model import (
     SCALE,
     demo_config,
     load_checkpoint,
-    qwen2_5_omni_3b_config,
     qwen2_5_omni_7b_config,
     random_model,
 )
@@ -46,7 +46,7 @@ def test_the_papers_layers_hold_for_the_demo_model() -> None:
 
 
 def test_the_3b_has_36_layers_and_the_7bs_encoders() -> None:
-    config = qwen2_5_omni_3b_config()
+    config = named_checkpoint("3b").config()
     assert list(seats(config, video=0.06, audio=0.35).after_layer) == [21, 23, 26, 30]
     assert config.vision_config.hidden_size == qwen2_5_omni_7b_config().vision_config.hidden_size
     assert config.vision_config.out_hidden_size == config.text_config.hidden_size == 2048

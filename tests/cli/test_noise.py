@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from seats_ops.cli.noise import told_apart
 from seats_ops.cli.run import Run
-from seats_ops.cli.tables import cost_note, cost_table, saved
+from seats_ops.cli.tables import result_note, result_table, saved
+from seats_ops.cost import PromptLengths
 
 
 def run(name: str, seconds: list[float], kv_bytes: int = 2**20) -> Run:
@@ -41,13 +42,28 @@ def test_results_never_rise(times: list[list[float]]) -> None:
         assert before == after or min(before.seconds) > max(after.seconds)
 
 
+def test_an_order_that_says_nothing_leaves_what_is_slower_slower() -> None:
+    results = told_apart([[4.0, 5.0], [8.0, 9.0], [1.0, 2.0], [4.5, 5.5]], falling=False)
+    assert [(result.median, result.shared) for result in results] == [
+        (4.75, True),
+        (8.5, False),
+        (1.5, False),
+        (4.75, True),
+    ]
+    slower = run("mine", [6.0])
+    slower.retention = None
+    said = saved([run("all", [4.0], 2**21), slower], 1, [8, 8], "s")
+    assert "no time: 50% more (4.00 → 6.00 s)" in said
+
+
 def test_the_table_and_the_note_say_what_noise_hides() -> None:
     runs = [run("all", [9.0, 8.0, 10.0]), run("35%", [4.0, 4.2, 4.4], 2**19), run("25%", [4.3, 4.5, 4.7], 2**19)]
-    cells = [list(column.cells) for column in cost_table(runs, {"here": [9, 3, 2]}, "CPU s").columns]
-    assert cells[-2] == ["9.00 (8.00-10.00)", "~4.35 (4.00-4.70)", "~4.35 (4.00-4.70)"]
+    table = result_table(runs, PromptLengths(5), 2, {"here": [9, 3, 2]}, "CPU s")
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[-2] == ["9.00", "~4.35", "~4.35"]
     assert cells[-1] == ["1.0x", "~2.1x", "~2.1x"]
-    assert "not told apart" in cost_note({"here": []}, runs)
-    assert "not told apart" not in cost_note({"here": []}, runs[:2])
+    assert "not told apart" in result_note(runs, "s")
+    assert "not told apart" not in result_note(runs[:2], "s")
 
 
 def test_a_picture_says_what_was_saved() -> None:

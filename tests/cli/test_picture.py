@@ -36,6 +36,7 @@ def test_rows_follow_the_trace() -> None:
     assert rows[1].audio.tolist() == [True, False, True]
     assert rows[2].video.tolist() == [[[False, False]], [[False, True]]]
     assert rows[2].audio.tolist() == [False, False, True]
+    assert [row.detail for row in rows] == ["from the encoders", "stage", "stage"]
     assert late_drop_layer(trace) == 23
 
 

@@ -15,7 +15,8 @@ from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import Qwen2_5Omni
 
 from seats_ops.cli.clip import load_clip
 from seats_ops.cli.inputs import own_inputs
-from seats_ops.cli.prompt import SYSTEM, interleaved_runs, media_ids, prompt_ids, tokenizer
+from seats_ops.cli.interleave import chunk_runs
+from seats_ops.cli.prompt import SYSTEM, media_ids, prompt_ids, tokenizer
 
 
 def layout_of_the_processor(grids: int, height: int, width: int, audio: int, seconds_per_grid: float) -> str:
@@ -59,7 +60,7 @@ def layout_of_the_processor(grids: int, height: int, width: int, audio: int, sec
 def test_sound_and_video_interleave_as_in_the_processor(
     tiny_config: Any, grids: int, height: int, width: int, audio: int, seconds_per_grid: float
 ) -> None:
-    runs = interleaved_runs(grids, height * width, audio, seconds_per_grid=seconds_per_grid, config=tiny_config)
+    runs = chunk_runs(grids, height * width, audio, seconds_per_grid=seconds_per_grid, config=tiny_config)
     names = {
         tiny_config.vision_start_token_id: "",
         tiny_config.vision_end_token_id: "",

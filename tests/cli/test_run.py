@@ -12,10 +12,12 @@ import torch
 from seats_ops import PruneTrace, Schedule
 from seats_ops.cli.clip import load_clip
 from seats_ops.cli.inputs import own_inputs
-from seats_ops.cli.run import PAPER_RATIOS, Run, measure, paper_runs
-from seats_ops.cli.tables import cost_table, layer_flops, mean_retention, paper_flops, token_table
+from seats_ops.cli.run import PAPER_RATIOS, Run, layer_medians, measure, paper_runs
+from seats_ops.cli.tables import layer_flops, mean_retention, paper_flops, result_table
 from seats_ops.cost import PromptLengths, prefill_cost
 from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
+
+RATIOS = ("fewer", "faster")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,15 @@ def test_every_run_is_measured(runs: list[Run], steps: list[str]) -> None:
         assert all(0 < part < whole for part, whole in zip(run.encoder_seconds, run.prefill_seconds, strict=True))
 
 
+def test_layers_are_timed_where_there_is_a_trace_to_show_them_with(runs: list[Run]) -> None:
+    assert runs[0].layer_seconds == []
+    for run in runs[1:]:
+        assert [len(times) for times in run.layer_seconds] == [28, 28]
+        assert all(seconds > 0 for times in run.layer_seconds for seconds in times)
+        assert layer_medians(run)[3] == pytest.approx((run.layer_seconds[0][3] + run.layer_seconds[1][3]) / 2)
+        assert run.layer_clock.startswith("CPU time of ")
+
+
 def test_the_unpruned_run_answers_like_the_model_alone(
     runs: list[Run], tiny_model: Any, inputs: dict[str, Any]
 ) -> None:
@@ -88,7 +99,8 @@ def test_kv_bytes_are_those_of_the_surviving_tokens(runs: list[Run], tiny_config
 
 
 def test_fewer_tokens_cost_fewer_flops(runs: list[Run], tiny_config: Any, lengths: PromptLengths) -> None:
-    layers, paper = layer_flops(tiny_config, runs, lengths), paper_flops(tiny_config, runs, lengths)
+    layers, paper = layer_flops(tiny_config, runs, lengths.total), paper_flops(tiny_config, runs, lengths.total)
+    assert paper[0] == prefill_cost(tiny_config, Schedule(), lengths).flops
     assert layers == sorted(layers, reverse=True)
     # The output head, 32 x 151,700 multiply-adds for each of the tokens left: all of them, or the text.
     head = 32 * 151_700
@@ -105,14 +117,13 @@ def test_mean_retention_of_a_hand_made_trace() -> None:
     assert mean_retention(trace, 4) == {"video": pytest.approx((10 + 10 + 10 + 0) / (4 * 20))}
 
 
-def test_the_tables_say_what_was_measured(runs: list[Run], tiny_config: Any, lengths: PromptLengths) -> None:
-    tokens = token_table(runs, lengths.total, 28)
-    assert tokens.row_count == 5
-    columns = [list(column.cells) for column in tokens.columns]
-    assert columns[1] == [f"{lengths.total:,}"] * 5
-    assert columns[-3] == [f"{lengths.total:,}"] + [f"{lengths.text:,}"] * 4
-    cost = cost_table(runs, {"here": layer_flops(tiny_config, runs, lengths)}, "CPU s")
-    ratios = [list(column.cells) for column in cost.columns if column.header == "ratio"]
+def test_the_table_says_what_was_measured(runs: list[Run], tiny_config: Any, lengths: PromptLengths) -> None:
+    table = result_table(runs, lengths, 28, {"here": layer_flops(tiny_config, runs, lengths.total)}, "CPU s")
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[0] == [run.name for run in runs]
+    assert columns[1][0] == columns[2][0] == "100.0%"
+    assert columns[3] == [f"{lengths.total:,}"] + [f"{lengths.text:,}"] * 4
+    ratios = [cells for column, cells in zip(table.columns, columns, strict=True) if column.header[1:] in RATIOS]
     assert [cells[0].lstrip("~") for cells in ratios] == ["1.0x"] * 3
     keys = [lengths.total / (lengths.total if run.trace is None else lengths.text) for run in runs]
     assert ratios[1] == [f"{ratio:.1f}x" for ratio in keys]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,64 +9,19 @@ import torch
 
 from seats_ops import Modality, PruneTrace
 from seats_ops.inspector import page
+from seats_ops.testing import layout_of_runs
+from seats_ops.trace_records import MediaItem
+from tests.inspector.conftest import WIDE, Open, until
 from tests.inspector.example import TITLE, example, media_of
 from tests.inspector.long_trace import long_media, long_trace
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-WIDE, PHONE = (1400, 1000), (390, 844)
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from disk; at the end it must have asked for nothing and complained of nothing."""
-    said: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def open_(text: str, size: tuple[int, int] = WIDE, theme: str = "light") -> Any:
-        path = tmp_path / "page.html"
-        path.write_text(text, encoding="utf-8")
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} == {(tmp_path / "page.html").as_uri()}
+PHONE = (390, 844)
 
 
 @pytest.fixture
 def tab(opened: Open) -> Any:
     config, trace = example()
     return opened(page(trace, media=media_of(trace), config=config))
-
-
-def until(tab: Any, expression: str) -> None:
-    """Waits for it, from outside: the page allows nothing to be evaluated in it later."""
-    for _ in range(100):
-        if tab.evaluate(expression):
-            return
-        tab.wait_for_timeout(50)
-    raise AssertionError(f"expected {expression} within five seconds")
 
 
 def counts_said(trace: PruneTrace, number: int) -> list[str]:
@@ -274,6 +226,86 @@ def test_two_traces_and_their_difference(opened: Open) -> None:
     first, second = kept[number]
     both, one, other = len(first & second), len(first - second), len(second - first)
     assert tab.inner_text("#said").endswith(f"{both} tokens in both, {one} only in early, {other} only in late.")
+
+
+def test_two_traces_side_by_side(opened: Open) -> None:
+    """Lanes on one axis; a line for every layer after which either drops, stages that only one has included."""
+    (_, a), (_, b) = example(), example(7)
+    tab = opened(page(a, other=b, media=media_of(a), names=("early", "late")))
+    alone = tab.evaluate("timeline.clientHeight")
+    tab.click("#runs button:nth-child(4)")
+    until(tab, f"timeline.clientHeight > 1.8 * {alone}")
+    found = "[...document.querySelectorAll('#comparison tbody tr')]"
+    rows = tab.evaluate(f"{found}.map((row) => [...row.children].map((cell) => cell.textContent))")
+    places = sorted({stage.layer for trace in (a, b) for stage in trace.stages})
+    assert [row[0] for row in rows[1:]] == [f"After layer {n}" if n else "Before the LLM" for n in places]
+    columns = set(range(a.prompt_lengths[0]))
+    for layer, row in zip(places, rows[1:], strict=True):
+        first, second = (
+            set(([columns] + [set(s.kept_indices[0].tolist()) for s in t.stages if s.layer <= layer])[-1])
+            for t in (a, b)
+        )
+        counts = [([t.prompt_counts] + [s.counts for s in t.stages if s.layer <= layer])[-1] for t in (a, b)]
+        cells = [str(n) for c in counts for n in (sum(c.values()), c["video"], c["audio"], c["image"])]
+        assert row[1:] == [*cells, *map(str, (len(first & second), len(first - second), len(second - first)))]
+    tab.click("#steps li:nth-child(4) button")
+    states = {0: tab.evaluate("(view.lane = 0, [...TOKENS.column].map((_, i) => stateOf(i)))")}
+    states[1] = tab.evaluate("(view.lane = 1, [...TOKENS.column].map((_, i) => stateOf(i)))")
+    kept = [set(t.stages[2].kept_indices[0].tolist()) for t in (a, b)]
+    for lane, mark in ((0, 5), (1, 6)):
+        mine, theirs = kept[lane], kept[1 - lane]
+        assert states[lane] == [2 if c not in mine else 0 if c in theirs else mark for c in sorted(columns)]
+
+
+def test_the_second_lane_is_pointed_at(opened: Open) -> None:
+    (_, a), (_, b) = example(), example(7)
+    tab = opened(page(a, other=b))
+    tab.click("#runs button:nth-child(4)")
+    until(tab, "sheet.named > 0")
+    tab.wait_for_timeout(100)
+    tab.locator("#prompt").scroll_into_view_if_needed()
+    box = tab.locator("#prompt").bounding_box()
+    tab.mouse.move(box["x"] + 4, box["y"] + box["height"] / 2 + 24)
+    until(tab, "view.token === 0")
+    tab.evaluate("scrollTo(0, 0)")
+    box = tab.locator("#timeline").bounding_box()
+    tab.mouse.move(box["x"] + 10, box["y"] + box["height"] / 2 + 44)
+    until(tab, "TOKENS.modality[view.token] === 1")
+    assert panel(tab)[0]["(t, h, w)"].startswith("(0, ")
+
+
+def test_measured_time_is_that_which_was_given(opened: Open) -> None:
+    config, trace = example()
+    seconds = [0.00125 * (layer + 1) for layer in range(7)]
+    tab = opened(page(trace, config=config, layer_seconds=[seconds], layer_clock="<i>CPU</i> time"))
+    cells = tab.evaluate("[...document.querySelectorAll('#layers tr')].map((row) => row.lastChild.textContent)")
+    assert cells == ["ms, measured", *(f"{1e3 * each:.2f}" for each in seconds), "35.00"]
+    assert tab.inner_text("#clock") == "Milliseconds: <i>CPU</i> time."
+
+
+@pytest.mark.parametrize("kind", ["pictures", "text", "sound"])
+def test_prompts_of_one_kind(opened: Open, kind: str) -> None:
+    """What a prompt does not have is not there; every picture is reached and left by keyboard."""
+    runs = {"pictures": [(Modality.IMAGE, 6)], "text": [], "sound": [(Modality.AUDIO, 9)]}[kind]
+    layout = layout_of_runs([[(Modality.TEXT, 3), *runs, (Modality.TEXT, 2)]])
+    items = [MediaItem(0, "image", 6, (1, 2, 3))] if kind == "pictures" else []
+    items += [MediaItem(0, "audio", 9, None, 0.04)] if kind == "sound" else []
+    trace = PruneTrace([], [len(layout)], {"text": 5}, [], layout, items)
+    tab = opened(page(trace))
+    assert [tab.locator(name).is_visible() for name in ("#time", "#stills")] == [kind == "sound", kind == "pictures"]
+    focus = "[getComputedStyle(document.activeElement).outlineStyle, document.activeElement.id]"
+    for name in {"pictures": ("gallery", "prompt"), "text": ("prompt",), "sound": ("timeline", "prompt")}[kind]:
+        for _ in range(12):
+            tab.keyboard.press("Tab")
+            if tab.evaluate(focus)[1] == name:
+                break
+        assert tab.evaluate(focus) == ["solid", name]
+        tab.evaluate("select(-1)")
+        tab.keyboard.press("ArrowRight")
+        assert tab.evaluate("view.token") == (0 if name == "prompt" else 3)
+        for _ in range(20):
+            tab.keyboard.press("ArrowRight")
+        assert tab.evaluate("view.token") == (len(layout) if name == "prompt" else 3 + runs[0][1]) - 1
 
 
 def test_two_minutes_are_small_and_quick(opened: Open) -> None:

@@ -100,6 +100,27 @@ def test_another_prompt_is_no_other_trace() -> None:
         page(trace, row=1)
 
 
+def test_seconds_are_those_of_the_layers(tmp_path: Path) -> None:
+    config, trace = example()
+    seconds = [0.001 * layer for layer in range(7)]
+    data = data_of(page(trace, config=config, layer_seconds=[seconds], layer_clock="a sundial"))
+    assert (data["clock"], data["runs"][0]["seconds"]) == ("a sundial", seconds)
+    with pytest.raises(ValueError, match=r"layer_seconds\[0\]: expected one for each of 7 layers, got 6"):
+        trace.to_html(tmp_path / "page.html", layer_seconds=[seconds[:6]])
+    with pytest.raises(ValueError, match=r"layer_seconds: expected one list for each of 1 trace\(s\), got"):
+        trace.to_html(tmp_path / "page.html", layer_seconds=[seconds, seconds])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_schedule_may_make_other_blocks() -> None:
+    _, trace = example()
+    layout = trace.layout
+    assert layout is not None
+    other = TokenLayout(layout.modality, layout.position, layout.cu_seqlens, None, layout.window)
+    first, second = data_of(page(trace, other=_with(trace, layout=other)))["runs"]
+    assert first["window"] == second["window"] and first["block"] != second["block"]
+
+
 def test_a_path_that_exists_is_kept(tmp_path: Path) -> None:
     _, trace = example()
     path = tmp_path / "page.html"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from seats_ops import Modality, PruneTrace, Schedule
+from seats_ops import Modality, ModalityDropper, PruneTrace, Schedule
 from seats_ops.integrations import attach
 from seats_ops.trace_records import MediaItem
 from tests.integrations.families import SMALL
@@ -46,6 +46,15 @@ def test_grids_and_seconds() -> None:
     _, _, trace = recorded("qwen2_5_omni", "scores")
     assert trace.items[:2] == [MediaItem(0, "video", 24, (4, 2, 3), 0.5), MediaItem(0, "video", 8, (2, 2, 2), 1.0)]
     assert {item.seconds for item in trace.items if item.modality == "audio"} == {1 / 25}
+
+
+def test_a_record_names_videos_that_generate_encodes_for_itself() -> None:
+    """Also where no stage wants anything of the towers."""
+    model = SMALL["qwen2_5_omni"]("sdpa")
+    inputs = build_prompt(model.config, Text(9), Video((4, 4, 6), 0.5, mel_frames=430), Text(7))
+    with attach(model, Schedule(after_layer={2: ModalityDropper()}), record="scores") as trace:
+        model.generate(**inputs, max_new_tokens=1)
+    assert trace.items[0] == MediaItem(0, "video", 24, (4, 2, 3), 0.5)
 
 
 @pytest.mark.parametrize("family", SMALL)

@@ -16,6 +16,7 @@ const TOKENS = Object.fromEntries(Object.entries(DATA.tokens).map(([name, text])
 
 for (const run of DATA.runs) {
   run.saliency = numbers(run.saliency);
+  [run.block, run.window] = [integers(run.block), integers(run.window)];
   // The stage (from 1) that dropped a token, 0 if none did.
   run.droppedBy = new Uint8Array(TOTAL);
   run.stages.forEach((stage, number) => {

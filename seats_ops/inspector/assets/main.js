@@ -3,25 +3,24 @@
 const at = (id) => document.getElementById(id);
 const slider = at("step");
 
-function stagesShown() {
-  return DATA.runs[view.run === 2 ? (DATA.runs[1].stages.length > DATA.runs[0].stages.length ? 1 : 0) : view.run].stages;
-}
-
 function showStep(step) {
-  view.step = Math.max(0, Math.min(step, stagesShown().length));
-  slider.max = stagesShown().length;
+  const shown = steps();
+  view.step = Math.max(0, Math.min(step, shown.length));
+  done = view.step ? shown[view.step - 1].done : [0, 0];
+  slider.max = shown.length;
   slider.value = view.step;
-  slider.setAttribute("aria-valuetext", view.step ? stageName(stagesShown()[view.step - 1]) : "the prompt");
-  at("steps").replaceChildren(...["prompt", ...stagesShown()].map((stage, number) => {
-    const button = element("button", number ? (stage.layer ? `after ${stage.layer}` : "before 1") : "prompt"), entry = element("li", null, button);
+  slider.setAttribute("aria-valuetext", view.step ? shown[view.step - 1].title : "the prompt");
+  at("steps").replaceChildren(...["prompt", ...shown].map((stop, number) => {
+    const button = element("button", number ? (stop.layer ? `after ${stop.layer}` : "before 1") : "prompt"), entry = element("li", null, button);
     button.type = "button";
-    button.title = number ? stageName(stage) : "all tokens";
+    button.title = number ? stop.title : "all tokens";
     button.onclick = () => showStep(number);
     if (number === view.step) entry.setAttribute("aria-current", "step");
     return entry;
   }));
   at("said").textContent = sentence();
   paintLegend();
+  showComparison();
   showBudgets();
   showLayers();
   showToken();
@@ -29,11 +28,9 @@ function showStep(step) {
 }
 
 function sentence() {
-  if (view.run === 2) {
-    const groups = [0, 0, 0, 0, 0];
-    for (let i = 0; i < TOTAL; i++) groups[stateOf(i)]++;
-    const where = view.step ? stageName(stagesShown()[view.step - 1]) : "The prompt";
-    return `${where}: ${count(groups[0])} tokens in both, ${count(groups[3])} only in ${DATA.runs[0].name}, ${count(groups[4])} only in ${DATA.runs[1].name}.`;
+  if (view.run >= DIFFERENCE) {
+    const [both, first, second] = overlap(done), where = view.step ? steps()[view.step - 1].title : "The prompt";
+    return `${where}: ${count(both)} tokens in both, ${count(first)} only in ${DATA.runs[0].name}, ${count(second)} only in ${DATA.runs[1].name}.`;
   }
   const stages = DATA.runs[view.run].stages;
   if (!view.step) return `The prompt: ${count(TOTAL)} tokens.`;
@@ -47,7 +44,7 @@ function sentence() {
 let playing = 0;
 function play(on) {
   clearInterval(playing);
-  playing = on ? setInterval(() => showStep(view.step >= stagesShown().length ? 0 : view.step + 1), 1100) : 0;
+  playing = on ? setInterval(() => showStep(view.step >= steps().length ? 0 : view.step + 1), 1100) : 0;
   at("play").textContent = on ? "Pause" : "Play";
   at("play").setAttribute("aria-pressed", String(on));
 }
@@ -63,8 +60,9 @@ function theme(name) {
 function tokenAt(canvas, event) {
   const x = event.offsetX, y = event.offsetY;
   if (canvas === prompt_) {
-    const i = Math.floor(y / sheet.size) * sheet.columns + Math.floor(x / sheet.size);
-    return x < sheet.columns * sheet.size && i < TOTAL ? i : -1;
+    const inside = (y % sheet.tall) - sheet.named;
+    const i = Math.floor(inside / sheet.size) * sheet.columns + Math.floor(x / sheet.size);
+    return inside >= 0 && x < sheet.columns * sheet.size && i < TOTAL ? i : -1;
   }
   return tokenIn(canvas === timeline ? boxes : stillBoxes, x, y);
 }
@@ -96,16 +94,24 @@ timeline.addEventListener("wheel", (event) => {
   event.preventDefault();
 }, { passive: false });
 
+// Which tokens a picture has.
+function has(canvas, i) {
+  const item = DATA.items[TOKENS.item[i]];
+  return canvas === prompt_ || (item !== undefined && (canvas === gallery) === (item.modality === "image"));
+}
 // From token to token: along the prompt, or by a row of it (of the frame, where there is one).
 function moved(canvas, key) {
-  const i = Math.max(0, view.token), grid = DATA.items[TOKENS.item[i]]?.grid;
-  const row = canvas === prompt_ ? sheet.columns : grid ? grid[2] : 1;
+  const grid = DATA.items[TOKENS.item[view.token]]?.grid, row = canvas === prompt_ ? sheet.columns : grid ? grid[2] : 1;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[key];
-  return step === undefined ? null : Math.max(0, Math.min(TOTAL - 1, view.token < 0 ? 0 : i + step));
+  if (step === undefined) return null;
+  if (view.token < 0 || !has(canvas, view.token)) return TOKENS.column.findIndex((_, i) => has(canvas, i));
+  let next = view.token + step;
+  while (next >= 0 && next < TOTAL && !has(canvas, next)) next += Math.sign(step);
+  return next >= 0 && next < TOTAL ? next : view.token;
 }
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const inside = [timeline, prompt_].find((canvas) => canvas === document.activeElement);
+  const inside = [timeline, prompt_, gallery].find((canvas) => canvas === document.activeElement);
   if (inside && event.key === "Escape") inside.blur();
   else if (inside && moved(inside, event.key) !== null) {
     select(moved(inside, event.key));
@@ -129,13 +135,15 @@ at("scrub").oninput = () => show((at("scrub").value / 1000) * (DURATION - (view.
 new ResizeObserver(repaint).observe(document.body);
 
 if (DATA.runs.length > 1) {
-  const choose = [...DATA.runs.map((run) => run.name), "difference"].map((name, number) => {
+  const choose = [...DATA.runs.map((run) => run.name), "difference", "side by side"].map((name, number) => {
     const button = element("button", name);
     button.type = "button";
     button.onclick = () => {
+      // Whatever is looked at, it stays the same layer.
+      const layer = view.step ? steps()[view.step - 1].layer : -1;
       view.run = number;
       choose.forEach((each, n) => each.setAttribute("aria-pressed", String(n === number)));
-      showStep(view.step);
+      showStep(steps().filter((stop) => stop.layer <= layer).length);
     };
     return button;
   });
@@ -143,9 +151,10 @@ if (DATA.runs.length > 1) {
   at("runs").append(...choose);
 }
 if (DATA.title) at("title").textContent = document.title = `What was kept of ${DATA.title}`;
-at("summary").textContent = `${count(TOTAL)} tokens: ${KINDS.map((kind, n) => [kind, PROMPT_COUNTS[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`;
+at("summary").textContent = `${DATA.rows > 1 ? `Prompt ${DATA.row + 1} of ${DATA.rows}, ` : ""}${count(TOTAL)} tokens: ${KINDS.map((kind, n) => [kind, PROMPT_COUNTS[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`;
 at("made").textContent = `seats_ops ${DATA.version}`;
 at("time").hidden = !DURATION;
+at("clock").textContent = DATA.clock && `Milliseconds: ${DATA.clock}.`;
 painters.push(paintTimeline, paintGallery, paintPrompt);
 theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 if (DURATION) show(0, DURATION);

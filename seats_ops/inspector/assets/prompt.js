@@ -2,24 +2,29 @@
 // All tokens in the order of the prompt, and pictures with their patches.
 const prompt_ = document.getElementById("prompt"), gallery = document.getElementById("gallery");
 const STILLS = DATA.items.filter((item) => item.modality === "image");
-const sheet = { columns: 1, size: 6 };
+const sheet = { columns: 1, size: 6, tall: 0 };
 const stillBoxes = [];
 
 function paintPrompt() {
   const width = prompt_.clientWidth || prompt_.parentElement.clientWidth;
-  sheet.size = TOTAL > 60000 ? 3 : TOTAL > 20000 ? 4 : TOTAL > 4000 ? 6 : 9;
+  sheet.size = TOTAL > 60000 ? 3 : TOTAL > 20000 ? 4 : TOTAL > 4000 ? 6 : TOTAL > 400 ? 9 : 14;
   sheet.columns = Math.max(1, Math.floor(width / sheet.size));
   const inner = sheet.size - (sheet.size > 4 ? 1 : 0);
-  const pen = kept(prompt_, Math.ceil(TOTAL / sheet.columns) * sheet.size + 16, (base) => {
-    if (sheet.size > 4) for (let i = 0; i < TOTAL; i++) cell(base, i, ...placeOf(i), inner, inner);
-    else dots(base);
-    if (QUERY >= 0) markQuery(base, width, inner);
+  sheet.named = lanes().length > 1 ? NAME : 0;
+  sheet.tall = sheet.named + Math.ceil(TOTAL / sheet.columns) * sheet.size + 16;
+  const pen = kept(prompt_, lanes().length * sheet.tall, (base) => {
+    for (view.lane of lanes()) {
+      if (sheet.named) nameLane(base, view.lane * sheet.tall);
+      if (sheet.size > 4) for (let i = 0; i < TOTAL; i++) cell(base, i, ...placeOf(i, view.lane), inner, inner);
+      else dots(base);
+      if (QUERY >= 0) markQuery(base, width, inner);
+    }
   });
-  if (view.token >= 0) ring(pen, ...placeOf(view.token), inner, inner);
+  if (view.token >= 0) for (const lane of lanes()) ring(pen, ...placeOf(view.token, lane), inner, inner);
 }
 
 function markQuery(pen, width, inner) {
-  const [x, y] = placeOf(QUERY), words = "query";
+  const [x, y] = placeOf(QUERY, view.lane), words = "query";
   pen.strokeStyle = pen.fillStyle = colors.accent;
   pen.lineWidth = 2;
   pen.strokeRect(x - 1, y - 1, inner + 2, inner + 2);
@@ -33,45 +38,49 @@ function dots(pen) {
   const rows = Math.ceil(TOTAL / sheet.columns), small = document.createElement("canvas");
   [small.width, small.height] = [sheet.columns, rows];
   const inner = small.getContext("2d"), picture = inner.createImageData(sheet.columns, rows);
-  const parts = KINDS.map((kind) => colors[kind].match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16)));
+  const parts = [...KINDS, "first", "second"].map((kind) => colors[kind].match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16)));
   for (let i = 0; i < TOTAL; i++) {
-    const state = stateOf(i), [red, green, blue] = parts[TOKENS.modality[i]];
-    picture.data.set([red, green, blue, state === 0 ? 255 : state === 2 ? 30 : 110], 4 * i);
+    const state = stateOf(i), [red, green, blue] = parts[state > 2 ? (rises(state) ? 4 : 5) : TOKENS.modality[i]];
+    picture.data.set([red, green, blue, state === 0 || state > 2 ? 255 : state === 2 ? 30 : 110], 4 * i);
   }
   inner.putImageData(picture, 0, 0);
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(small, 0, 0, sheet.columns * sheet.size, rows * sheet.size);
+  pen.drawImage(small, ...placeOf(0, view.lane), sheet.columns * sheet.size, rows * sheet.size);
   pen.imageSmoothingEnabled = true;
 }
-const placeOf = (i) => [(i % sheet.columns) * sheet.size, Math.floor(i / sheet.columns) * sheet.size];
+const placeOf = (i, lane) => [(i % sheet.columns) * sheet.size, lane * sheet.tall + sheet.named + Math.floor(i / sheet.columns) * sheet.size];
 
 function paintGallery() {
   document.getElementById("stills").hidden = !STILLS.length;
   if (!STILLS.length) return;
-  const width = gallery.parentElement.clientWidth - 24, tall = 150;
+  const width = gallery.parentElement.clientWidth - 24, tall = 150, named = lanes().length > 1 ? NAME : 0;
   let x = 0, y = 0;
   const places = STILLS.map((item) => {
     const grid = item.grid ?? [1, 1, item.num_tokens], wide = Math.min(width, (tall * grid[2]) / grid[1]);
     if (x && x + wide > width) [x, y] = [0, y + tall + GAP];
-    const place = { item, grid, x, y, wide };
+    const place = { item, grid, x, y, wide, tall };
     x += wide + GAP;
     return place;
   });
-  const pen = sized(gallery, y + tall + 2)[0];
+  const lane = named + y + tall + 2, pen = sized(gallery, lanes().length * lane)[0];
   stillBoxes.length = 0;
-  for (const { item, grid, x: left, y: top, wide } of places) {
-    const image = item.picture ? imageOf(item.picture) : null, cw = wide / grid[2], ch = tall / grid[1];
-    if (image) pen.drawImage(image, left, top, wide, tall);
-    MEMBERS[item.number].forEach((token, place) => {
-      const cx = left + (place % grid[2]) * cw, cy = top + Math.floor(place / grid[2]) * ch;
-      if (image) veil(pen, stateOf(token), cx, cy, cw + 0.3, ch + 0.3);
-      else cell(pen, token, cx, cy, cw - 0.6, ch - 0.6);
-    });
-    stillBoxes.push({ members: MEMBERS[item.number], first: 0, columns: grid[2], rows: grid[1], x: left, y: top, width: cw, height: ch });
+  for (view.lane of lanes()) {
+    if (named) nameLane(pen, view.lane * lane);
+    for (const place of places) paintStill(pen, place, view.lane * lane + named);
   }
   drawStrokes(pen);
-  const box = boxIn(stillBoxes, view.token);
-  if (box) ring(pen, box.x, box.y, box.width, box.height);
+  rings(pen, stillBoxes);
+}
+
+function paintStill(pen, { item, grid, x: left, y, wide, tall }, above) {
+  const top = above + y, image = item.picture ? imageOf(item.picture) : null, cw = wide / grid[2], ch = tall / grid[1];
+  if (image) pen.drawImage(image, left, top, wide, tall);
+  MEMBERS[item.number].forEach((token, place) => {
+    const cx = left + (place % grid[2]) * cw, cy = top + Math.floor(place / grid[2]) * ch;
+    if (image) patch(pen, stateOf(token), cx, cy, cw, ch);
+    else cell(pen, token, cx, cy, cw - 0.6, ch - 0.6);
+  });
+  stillBoxes.push({ members: MEMBERS[item.number], first: 0, columns: grid[2], rows: grid[1], x: left, y: top, width: cw, height: ch });
 }
 
 function paintLegend() {
@@ -83,7 +92,13 @@ function paintLegend() {
       span.append(swatch, `${kind} ${count(n)}`);
       return span;
     }),
-    view.run === 2 ? "full: in both · stroke up: only in the first · stroke down: only in the second · pale: in neither"
-      : "full: there · stroke: leaves at this stage · pale: left earlier",
   );
+  document.getElementById("states").textContent = legends();
+}
+
+function legends() {
+  const [a, b] = DATA.runs.map((run) => run.name);
+  if (view.run < DIFFERENCE) return "full: there · stroke: leaves at this stage · pale: left earlier";
+  const strokes = `stroke up /: only in ${a} · stroke down \\: only in ${b}`;
+  return view.run === LANES ? `full: in both · full with a ${strokes} · pale: not in this one` : `full: in both · ${strokes} · pale: in neither`;
 }

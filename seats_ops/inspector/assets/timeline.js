@@ -1,6 +1,6 @@
 "use strict";
 // Frames above the sound on one axis of time.
-const TOP = 20, SOUND = 64, STRIP = 16, GAP = 6;
+const TOP = 20, SOUND = 64, STRIP = 16, GAP = 6, NAME = 20;
 const timeline = document.getElementById("timeline");
 const VIDEOS = DATA.items.filter((item) => item.modality === "video");
 const SOUNDS = DATA.items.filter((item) => item.modality === "audio");
@@ -19,21 +19,27 @@ function framing(item, width) {
 }
 
 function paintTimeline() {
+  if (!DURATION) return;
   const width = timeline.clientWidth || timeline.parentElement.clientWidth;
   const frames = VIDEOS.length ? Math.max(...VIDEOS.map((item) => framing(item, width).height)) : 0;
-  const below = TOP + (frames ? frames + GAP : 0), sound = SOUNDS.some((item) => item.sound) ? SOUND + GAP : 0;
+  const sound = SOUNDS.some((item) => item.sound) ? SOUND + GAP : 0;
   const strides = VIDEOS.map((item) => framing(item, width).stride);
-  const pen = kept(timeline, below + (SOUNDS.length ? sound + STRIP + GAP : 0), (base) => {
+  const named = lanes().length > 1 ? NAME : 0, lane = named + (frames ? frames + GAP : 0) + (SOUNDS.length ? sound + STRIP + GAP : 0);
+  const pen = kept(timeline, TOP + lanes().length * lane, (base) => {
     boxes.length = 0;
-    axis(base, width, below + sound + STRIP);
-    for (const item of VIDEOS) paintVideo(base, item, width);
-    for (const item of SOUNDS) paintSound(base, item, width, below, sound);
+    axis(base, width, lanes().length * lane);
+    for (view.lane of lanes()) {
+      const top = TOP + view.lane * lane;
+      if (named) nameLane(base, top);
+      for (const item of VIDEOS) paintVideo(base, item, width, top + named);
+      for (const item of SOUNDS) paintSound(base, item, width, top + named + (frames ? frames + GAP : 0), sound);
+    }
   });
-  const box = boxIn(boxes, view.token);
-  if (box) ring(pen, box.x, box.y, box.width, box.height);
+  rings(pen, boxes);
   const stored = Math.max(1, ...DATA.items.map((item) => item.every ?? 1)), notes = [];
   if (Math.max(1, ...strides) > 1) notes.push(`At this zoom every ${ordinal(Math.max(...strides))} temporal grid is shown.`);
   if (stored > 1) notes.push(`The page holds the frame of every ${ordinal(stored)} grid; tokens are all there.`);
+  if (SOUNDS.some((item) => (width * item.step) / (view.to - view.from) < 0.75)) notes.push("A bar of sound is as high as the share of its tokens that is there.");
   if (!KNOWS_TIME) notes.push("Nobody said how long a temporal grid lasts: it is drawn as one second.");
   document.getElementById("thinned").textContent = notes.join(" ");
 }
@@ -47,13 +53,12 @@ function tokenIn(list, x, y) {
   if (!box) return -1;
   return box.members[box.first + Math.floor((y - box.y) / box.height) * box.columns + Math.floor((x - box.x) / box.width)] ?? -1;
 }
-function boxIn(list, token) {
-  for (const box of list) {
-    const place = token < 0 ? -1 : box.members.indexOf(token, box.first) - box.first;
+function rings(pen, list) {
+  for (const box of view.token < 0 ? [] : list) {
+    const place = box.members.indexOf(view.token, box.first) - box.first;
     if (place < 0 || place >= box.columns * box.rows) continue;
-    return { x: box.x + (place % box.columns) * box.width, y: box.y + Math.floor(place / box.columns) * box.height, width: box.width, height: box.height };
+    ring(pen, box.x + (place % box.columns) * box.width, box.y + Math.floor(place / box.columns) * box.height, box.width, box.height);
   }
-  return null;
 }
 
 function axis(pen, width, height) {
@@ -67,30 +72,29 @@ function axis(pen, width, height) {
     pen.fillRect(x, TOP - 5, 1, height);
     pen.fillStyle = colors.muted;
     const label = second >= 120 ? `${Math.floor(second / 60)}:${String(Math.round(second % 60)).padStart(2, "0")}` : `${+second.toFixed(1)} s`;
-    pen.fillText(label, Math.min(x + 3, width - 34), 8);
+    if (x + 3 <= width - 30) pen.fillText(label, x + 3, 8);
   }
 }
 
-function paintVideo(pen, item, width) {
+function paintVideo(pen, item, width, top) {
   const f = framing(item, width), members = MEMBERS[item.number], start = STARTS[item.clip];
   const perGrid = f.rows * f.columns;
   for (let grid = 0; grid < f.grids; grid += f.stride) {
     const x = xOf(start + grid * item.step, width);
     if (x > width || x + f.wide < 0) continue;
     const image = item.frames ? imageOf(item.frames[Math.min(item.frames.length - 1, Math.floor(grid / item.every))]) : null;
-    if (image) pen.drawImage(image, x, TOP, f.wide, f.height);
+    if (image) pen.drawImage(image, x, top, f.wide, f.height);
     const cw = f.wide / f.columns, ch = f.height / f.rows;
     for (let place = 0; place < perGrid; place++) {
       const token = members[grid * perGrid + place];
-      const left = x + (place % f.columns) * cw, top = TOP + Math.floor(place / f.columns) * ch;
-      if (image) veil(pen, stateOf(token), left, top, cw + 0.3, ch + 0.3);
-      else cell(pen, token, left, top, cw - 0.6, ch - 0.6);
+      const left = x + (place % f.columns) * cw, up = top + Math.floor(place / f.columns) * ch;
+      if (image) patch(pen, stateOf(token), left, up, cw, ch);
+      else cell(pen, token, left, up, cw - 0.6, ch - 0.6);
     }
-    boxes.push({ members, first: grid * perGrid, columns: f.columns, rows: f.rows, x, y: TOP, width: cw, height: ch });
+    boxes.push({ members, first: grid * perGrid, columns: f.columns, rows: f.rows, x, y: top, width: cw, height: ch });
   }
 }
 
-// Where tokens are narrower than a pixel, one stands for its neighbours: a kept one, if there is any.
 function paintSound(pen, item, width, top, sound) {
   const start = STARTS[item.clip], members = MEMBERS[item.number];
   const image = item.sound ? imageOf(item.sound) : null;
@@ -103,13 +107,39 @@ function paintSound(pen, item, width, top, sound) {
   const first = Math.max(0, Math.floor((view.from - start) / item.step / stride) * stride);
   const last = Math.min(item.steps - 1, Math.ceil((view.to - start) / item.step));
   for (let place = first; place <= last; place += stride) {
-    let token = members[place];
-    for (let next = place + 1; stateOf(token) !== 0 && next < Math.min(place + stride, item.steps); next++) if (stateOf(members[next]) === 0) token = members[next];
-    const x = xOf(start + place * item.step, width), wide = each * stride;
-    if (image) veil(pen, stateOf(token), x, top, wide, SOUND);
-    cell(pen, token, x, top + sound, wide - (wide > 3 ? 1 : 0), STRIP);
+    const x = xOf(start + place * item.step, width), wide = each * stride, token = members[place];
+    if (stride > 1) paintShares(pen, members.slice(place, place + stride), image !== null, x, top, sound, wide);
+    else {
+      // The strip below says with strokes what leaves.
+      if (image) veil(pen, stateOf(token), x, top, wide, SOUND);
+      cell(pen, token, x, top + sound, wide - (wide > 3 ? 1 : 0), STRIP);
+    }
   }
   boxes.push({ members, first: 0, columns: item.steps, rows: 1, x: xOf(start, width), y: top, width: each, height: sound + STRIP });
+}
+
+// Tokens narrower than a pixel: a bar as high as the share of them that is there, in the colour of the trace that alone has it.
+function paintShares(pen, members, veiled, x, top, sound, wide) {
+  const groups = [0, 0, 0];
+  for (const token of members) {
+    const state = stateOf(token);
+    if (state !== 1 && state !== 2) groups[state === 0 ? 0 : rises(state) ? 1 : 2]++;
+  }
+  let bottom = top + sound + STRIP;
+  pen.globalAlpha = 0.12;
+  pen.fillStyle = colorOf(members[0]);
+  pen.fillRect(x, top + sound, wide, STRIP);
+  pen.globalAlpha = 1;
+  groups.forEach((number, group) => {
+    const height = (STRIP * number) / members.length;
+    pen.fillStyle = group ? colors[group === 1 ? "first" : "second"] : colorOf(members[0]);
+    pen.fillRect(x, bottom -= height, wide, height);
+  });
+  if (!veiled) return;
+  pen.globalAlpha = (0.84 * (bottom - top - sound)) / STRIP;
+  pen.fillStyle = colors.paper;
+  pen.fillRect(x, top, wide, SOUND);
+  pen.globalAlpha = 1;
 }
 
 function zoom(factor, around = (view.from + view.to) / 2) {

@@ -17,30 +17,30 @@ function table(head, rows, classes = []) {
 }
 
 // Rank among the tokens of its window and modality that were there, 1 is the most relevant; and how many they were.
-function rankOf(stage, before, i) {
+function rankOf(run, stage, before, i) {
   let better = 0, all = 0;
   for (let j = 0; j < TOTAL; j++) {
     if (before && !before[j]) continue;
-    if (TOKENS.window[j] !== TOKENS.window[i] || TOKENS.modality[j] !== TOKENS.modality[i]) continue;
+    if (run.window[j] !== run.window[i] || TOKENS.modality[j] !== TOKENS.modality[i]) continue;
     all++;
     if (stage.scores[j] > stage.scores[i] || (stage.scores[j] === stage.scores[i] && j < i)) better++;
   }
   return [better + 1, all];
 }
 
-function budgetOf(stage, i) {
+function budgetOf(run, stage, i) {
   const kind = TOKENS.modality[i] - 1;
-  return stage.budgets && TOKENS.window[i] >= 0 && kind >= 0 && kind < 2 ? stage.budgets[TOKENS.window[i]][kind] : null;
+  return stage.budgets && run.window[i] >= 0 && kind >= 0 && kind < 2 ? stage.budgets[run.window[i]][kind] : null;
 }
 
 // Layers that hold its keys, 1-based: all those a survivor is in; of others those that keep what they ran on.
 function layersHolding(run, i) {
-  const by = run.droppedBy[i], lengths = run.kv_lengths, held = [];
+  const by = run.droppedBy[i], lengths = run.keys, held = [];
   if (!lengths.length) return null;
   if (!by) return `all ${lengths.length}`;
   const until = run.stages[by - 1].layer;
   for (let layer = 1; layer <= until; layer++) if (lengths[layer - 1] === run.layers.tokens[layer - 1]) held.push(layer);
-  return held.length ? `${held[0]} to ${held.at(-1)}` : "none";
+  return held.length > 1 ? `${held[0]} to ${held.at(-1)}` : held.length ? "1" : "none";
 }
 
 function factsOf(i) {
@@ -49,13 +49,13 @@ function factsOf(i) {
   if (item) facts.push([kind === "image" ? "picture" : kind, `${MEMBERS.slice(0, item.number + 1).filter((_, n) => DATA.items[n].modality === kind).length} of ${DATA.items.filter((each) => each.modality === kind).length}`]);
   if (!Number.isNaN(time)) facts.push(["time", `${time.toFixed(2)} s`]);
   if (item && item.grid) facts.push(["(t, h, w)", `(${TOKENS.t[i]}, ${TOKENS.h[i]}, ${TOKENS.w[i]})`]);
-  if (TOKENS.block[i] >= 0) facts.push(["block", count(TOKENS.block[i])]);
-  if (TOKENS.window[i] >= 0) facts.push(["window", count(TOKENS.window[i])]);
   return facts;
 }
 
 function fateOf(run, i) {
   const facts = [], by = run.droppedBy[i], keys = layersHolding(run, i);
+  if (run.block[i] >= 0) facts.push(["block", count(run.block[i])]);
+  if (run.window[i] >= 0) facts.push(["window", count(run.window[i])]);
   if (run.saliency && TOKENS.modality[i]) facts.push(["saliency", digits(run.saliency[i])]);
   facts.push(["dropped by", by ? stageName(run.stages[by - 1]) : "no stage"]);
   if (keys !== null) facts.push(["keys in layers", keys]);
@@ -67,9 +67,9 @@ function dropsOf(run, i) {
   run.stages.forEach((stage, number) => {
     const before = number ? run.stages[number - 1].left : null;
     if ((before && !before[i]) || (!stage.scores && !stage.budgets)) return;
-    const [rank, all] = stage.scores ? rankOf(stage, before, i) : [null, null];
-    const budget = budgetOf(stage, i);
-    rows.push([`layer ${stage.layer}`, stage.scores ? digits(stage.scores[i]) : "–", rank === null || TOKENS.window[i] < 0 ? "–" : `${count(rank)} of ${count(all)}`, budget === null ? "–" : count(budget)]);
+    const [rank, all] = stage.scores ? rankOf(run, stage, before, i) : [null, null];
+    const budget = budgetOf(run, stage, i);
+    rows.push([`layer ${stage.layer}`, stage.scores ? digits(stage.scores[i]) : "–", rank === null || run.window[i] < 0 ? "–" : `${count(rank)} of ${count(all)}`, budget === null ? "–" : count(budget)]);
     classes.push(stage.left[i] ? "" : "gone");
   });
   return rows.length ? [table(["drop after", "relevance", "rank", "budget"], rows, classes)] : [];
@@ -80,9 +80,10 @@ function showToken() {
   if (i < 0) return;
   const pairs = (facts) => element("dl", null, ...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   const parts = [element("h2", `Token ${count(i)}`), pairs(factsOf(i))];
-  for (const run of view.run === 2 ? DATA.runs : [DATA.runs[view.run]]) {
+  for (const run of runsShown()) {
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i));
   }
+  box.classList.add("chosen");
   box.replaceChildren(...parts);
 }

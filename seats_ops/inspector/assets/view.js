@@ -1,6 +1,10 @@
 "use strict";
 // What is looked at, and how a token is painted then.
-const view = { step: 0, run: 0, token: -1, from: 0, to: DURATION || 1 };
+const view = { step: 0, run: 0, lane: 0, token: -1, from: 0, to: DURATION || 1 };
+// Views of two traces: what differs in one picture, or a lane for each.
+const DIFFERENCE = 2, LANES = 3;
+const runsShown = () => (view.run < DIFFERENCE ? [DATA.runs[view.run]] : DATA.runs);
+const lanes = () => (view.run === LANES ? [0, 1] : [0]);
 const painters = [];
 
 function repaint() {
@@ -8,23 +12,36 @@ function repaint() {
   repaint.pending = requestAnimationFrame(() => painters.forEach((paint) => paint()));
 }
 
-// 0 there, 1 leaves at this stage, 2 left earlier. Of two traces (run 2): 3 only in the first, 4 only in the second.
-function stateOf(i) {
-  if (view.run === 2) {
-    const [a, b] = DATA.runs.map((run) => stateIn(run, i) === 0);
-    return a && b ? 0 : a ? 3 : b ? 4 : 2;
+// Where one can stop: at every stage of a trace; of two traces after every layer where either drops.
+function steps() {
+  if (view.run < DIFFERENCE) {
+    const { stages } = DATA.runs[view.run];
+    return stages.map((stage, n) => ({ layer: stage.layer, title: stageName(stage), done: [n + 1, n + 1] }));
   }
-  return stateIn(DATA.runs[view.run], i);
+  const layers = [...new Set(DATA.runs.flatMap((run) => run.stages.map((stage) => stage.layer)))].sort((a, b) => a - b);
+  return layers.map((layer) => ({
+    layer,
+    title: layer ? `After layer ${layer}` : "Before the LLM",
+    done: DATA.runs.map((run) => run.stages.filter((stage) => stage.layer <= layer).length),
+  }));
 }
-function stateIn(run, i) {
-  const by = run.droppedBy[i], step = Math.min(view.step, run.stages.length);
-  return !by || by > step ? 0 : by === step ? 1 : 2;
+// Stages of every trace that are done.
+let done = [0, 0];
+const isThere = (run, i, stages = done[run]) => !DATA.runs[run].droppedBy[i] || DATA.runs[run].droppedBy[i] > stages;
+
+// 0 there, 1 leaves at this stage, 2 not there. Of two traces: 3 only in the first, 4 only in the second; in lanes 5 and 6.
+function stateOf(i) {
+  if (view.run < DIFFERENCE) return isThere(view.run, i) ? 0 : DATA.runs[view.run].droppedBy[i] === done[view.run] ? 1 : 2;
+  const first = isThere(0, i), second = isThere(1, i);
+  if (first && second) return 0;
+  if (view.run === DIFFERENCE) return first ? 3 : second ? 4 : 2;
+  return view.lane ? (second ? 6 : 2) : first ? 5 : 2;
 }
 
 const colors = {};
 function readColors() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["paper", "muted", "rule", "accent", "text", "video", "audio", "image", "cursor"])
+  for (const name of ["paper", "ink", "muted", "rule", "accent", "text", "video", "audio", "image", "cursor", "first", "second"])
     colors[name] = style.getPropertyValue(`--${name}`).trim();
 }
 const colorOf = (i) => colors[KINDS[TOKENS.modality[i]]];
@@ -61,29 +78,38 @@ function kept(canvas, height, paint) {
   return pen;
 }
 
-// Over what a token shows: nothing if it is there, else pale; what leaves now has a stroke through it.
+// Over what a token shows: nothing if it is there, else pale. Whole pixels: neighbours neither overlap nor leave a gap.
 function veil(pen, state, x, y, width, height) {
-  if (state === 0) return;
+  if (state === 0 || state > 4) return;
+  const left = Math.round(x), top = Math.round(y);
   pen.globalAlpha = state === 2 ? 0.84 : 0.55;
   pen.fillStyle = colors.paper;
-  pen.fillRect(x, y, width, height);
+  pen.fillRect(left, top, Math.round(x + width) - left, Math.round(y + height) - top);
   pen.globalAlpha = 1;
+}
+// A patch of a picture.
+function patch(pen, state, x, y, width, height) {
+  veil(pen, state, x, y, width, height);
   mark(state, x, y, width, height);
 }
 
 // Strokes tell states apart without colour: down for what leaves now or is only in the second, up for only in the first.
+const rises = (state) => state === 3 || state === 5;
 // They are gathered, as one path is drawn faster than thousands.
 const strokes = {};
 function mark(state, x, y, width, height) {
   if (state === 0 || state === 2 || width <= 2.5 || height <= 2.5) return;
   const path = (strokes[state] ??= new Path2D());
-  path.moveTo(x + 0.5, state === 3 ? y + height - 0.5 : y + 0.5);
-  path.lineTo(x + width - 0.5, state === 3 ? y + 0.5 : y + height - 0.5);
+  path.moveTo(x + 0.5, rises(state) ? y + height - 0.5 : y + 0.5);
+  path.lineTo(x + width - 0.5, rises(state) ? y + 0.5 : y + height - 0.5);
 }
 function drawStrokes(pen) {
-  pen.lineWidth = 1;
   for (const state of Object.keys(strokes)) {
-    pen.strokeStyle = colors[{ 1: "accent", 3: "video", 4: "audio" }[state]];
+    // On clear pictures a stroke needs a light of its own.
+    if (state > 4) [pen.lineWidth, pen.strokeStyle] = [3.5, colors.paper];
+    if (state > 4) pen.stroke(strokes[state]);
+    pen.lineWidth = state > 4 ? 2 : 1;
+    pen.strokeStyle = colors[state === "1" ? "accent" : rises(Number(state)) ? "first" : "second"];
     pen.stroke(strokes[state]);
     delete strokes[state];
   }
@@ -92,11 +118,24 @@ function drawStrokes(pen) {
 // A token without a picture.
 function cell(pen, i, x, y, width, height) {
   const state = stateOf(i);
-  pen.globalAlpha = state === 0 ? 1 : state === 2 ? 0.12 : 0.35;
+  pen.globalAlpha = state === 0 || state > 4 ? 1 : state === 2 ? 0.12 : 0.35;
   pen.fillStyle = colorOf(i);
-  pen.fillRect(x, y, width, height);
+  // Too narrow for a stroke: the upper half is the first trace's, the lower one the second's.
+  const half = width <= 2.5 && state > 2 ? height / 2 : 0;
+  pen.fillRect(x, y + (half && !rises(state) ? half : 0), width, half || height);
   pen.globalAlpha = 1;
   if (state !== 0) mark(state, x, y, width, height);
+}
+
+// Whose lane begins here, with the stroke of what only it keeps.
+function nameLane(pen, top) {
+  const run = DATA.runs[view.lane];
+  mark(view.lane ? 6 : 5, 1, top + 4, 10, 10);
+  drawStrokes(pen);
+  pen.fillStyle = colors.ink;
+  pen.font = "600 12px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  pen.fillText(run.name, 18, top + 9);
 }
 
 function ring(pen, x, y, width, height) {

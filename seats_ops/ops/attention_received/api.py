@@ -57,6 +57,14 @@ def attention_received(
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a tensor that is being differentiated.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> query, key = torch.randn(2, 6, 4, 8)  # six tokens, four heads
+        >>> received = F.attention_received(query, key, cu_seqlens=torch.tensor([0, 2, 6]))
+        >>> [round(float(segment.mean()), 4) for segment in received.split([2, 4])]
+        [1.0, 1.0]
     """
     check_values("query", query, 3)
     check_values("key", key, 3)

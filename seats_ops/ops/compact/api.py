@@ -39,6 +39,14 @@ def compact(
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: `keep_mask` is not bool, an input is not a tensor. ValueError: sizes, devices or `num_kept` do not
             fit.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> keep_mask = torch.tensor([True, False, True])
+        >>> hidden, position = F.compact(keep_mask, torch.eye(3), torch.arange(3))
+        >>> hidden.shape, position
+        (torch.Size([2, 3]), tensor([0, 2]))
     """
     mask = check_tensor("keep_mask", keep_mask, 1)
     if mask.dtype != torch.bool:

@@ -64,6 +64,13 @@ def max_min_diversity(
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`, an `index` that is
             no row.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [0.0, 1.0]])
+        >>> F.max_min_diversity(features, cu_seqlens=torch.tensor([0, 4]), num_keep=torch.tensor([3]))
+        tensor([ True, False,  True,  True])
     """
     rows = check_values("features", features, 2).shape[0]
     if features.shape[1] == 0:

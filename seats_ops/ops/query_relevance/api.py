@@ -53,6 +53,15 @@ def query_relevance(
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a tensor that is being differentiated.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> query = torch.tensor([[[1.0, 0.0]]])  # one prompt, one head
+        >>> key = torch.tensor([[[0.0, 1.0]], [[9.0, 0.0]], [[0.0, 0.0]]])  # three tokens
+        >>> scores = F.query_relevance(query, key)
+        >>> int(scores.argmax()), round(float(scores.sum()), 4)
+        (1, 1.0)
     """
     check_values("query", query, 3)
     check_values("key", key, 3)

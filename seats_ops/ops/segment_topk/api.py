@@ -38,6 +38,13 @@ def segment_topk(
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes or devices, a negative budget, a segment id out of range.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> scores = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7])
+        >>> F.segment_topk(scores, torch.tensor([0, 0, 1, 1, -1]), torch.tensor([1, 1]))
+        tensor([False,  True,  True, False,  True])
     """
     total = check_values("scores", scores, 1).shape[0]
     segment, budget = check_integers("segment", segment), check_integers("budget", budget)

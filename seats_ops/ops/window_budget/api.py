@@ -68,6 +68,15 @@ def window_budget(
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes.
         ValueError: wrong shapes, devices, ids out of range, a temperature that is not positive.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import functional as F
+        >>> scores = torch.tensor([0.9, 0.8, 0.0, 0.1])  # the first window answers the query
+        >>> modality, window = torch.tensor([1, 1, 1, 1]), torch.tensor([0, 0, 1, 1])
+        >>> F.window_budget(scores, modality, window, torch.tensor([[3, 0]]), num_windows=2, temperature=0.1)
+        tensor([[2, 0],
+                [1, 0]])
     """
     total = check_values("scores", scores, 1).shape[0]
     modality, window = check_integers("modality", modality), check_integers("window", window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -45,3 +46,11 @@ def now(device: torch.device) -> float:
         return time.process_time()
     torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def said_of(device: torch.device) -> str:
+    """Which clock `now` reads, and where."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"CPU time of {threads} thread{'s' * (threads > 1)}, {platform.system()} {platform.machine()}"
+    return f"time on {torch.cuda.get_device_name(device)}, waited for before and after every layer"

@@ -1,0 +1,193 @@
+"""`seats-ops compare`: unpruned against schedules, on clips of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from seats_ops import seats
+from seats_ops.compare import Comparison, Prompt, compare, figures
+
+from .clip import bundled_clip, load_clip
+from .clip_list import ClipQuestion, read_clips
+from .device import one_thread, pick_device
+from .inputs import prompt_inputs
+from .options import Options
+from .own_runs import own_runs
+from .prompt import tokenizer
+from .report import media_of
+from .run import PAPER_RATIOS
+from .tables import new_table
+from .thinker import thinker_of
+
+WORST = 5
+"""Prompts that the terminal shows; the page has all."""
+
+SHORT, LONG = 8, 64
+"""Tokens of an answer: of random weights, which mean nothing, and of a checkpoint."""
+
+
+def run_compare(
+    console: Console,
+    options: Options,
+    *,
+    clips: Path | None,
+    schedules: list[Path],
+    retention: str | None,
+    pages: bool,
+    as_json: bool,
+) -> Comparison:
+    """Measure, write the folder, print what matters.
+
+    Args:
+        console: to print to.
+        options: as of the demo; `video` and `question` are one clip's, or the question of lines without one.
+        clips: a file of clips and questions.
+        schedules: files; their names without ending are the schedules' names.
+        retention: the paper's retention ratios in percent, e.g. "35,10".
+        pages: write an inspector page for every clip and schedule.
+        as_json: print `overall.json`'s content and nothing else.
+
+    Raises:
+        ValueError: options that exclude each other or do not fit the model. OSError: the folder cannot be written.
+    """
+    if clips is not None and options.video is not None:
+        raise ValueError(f"--clips, --video: expected one of them, got {clips} and {options.video}")
+    if schedules and retention is not None:
+        raise ValueError(f"--schedule, --retention: expected one of them, got {schedules[0]} and {retention}")
+    random = options.model is None
+    listed = listed_clips(options, clips)
+    # Traces lie in folders of their own.
+    named = {run.name: run.schedule for run in own_runs(schedules, options.out / "prompts") if run.schedule is not None}
+    percents = [] if schedules else retention_percents(retention)
+    device, status = pick_device(options.device), Console(stderr=True)
+    model = thinker_of(options, device, status)
+    named |= {f"SEATS {p}%": seats(model.config, video=v, audio=a) for p, (v, a) in percents}
+    prompts = {clip.name: _prompt(clip, options, model.config) for clip in listed}
+    settings = {
+        "model": options.model or f"random weights, seed {options.seed}",
+        **{name: getattr(options, name) for name in ("fps", "max_frames", "frame_tokens", "dtype")},
+        "device": str(device),
+        "clock": "CPU seconds" if device.type == "cpu" else "seconds",
+    }
+    threads = one_thread() if random else contextlib.nullcontext()
+    with threads, _progress(status, len(prompts)) as progress:
+        result = compare(
+            model,
+            prompts,
+            named,
+            max_new_tokens=options.max_new_tokens or (SHORT if random else LONG),
+            repeats=options.repeats,
+            kv_policy=options.kv_policy,
+            backend=options.backend,
+            decode=lambda tokens: tokenizer().decode(list(tokens), skip_special_tokens=True),
+            out=options.out,
+            settings=settings,
+            identities={clip.name: clip.identity for clip in listed},
+            pages=pages,
+            notes=[figures.RANDOM] * random,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), indent=1))
+    else:
+        _print(console, result)
+    return result
+
+
+def listed_clips(options: Options, clips: Path | None) -> list[ClipQuestion]:
+    """What to compare on; without a clip of the user's, the one that comes with the demo."""
+    if clips is not None:
+        return read_clips(clips, options.question)
+    video = options.video or bundled_clip()
+    return [ClipQuestion(video.stem, video, options.question)]
+
+
+def retention_percents(text: str | None) -> list[tuple[int, tuple[float, float]]]:
+    """Of "35,10" each with its (video, audio) retention ratios; all of them for None.
+
+    Raises:
+        ValueError: percents that the paper does not have, or the same twice.
+    """
+    known = ", ".join(map(str, PAPER_RATIOS))
+    asked = list(map(str, PAPER_RATIOS)) if text is None else [part.strip().rstrip("%") for part in text.split(",")]
+    odd = [part for part in asked if not part.isdecimal() or int(part) not in PAPER_RATIOS]
+    if odd or len(set(asked)) < len(asked):
+        raise ValueError(
+            f"--retention: expected some of {known}, each once, which are the paper's, got {text!r}; "
+            "--schedule takes any other"
+        )
+    return [(int(part), PAPER_RATIOS[int(part)]) for part in asked]
+
+
+def _prompt(clip: ClipQuestion, options: Options, config: Any) -> Callable[[], Prompt]:
+    """Decoded when it is its turn, and not held longer."""
+
+    def prepare() -> Prompt:
+        try:
+            decoded = load_clip(clip.video, fps=options.fps, max_frames=options.max_frames)
+        except OSError as error:
+            raise ValueError(f"video: expected a file to read, got {clip.video} ({error.strerror})") from error
+        inputs, _ = prompt_inputs(dataclasses.replace(options, question=clip.question), decoded, config)
+        return Prompt(inputs, clip.question, media_of(decoded, inputs, config))
+
+    return prepare
+
+
+@contextlib.contextmanager
+def _progress(console: Console, prompts: int) -> Iterator[Callable[[float, str], None]]:
+    """A bar on a terminal, a line per clip elsewhere; on stderr, so that what is printed can be read by a program."""
+    if not console.is_terminal:
+        begun: set[int] = set()
+
+        def line(done: float, text: str) -> None:
+            if int(done) not in begun:
+                begun.add(int(done))
+                console.print(f"{int(done) + 1} of {prompts}: {text}", markup=False)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=prompts)
+        yield lambda done, text: bar.update(task, completed=done, description=escape(text))
+
+
+def _print(console: Console, result: Comparison) -> None:
+    """The means, what they prove, the worst prompts, what failed, where the rest is."""
+    number = len(result.records)
+    if number:
+        title = f"Beside all tokens, mean of {number} prompt{'s' * (number > 1)}"
+        for group in (figures.AGREEMENTS, figures.SHARES):
+            table = new_table(title, ["", *[figures.TITLES[metric].replace(" ", "\n", 1) for metric in group]])
+            for name, means in result.overall.items():
+                cells = ["\n".join(filter(None, figures.mean_written(metric, means[metric]))) for metric in group]
+                table.add_row(escape(name), *cells)
+            console.print(table)
+            title = ""
+        console.print(*result.notes, figures.interval_note(number), figures.PROVES, style="dim", markup=False)
+    if number > 1:
+        _print_worst(console, result)
+    for record in result.failed:
+        console.print(f"[red]{escape(record.name)}: {escape(str(record.error))}[/red]", soft_wrap=True)
+    if result.page is not None:
+        console.print(f"Open {result.page.absolute()} in a browser.", markup=False, soft_wrap=True)
+
+
+def _print_worst(console: Console, result: Comparison) -> None:
+    names = list(result.overall)
+    table = new_table("Worst by KL; same tokens", ["", *names])
+    for record in result.records[:WORST]:
+        runs = {run.name: run.agreement for run in record.runs[1:]}
+        found = [runs[name] for name in names]
+        table.add_row(escape(record.name), *[f"{each.mean_kl:.3f}  {each.tokens:.0%}" for each in found if each])
+    console.print(table)

@@ -1,0 +1,77 @@
+"""What a user can ask `seats-ops plan`, and which questions do not go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+CLIP = ("fps", "resolution", "sound", "max_frames", "min_pixels", "max_pixels")
+LENGTHS = ("video_tokens", "audio_tokens", "grid_tokens")
+BUDGET = ("max_flops", "max_kv", "max_memory", "flops_share", "kv_share")
+RATIOS = ("video", "audio")
+OF_VIDEO = ("video", "video_tokens", "grid_tokens", "fps", "resolution", "max_frames", "min_pixels", "max_pixels")
+OF_AUDIO = ("audio", "audio_tokens")
+"""What a model without that modality is not asked."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """In pixels. No tuple, which typer would read from two arguments."""
+
+    width: int = 1280
+    height: int = 720
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Arguments of the command; None stands for a default that depends on the others and on the model."""
+
+    model: str = "7b"
+    list_known: bool = False
+    video: float | None = None
+    audio: float | None = None
+    schedule_file: Path | None = None
+    kv_policy: Literal["uniform", "per-layer"] = "uniform"
+    text_tokens: int | None = None
+    video_tokens: int | None = None
+    audio_tokens: int | None = None
+    grid_tokens: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    resolution: Resolution | None = None
+    sound: bool | None = None
+    max_frames: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    max_flops: float | None = None
+    max_kv: int | None = None
+    max_memory: int | None = None
+    flops_share: float | None = None
+    kv_share: float | None = None
+    plot: Path | None = None
+    schedule_json: Path | None = None
+    as_json: bool = False
+
+    def given(self, names: tuple[str, ...]) -> list[str]:
+        """Which of these were given, as they are typed."""
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """The limits that were given."""
+        return {name: getattr(self, name) for name in BUDGET if getattr(self, name) is not None}
+
+    def check(self) -> None:
+        """Raises ValueError: options that exclude each other."""
+        of_clip, lengths, limits, ratios = map(self.given, (CLIP, LENGTHS, BUDGET, RATIOS))
+        if self.seconds is None and of_clip:
+            raise ValueError(f"{of_clip[0]}: expected --seconds with it, which say how long the clip is")
+        if self.seconds is not None and lengths:
+            raise ValueError(f"{lengths[0]}: expected either --seconds, which give the tokens, or token counts")
+        if self.schedule_file is not None and (limits or ratios):
+            raise ValueError(f"{(limits + ratios)[0]}: expected nothing that --schedule has to be changed for")
+        if limits and ratios:
+            raise ValueError(f"{ratios[0]}: expected either ratios or a budget, which finds them, got {limits[0]} too")
+        if self.plot is not None and self.plot.suffix != ".png":
+            raise ValueError(f"--plot: got {str(self.plot)!r}, expected a name that ends in .png")

@@ -1,0 +1,132 @@
+"""What `seats-ops plan` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from seats_ops.retention import highest_retention
+
+from .planning import Plan
+from .tables import new_table
+
+GIB, MIB = 2**30, 2**20
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """The prompt, what the budget gave, the schedule by stage and its totals."""
+    for line in (_prompt_line(plan), _budget_line(plan)):
+        if line:
+            console.print(line, soft_wrap=True)
+    ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in plan.schedule.stages()]
+    table = new_table(f"Schedule on {escape(plan.model)}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
+    for stage, ratio in zip(plan.cost.stages, ratios, strict=True):
+        table.add_row(
+            stage.name,
+            _ratio(ratio),
+            f"{stage.layers.start}-{stage.layers.stop - 1}" if stage.layers else "-",
+            f"{stage.tokens:,}",
+            f"{stage.flops / 1e12:.2f}",
+            f"{stage.kv_bytes / MIB:.1f}",
+        )
+    console.print(table)
+    cost = plan.cost
+    console.print(
+        f"Prefill: {cost.flops / 1e12:.1f} of {cost.full_flops / 1e12:.1f} TFLOPs ({1 / cost.flops_share:.1f}x fewer). "
+        f"KV cache, {plan.asked.kv_policy}, bfloat16: {cost.kv_bytes / MIB:.1f} of {cost.full_kv_bytes / MIB:.1f} MiB.",
+        soft_wrap=True,
+    )
+    if plan.weights is not None:
+        console.print(
+            f"Memory: weights {plan.weights / GIB:.2f} + KV cache {cost.kv_bytes / GIB:.2f} = "
+            f"{(plan.weights + cost.kv_bytes) / GIB:.2f} GiB in bfloat16; activations, the encoders' work and the "
+            "runtime need more.",
+            soft_wrap=True,
+        )
+    console.print(
+        "One FLOP per multiply-add, decoder layers and output head; encoders and selection are not counted. "
+        "Computed, not measured; token counts after a drop may differ by a few from what a run keeps.",
+        style="dim",
+        soft_wrap=True,
+    )
+    if plan.checkpoint is not None:
+        console.print(f"Sizes of the model: {plan.checkpoint.source}", style="dim", markup=False, soft_wrap=True)
+    for path in (plan.asked.plot, plan.asked.schedule_json):
+        if path is not None:
+            console.print(f"Written to {path}", markup=False, soft_wrap=True)
+
+
+def _prompt_line(plan: Plan) -> str:
+    lengths, clip = plan.lengths, plan.clip
+    parts = [f"{lengths.text:,} text"]
+    if lengths.video:
+        grid = f" ({clip.grids} x {clip.height} x {clip.width})" if clip else ""
+        parts.insert(0, f"{lengths.video:,} video{grid}")
+    if lengths.audio:
+        parts.insert(-1, f"{lengths.audio:,} audio")
+    stamps = f", {clip.timestamps:,} of it timestamps" if clip and clip.timestamps else ""
+    return f"[bold]Prompt[/bold]  {lengths.total:,} tokens: {', '.join(parts)}{stamps}"
+
+
+def _budget_line(plan: Plan) -> str:
+    if plan.fit is None:
+        return ""
+    if plan.fit.retention == 1.0:
+        return "[bold]Budget[/bold]  all tokens fit: nothing has to go"
+    named = zip(("--video", "--audio"), plan.ratios or (), strict=True)
+    ratios = " ".join(f"{name} {value:.4f}" for name, value in named if value is not None)
+    end = ", the highest there are ratios for" if plan.fit.retention == highest_retention(plan.config) else ""
+    return f"[bold]Budget[/bold]  R = {plan.fit.retention:.2%} fits{end}: {ratios}"
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """All of it, for a program: FLOPs one per multiply-add, bytes in bfloat16, layers 1-based and inclusive."""
+    cost, clip, lengths = plan.cost, plan.clip, plan.lengths
+    return {
+        "model": plan.asked.model if plan.checkpoint is None else plan.checkpoint.id,
+        "source": None if plan.checkpoint is None else plan.checkpoint.source,
+        "kv_policy": plan.asked.kv_policy,
+        "prompt": {"text": lengths.text, "video": lengths.video, "audio": lengths.audio, "total": lengths.total},
+        "clip": None
+        if clip is None
+        else {
+            "seconds": plan.asked.seconds,
+            "temporal_patches": clip.grids,
+            "height_tokens": clip.height,
+            "width_tokens": clip.width,
+            "timestamp_tokens": clip.timestamps,
+        },
+        "budget": plan.asked.budget or None,
+        "retention": None if plan.fit is None else plan.fit.retention,
+        "ratios": None if plan.ratios is None else dict(zip(("video", "audio"), plan.ratios, strict=True)),
+        "flops": cost.flops,
+        "full_flops": cost.full_flops,
+        "kv_bytes": cost.kv_bytes,
+        "full_kv_bytes": cost.full_kv_bytes,
+        "weight_bytes": plan.weights,
+        "lm_head_flops": cost.lm_head_flops,
+        "tokens_per_layer": cost.tokens_per_layer,
+        "flops_per_layer": cost.flops_per_layer,
+        "kv_bytes_per_layer": cost.kv_bytes_per_layer,
+        "stages": [
+            {
+                "name": stage.name,
+                "layers": [stage.layers.start, stage.layers.stop - 1] if stage.layers else [],
+                "tokens": stage.tokens,
+                "flops": stage.flops,
+                "kv_bytes": stage.kv_bytes,
+            }
+            for stage in cost.stages
+        ],
+        "schedule": plan.schedule.to_dict(),
+    }
+
+
+def _ratio(ratio: Any) -> str:
+    if isinstance(ratio, str):
+        return ratio
+    if isinstance(ratio, float):
+        return f"{ratio:.1%}"
+    return ", ".join(f"{name} {value:.1%}" for name, value in ratio.items())

@@ -1,0 +1,33 @@
+"""A comparison as one page: means first, then the prompts, the worst first, each linked to its inspector pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+import seats_ops
+from seats_ops.compare import figures
+from seats_ops.compare.records import ALL_TOKENS
+
+if TYPE_CHECKING:
+    from seats_ops.compare.comparison import Comparison
+
+
+def page(result: Comparison, settings: dict[str, Any], link: Callable[[str, str], str | None]) -> str:
+    """The page as text.
+
+    Args:
+        result: of the comparison.
+        settings: what was asked for.
+        link: prompt and schedule -> address of the inspector's page, or None.
+    """
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    environment = jinja2.Environment(autoescape=True, **options)
+    template = environment.from_string(files("seats_ops.compare").joinpath("assets", "page.html").read_text("utf-8"))
+    plain = {name: value for name, value in settings.items() if name != "schedules"}
+    return template.render(
+        version=seats_ops.__version__, result=result, settings=plain, link=link, figures=figures, ALL_TOKENS=ALL_TOKENS
+    )

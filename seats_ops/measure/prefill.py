@@ -1,0 +1,27 @@
+"""What a prefill leaves, and one that computes no more than serving engines do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def last_logits_only(model: Any) -> Iterator[None]:
+    """Compute logits for the last token only.
+
+    A thinker's forward computes them for the whole prompt, which with 152,064 entries per token is a large part of the
+    time and of the memory, and of no use.
+    """
+    head = model.get_output_embeddings()
+    handle = head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def kv_bytes(cache: Any) -> int:
+    """Bytes of the keys and values of all layers."""
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
