@@ -13,13 +13,15 @@ project = "seats_ops"
 author = copyright = "the seats_ops authors"
 version = release = importlib.metadata.version(project)
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "contents", "linked_files"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "contents", "linked_files"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst", "docs/notebooks/*.ipynb"]
 # Folders without pages, which take longer to walk than all else.
 exclude_patterns = [".*", "docs/_build", "tests", "benchmarks", "seats_ops", "integrations", "build"]
 
 myst_heading_anchors = 3
+# Notebooks are shown as they were recorded.
+nb_execution_mode = "off"
 # Docstrings put code between single backticks.
 default_role = "literal"
 autodoc_member_order = "bysource"

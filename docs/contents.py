@@ -22,7 +22,7 @@ def contents(text: str, folder: str = "docs") -> dict[str, list[str]]:
             pages = found.setdefault(token.content, [])
         for child in token.children or ():
             stem, suffix = posixpath.splitext(str(child.attrGet("href") or ""))
-            if suffix in (".md", ".rst") and "://" not in stem:
+            if suffix in (".md", ".rst", ".ipynb") and "://" not in stem:
                 pages.append(posixpath.normpath(posixpath.join(folder, stem)))
     return {caption: pages for caption, pages in found.items() if pages}
 

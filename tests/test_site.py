@@ -27,7 +27,8 @@ contents = module_of_the_site("contents").contents
 
 def test_the_navigation_has_every_page_once() -> None:
     listed = [page for pages in contents((DOCS / "index.md").read_text(encoding="utf-8")).values() for page in pages]
-    written = [path for path in DOCS.rglob("*") if path.suffix in (".md", ".rst") and "_build" not in path.parts]
+    found = [path for path in DOCS.rglob("*") if path.suffix in (".md", ".rst", ".ipynb")]
+    written = [path for path in found if "_build" not in path.parts]
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in written} - {"docs/index"}
     assert sorted(listed) == sorted(pages | {"README", "CONTRIBUTING"})
 
