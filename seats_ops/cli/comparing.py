@@ -41,7 +41,6 @@ def run_compare(
     options: Options,
     *,
     clips: Path | None,
-    schedules: list[Path],
     retention: str | None,
     pages: bool,
     as_json: bool,
@@ -50,9 +49,9 @@ def run_compare(
 
     Args:
         console: to print to.
-        options: as of the demo; `video` and `question` are one clip's, or the question of lines without one.
+        options: `video` and `question` are one clip's, or the question of lines without one; schedules are named by
+            their files.
         clips: a file of clips and questions.
-        schedules: files; their names without ending are the schedules' names.
         retention: the paper's retention ratios in percent, e.g. "35,10".
         pages: write an inspector page for every clip and schedule.
         as_json: print `overall.json`'s content and nothing else.
@@ -62,13 +61,18 @@ def run_compare(
     """
     if clips is not None and options.video is not None:
         raise ValueError(f"--clips, --video: expected one of them, got {clips} and {options.video}")
-    if schedules and retention is not None:
-        raise ValueError(f"--schedule, --retention: expected one of them, got {schedules[0]} and {retention}")
+    if options.schedules and retention is not None:
+        got = f"{options.schedules[0]} and {retention}"
+        raise ValueError(f"--schedule, --retention: expected one of them, got {got}")
     random = options.model is None
     listed = listed_clips(options, clips)
     # Traces lie in folders of their own.
-    named = {run.name: run.schedule for run in own_runs(schedules, options.out / "prompts") if run.schedule is not None}
-    percents = [] if schedules else retention_percents(retention)
+    named = {
+        run.name: run.schedule
+        for run in own_runs(options.schedules, options.out / "prompts")
+        if run.schedule is not None
+    }
+    percents = [] if options.schedules else retention_percents(retention)
     device, status = pick_device(options.device), Console(stderr=True)
     model = thinker_of(options, device, status)
     named |= {f"SEATS {p}%": seats(model.config, video=v, audio=a) for p, (v, a) in percents}

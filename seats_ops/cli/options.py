@@ -1,4 +1,4 @@
-"""What a user can choose about the demo."""
+"""What a user can choose about a run of a model on clips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """Arguments of `seats-ops demo`; None stands for a default that depends on whether there is a checkpoint."""
+    """Arguments of `seats-ops demo` and `compare`; None: a default that depends on whether there is a checkpoint."""
 
     out: Path
     question: str
