@@ -7,7 +7,6 @@ import json
 import math
 import os
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seats_ops.compare import ALL_TOKENS, Agreement, PromptRecord, RunRecord, of_prompts
+from seats_ops.compare import Agreement, of_prompts
 from seats_ops.compare.answers import Answer, agreement
 from seats_ops.compare.folder import file_name
 from seats_ops.compare.journal import Journal
 from seats_ops.compare.overall import differences, mean_of, overall, worst_first
+from tests.compare_records import record
 
 SETTINGS = {"schedules": {"ten": [1, 2]}, "repeats": 2}
 
 
 def answered(*tokens: int, logits: list[list[float]] | None = None) -> Answer:
     return Answer(tokens, torch.zeros(len(tokens), 3) if logits is None else torch.tensor(logits))
-
-
-def record(name: str, kl: float = 0.5, flops: int = 100, error: str | None = None) -> PromptRecord:
-    if error is not None:
-        return PromptRecord(name, error=error)
-    full = RunRecord(ALL_TOKENS, (1, 2), "yes", 40.0, 40, 1000, 800, (3.0, 5.0, 4.0), (2.0, 2.0, 2.0), 64)
-    one = replace(
-        full, name="ten", flops=flops, prefill_seconds=(1.0, 1.0, 7.0), agreement=Agreement(0.5, True, 1, (kl, kl), 1.0)
-    )
-    two = replace(one, name="five", flops=flops // 2, agreement=Agreement(0.0, False, 0, (0.1, 0.3), 0.5))
-    return PromptRecord(name, {"clip": [name, 3]}, "what?", {"text": 8, "video": 32}, (full, one, two))
 
 
 def test_how_far_two_answers_agree() -> None:

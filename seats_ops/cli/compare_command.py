@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """What pruning saves and what it changes, on clips of your own: all tokens beside any number of schedules.
 
-    Clips that do not open are reported and left out, and the exit status is 1 then; every other one is written down as
-    soon as it is measured. The same command again goes on where it stopped.
+    Clips that do not open are reported and left out, and the status is 1 then. Every prompt is written down as it is
+    measured: the same command again goes on where it stopped.
     """
     options = Options(
         model=model,
