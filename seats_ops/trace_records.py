@@ -54,6 +54,14 @@ class StageRecord:
     budgets: Tensor | None = None
     scores: Tensor | None = None
 
+    def granted(self) -> list[tuple[int | None, int | None]] | None:
+        """(video, audio) budgets by window; None for a modality that got none and yet has tokens left: it is let be."""
+        if self.budgets is None:
+            return None
+        acts = [bool(self.budgets[:, place].any()) for place in (0, 1)]
+        video, audio = (act or not self.counts.get(name) for act, name in zip(acts, ("video", "audio"), strict=True))
+        return [(v if video else None, a if audio else None) for v, a in self.budgets.tolist()]
+
 
 def record_to_dict(stage: StageRecord) -> dict[str, Any]:
     return {

@@ -62,3 +62,13 @@ def test_a_trace_is_shown_in_one_line() -> None:
     assert repr(trace) == "<PruneTrace: 1 prompt(s), 1 stage(s), 3 of 6 tokens left>"
     trace.clear()
     assert "0 of 0 tokens" in repr(trace)
+
+
+def test_a_modality_without_a_budget_that_is_left_was_let_be() -> None:
+    def granted(counts: dict[str, int], budgets: list[list[int]]) -> object:
+        return StageRecord("P", 3, [torch.arange(9)], 9, counts, torch.tensor(budgets)).granted()
+
+    assert granted({"video": 6, "audio": 3}, [[0, 1], [0, 2]]) == [(None, 1), (None, 2)]
+    assert granted({"video": 0, "audio": 3}, [[0, 1], [0, 2]]) == [(0, 1), (0, 2)]
+    assert granted({"video": 4, "audio": 0}, [[0, 0], [4, 0]]) == [(0, 0), (4, 0)]
+    assert StageRecord("P", 3, [torch.arange(9)], 9, {}).granted() is None

@@ -51,15 +51,16 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
     budgeted = [stage for stage in trace.stages if stage.budgets is not None]
     if budgeted:
         budgets = new_table(
-            "Budgets per window (video + audio tokens)",
+            "Budgets: video + audio",
             ["window", *[stage_title(stage.layer) for stage in budgeted]],
         )
         windows = max(len(stage.budgets) for stage in budgeted if stage.budgets is not None)
         for window in range(windows):
             cells = []
             for stage in budgeted:
-                pairs = [] if stage.budgets is None else stage.budgets.tolist()
-                cells.append(f"{pairs[window][0]} + {pairs[window][1]}" if window < len(pairs) else "-")
+                pairs = stage.granted() or []
+                pair = pairs[window] if window < len(pairs) else ("-", "-")
+                cells.append(" + ".join("-" if number is None else str(number) for number in pair))
             budgets.add_row(str(window), *cells)
         console.print(budgets)
     if trace.kv_lengths:

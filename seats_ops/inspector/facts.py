@@ -85,8 +85,7 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
 
 
 def _said(stage: StageRecord) -> dict[str, Any]:
-    budgets = None if stage.budgets is None else stage.budgets.tolist()
-    return {"name": stage.name, "layer": stage.layer, "budgets": budgets}
+    return {"name": stage.name, "layer": stage.layer, "budgets": stage.granted()}
 
 
 def keys_of(trace: PruneTrace, row: int) -> list[int]:

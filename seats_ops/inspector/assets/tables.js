@@ -38,7 +38,7 @@ function showBudgets() {
     if (!drops.length || !windows.length) continue;
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     const now = run.stages[done[DATA.runs.indexOf(run)] - 1];
-    const rows = windows.map((window) => [`window ${count(window)}`, ...drops.flatMap((stage) => stage.budgets[window].map(count))]);
+    const rows = windows.map((window) => [`window ${count(window)}`, ...drops.flatMap((stage) => stage.budgets[window].map((n) => (n === null ? "–" : count(n))))]);
     const made = table(["", ...drops.flatMap((stage) => [`layer ${stage.layer} video`, "audio"])], rows);
     drops.forEach((stage, number) => {
       if (stage === now) for (const row of made.querySelectorAll("tr")) for (const place of [1, 2]) row.children[2 * number + place].style.background = "var(--ground)";
