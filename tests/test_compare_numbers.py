@@ -63,12 +63,12 @@ def test_shares_are_of_the_same_prompts_run_with_all_tokens() -> None:
     assert of_prompts(records, "ten", "flops") == [0.1, 0.3]
     assert of_prompts(records, "ten", "prefill_seconds") == [0.5, 0.5]  # medians: 1 of 2
     assert of_prompts(records, "five", "kl") == pytest.approx([0.2, 0.2])
-    means = overall(records)
+    means = overall(records, ["ten", "five"])
     assert list(means) == ["ten", "five"]
     assert means["ten"]["flops"].value == pytest.approx(0.2)
     assert means["ten"]["flops"].low is None  # two prompts say nothing about how they vary
-    assert differences(records)["five"]["flops"].value == pytest.approx(-0.1)
-    assert list(differences(records)) == ["five"]
+    assert differences(records, ["ten", "five"])["five"]["flops"].value == pytest.approx(-0.1)
+    assert list(differences(records, ["ten", "five"])) == ["five"]
 
 
 def test_the_worst_come_first() -> None:
@@ -76,7 +76,7 @@ def test_the_worst_come_first() -> None:
 
 
 def test_nothing_was_compared() -> None:
-    assert overall([]) == {} and differences([]) == {}
+    assert overall([], []) == {} and differences([], []) == {}
 
 
 @given(st.lists(st.floats(-5, 5), min_size=5, max_size=40))

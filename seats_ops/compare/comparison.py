@@ -19,6 +19,7 @@ from seats_ops.compare.records import ALL_TOKENS, PromptRecord
 from seats_ops.cost import KV_POLICIES
 from seats_ops.integrations.family import find_family
 from seats_ops.integrations.refusals import check_schedule
+from seats_ops.measure.stopwatch import said_of
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 from seats_ops.validation import describe
@@ -33,12 +34,13 @@ class Comparison:
         failed: one per prompt that could not, with the error.
         overall: schedule -> metric -> `Mean` over the prompts (`seats_ops.compare.METRICS`).
         differences: the same of every further schedule minus the first, prompt by prompt.
+        clock: what the seconds are, and on which machine.
         notes: what else there is to say of all numbers.
         page: where it can be looked at; None if no folder was given.
 
     Example:
         >>> from seats_ops.compare import Comparison
-        >>> Comparison([], [], {}, {}).to_dict()["notes"]
+        >>> Comparison([], [], {}, {}, "CPU time").to_dict()["notes"]
         ()
     """
 
@@ -46,6 +48,7 @@ class Comparison:
     failed: list[PromptRecord]
     overall: dict[str, dict[str, Mean]]
     differences: dict[str, dict[str, Mean]]
+    clock: str
     notes: tuple[str, ...] = ()
     page: Path | None = None
 
@@ -53,7 +56,7 @@ class Comparison:
         """For JSON.
 
         Example:
-            >>> Comparison([], [], {}, {}).to_dict()["page"] is None
+            >>> Comparison([], [], {}, {}, "CPU time").to_dict()["page"] is None
             True
         """
         return {**asdict(self), "page": None if self.page is None else str(self.page)}
@@ -125,7 +128,8 @@ def compare(
     for number, (name, given) in enumerate(prompts.items()):
         identity = json.loads(json.dumps((identities or {}).get(name)))
         record = known.get(name)
-        if record is None or record.error is not None or record.identity != identity:
+        lacks_pages = folder is not None and pages and not folder.has_pages(name, schedules)
+        if record is None or record.error is not None or record.identity != identity or lacks_pages:
             progress(number, name)
             step = _steps(number, (1 + len(schedules)) * (repeats + 2), progress)
             prompt, record, traces = _run(model, name, given, schedules, how, step)
@@ -134,11 +138,13 @@ def compare(
                 folder.journal.add(record)
                 if pages and prompt is not None:
                     folder.add_pages(record, traces, prompt.media, thinker.config)
-        found.append(record)
+        found.append(record.in_order(schedules))
     done = worst_first([record for record in found if record.error is None])
     failed = [record for record in found if record.error is not None]
     page = None if folder is None else folder.page
-    result = Comparison(done, failed, overall(done), differences(done), tuple(notes), page)
+    clock = said_of(next(thinker.parameters()).device)
+    names = list(schedules) if done else []
+    result = Comparison(done, failed, overall(done, names), differences(done, names), clock, tuple(notes), page)
     if folder is not None:
         folder.finish(result)
     return result

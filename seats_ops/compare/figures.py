@@ -16,7 +16,7 @@ TITLES = {
     "tokens": "tokens",
     "flops": "FLOPs",
     "kv_bytes": "KV",
-    "prefill_seconds": "prefill",
+    "prefill_seconds": "LLM prefill",
     "first_token_seconds": "first token",
     "peak_bytes": "peak memory",
 }
@@ -37,8 +37,8 @@ MEANINGS = (
     "Same tokens: share of places at which both greedy answers have the same token. Same top 1 and KL(full || pruned): "
     "next-token distributions at every place of the full model's answer (teacher forced). The other columns are shares "
     "of what the run with all tokens takes: tokens an average layer runs on; FLOPs of the decoder layers, computed; "
-    "keys and values held; time of the prefill without encoders, and with them (first token); most memory held at once "
-    "beyond weights and inputs. Means over the prompts, of one number each."
+    "keys and values held; time until the first token, and of it what is not the encoders' (LLM prefill); most memory "
+    "held at once beyond weights and inputs. Means over the prompts, of one number each."
 )
 
 
@@ -48,15 +48,16 @@ def interval_note(prompts: int) -> str:
         number = f"{prompts} prompt{'s' * (prompts != 1)}"
         return f"No intervals: {number}, and fewer than {LEAST} say nothing about how they vary."
     return (
-        f"In brackets: {CONFIDENCE:.0%} interval of the mean, by resampling the {prompts} prompts, each with its runs "
+        f"Under a mean its {CONFIDENCE:.0%} interval, by resampling the {prompts} prompts, each with its runs "
         "(paired bootstrap)."
     )
 
 
 def written(metric: str, value: float, signed: bool = False) -> str:
-    """KL as a number, all else in percent."""
-    sign = "+" if signed else ""
-    return f"{value:{sign}.3f}" if metric == "kl" else f"{value:{sign}.1%}"
+    """KL as a number, all else in percent; a difference (`signed`) in points of these."""
+    if metric == "kl":
+        return f"{value:{'+' if signed else ''}.3f}"
+    return f"{100 * value:+.1f}" if signed else f"{value:.1%}"
 
 
 def mean_written(metric: str, mean: Mean, signed: bool = False) -> tuple[str, str]:
@@ -64,7 +65,8 @@ def mean_written(metric: str, mean: Mean, signed: bool = False) -> tuple[str, st
     said = written(metric, mean.value, signed)
     if mean.low is None or mean.high is None:
         return said, ""
-    return said, f"{written(metric, mean.low, signed)} to {written(metric, mean.high, signed)}"
+    low, high = (written(metric, bound, signed).rstrip("%") for bound in (mean.low, mean.high))
+    return said, f"{low} to {high}" if signed else f"{low}–{high}"
 
 
 def _agreed(say: Callable[[Agreement], str]) -> Callable[[RunRecord], str]:
@@ -76,7 +78,7 @@ ABSOLUTE: dict[str, Callable[[RunRecord], str]] = {
     "in the end": lambda run: f"{run.last_tokens:,}",
     "GFLOPs": lambda run: f"{run.flops / 1e9:,.1f}",
     "KV MiB": lambda run: f"{run.kv_bytes / 2**20:,.2f}",
-    "prefill ms": lambda run: f"{statistics.median(run.prefill_seconds) * 1e3:,.0f}",
+    "LLM prefill ms": lambda run: f"{statistics.median(run.prefill_seconds) * 1e3:,.0f}",
     "first token ms": lambda run: f"{statistics.median(run.first_token_seconds) * 1e3:,.0f}",
     "peak MiB": lambda run: f"{run.peak_bytes / 2**20:,.1f}",
     "same tokens": _agreed(lambda found: f"{found.tokens:.0%}"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seats_ops.compare.journal import Journal
+from seats_ops.compare.page import page
 from seats_ops.compare.records import PromptRecord
 from seats_ops.files import write_whole
 from seats_ops.inspector import Media
@@ -27,11 +28,14 @@ class Folder:
         settings: see `Journal`.
 
     Raises:
-        ValueError: the folder is that of another comparison. OSError: it cannot be written to.
+        ValueError: no folder can be there, or it is that of another comparison. OSError: it cannot be written to.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"out: expected a folder to write to, got {path} ({error.strerror})") from error
         self.path = path
         self.page = path / "index.html"
         self.settings = settings
@@ -47,14 +51,16 @@ class Folder:
             trace.to_html(page, media, names=(name, ""), config=config, exist_ok=True)
             trace.save(page.with_suffix(".json"))
 
+    def has_pages(self, prompt: str, schedules: Iterable[str]) -> bool:
+        """Whether those of a prompt are there: it may have been measured without, or the disk was full."""
+        return all(self.page_of(prompt, name).exists() for name in schedules)
+
     def page_of(self, prompt: str, schedule: str) -> Path:
         """Where the page of a prompt under a schedule is, if there is one."""
         return self.path / "prompts" / file_name(prompt) / f"{file_name(schedule)}.html"
 
     def finish(self, result: Comparison) -> None:
         """Write what was found over all prompts, as JSON and as a page. Raises OSError."""
-        from seats_ops.compare.page import page
-
         write_whole(self.path / "overall.json", json.dumps({**self.settings, **result.to_dict()}, indent=1) + "\n")
         write_whole(self.page, page(result, self.settings, self._link))
 

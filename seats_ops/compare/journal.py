@@ -10,6 +10,7 @@ from typing import Any
 from seats_ops.compare.records import PromptRecord
 
 FORMAT = 1
+BEGINNING = f'{{"format": {FORMAT}, '
 
 
 class Journal:
@@ -28,15 +29,16 @@ class Journal:
         self.records: dict[str, PromptRecord] = {}
         # What a comparison of values after JSON is for: tuples become lists.
         settings = json.loads(json.dumps({"format": FORMAT, **settings}))
-        if path.exists() and path.stat().st_size:
-            self._read(settings)
-        else:
-            self._write(settings)
-
-    def _read(self, settings: dict[str, Any]) -> None:
-        text = self.path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         # The last line may be cut off: a process was killed, or a disk was full.
         whole = text[: text.rfind("\n") + 1]
+        if whole or not BEGINNING.startswith(text[: len(BEGINNING)]):
+            self._read(text, whole, settings)
+        else:
+            path.write_text("")
+            self._write(settings)
+
+    def _read(self, text: str, whole: str, settings: dict[str, Any]) -> None:
         try:
             first, *lines = [json.loads(line) for line in whole.splitlines()]
             if not isinstance(first, dict) or first.get("format") != FORMAT:
@@ -64,11 +66,11 @@ class Journal:
                 file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             # Half a line in the middle would make a file of all that is added later that nobody can read.
             if self.path.exists():
                 os.truncate(self.path, before)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def _short(value: Any) -> str:

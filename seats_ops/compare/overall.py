@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 
 from seats_ops.compare.records import PromptRecord, RunRecord
 
@@ -62,21 +63,18 @@ class Mean:
     prompts: int
 
 
-def overall(records: Sequence[PromptRecord]) -> dict[str, dict[str, Mean]]:
+def overall(records: Sequence[PromptRecord], schedules: Sequence[str]) -> dict[str, dict[str, Mean]]:
     """Schedule -> metric -> mean over the prompts. Each number is of the same prompt pruned and not: the pairs stay."""
-    return {
-        name: {metric: mean_of(of_prompts(records, name, metric)) for metric in METRICS} for name in _schedules(records)
-    }
+    return {name: {metric: mean_of(of_prompts(records, name, metric)) for metric in METRICS} for name in schedules}
 
 
-def differences(records: Sequence[PromptRecord]) -> dict[str, dict[str, Mean]]:
+def differences(records: Sequence[PromptRecord], schedules: Sequence[str]) -> dict[str, dict[str, Mean]]:
     """Of every further schedule and the first, on the same prompts: schedule -> metric -> mean of the difference."""
-    first, *others = _schedules(records) or [""]
     found: dict[str, dict[str, Mean]] = {}
-    for name in others:
+    for name in schedules[1:]:
         found[name] = {}
         for metric in METRICS:
-            pairs = zip(of_prompts(records, name, metric), of_prompts(records, first, metric), strict=True)
+            pairs = zip(of_prompts(records, name, metric), of_prompts(records, schedules[0], metric), strict=True)
             found[name][metric] = mean_of([mine - its for mine, its in pairs])
     return found
 
@@ -116,8 +114,6 @@ def mean_of(values: Sequence[float]) -> Mean:
         return Mean(mean, None, None, len(values))
     if min(values) == max(values):
         return Mean(mean, mean, mean, len(values))
-    from scipy.stats import bootstrap
-
     drawn = bootstrap(
         (np.asarray(values),),
         np.mean,
@@ -128,7 +124,3 @@ def mean_of(values: Sequence[float]) -> Mean:
     )
     interval = drawn.confidence_interval
     return Mean(mean, float(interval.low), float(interval.high), len(values))
-
-
-def _schedules(records: Sequence[PromptRecord]) -> list[str]:
-    return [run.name for run in records[0].runs[1:]] if records else []

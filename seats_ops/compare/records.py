@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 ALL_TOKENS = "all tokens"
@@ -100,6 +101,16 @@ class PromptRecord:
     prompt_tokens: dict[str, int] | None = None
     runs: tuple[RunRecord, ...] = ()
     error: str | None = None
+
+    def in_order(self, schedules: Iterable[str]) -> PromptRecord:
+        """The same with the runs of `schedules` in their order, after the one with all tokens.
+
+        Example:
+            >>> record.in_order(["late"]) == record
+            True
+        """
+        runs = {run.name: run for run in self.runs}
+        return replace(self, runs=tuple(runs[name] for name in (ALL_TOKENS, *schedules) if name in runs))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON.

@@ -53,4 +53,4 @@ def said_of(device: torch.device) -> str:
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return f"CPU time of {threads} thread{'s' * (threads > 1)}, {platform.system()} {platform.machine()}"
-    return f"time on {torch.cuda.get_device_name(device)}, waited for before and after every layer"
+    return f"time on {torch.cuda.get_device_name(device)}, until it is done"

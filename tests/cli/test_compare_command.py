@@ -48,7 +48,7 @@ def test_bad_clips_are_reported_and_what_was_measured_is_kept(tiny: None, clips:
     asked = ("--clips", clips, "--schedule", tmp_path / "late.json", "--out", out, "--frame-tokens", 16, "--repeats", 1)
     status, said, progress = run(*asked, "--max-new-tokens", 2)
     assert status == 1
-    assert "Beside all tokens, mean of 1 prompt " in said and "late" in said
+    assert "Agreement with all tokens, mean of 1 prompt " in said and "late" in said
     assert "random" in said and "does not say which of the two is right" in said
     assert "bad: video: bad.mp4 is damaged" in said
     assert f"gone: video: expected a file to read, got {tmp_path}/gone.mp4 (No such file or directory)" in said

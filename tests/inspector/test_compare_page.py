@@ -13,6 +13,7 @@ from seats_ops.compare.page import page
 from tests.compare_records import record
 from tests.inspector.conftest import WIDE, Open
 
+NAMES = ["ten", "five"]
 MARKUP = "<b onclick='x()'>bold</b>"
 
 
@@ -20,7 +21,14 @@ def comparison(prompts: int = 6) -> Comparison:
     records = [record(f"clip {number}", kl=0.1 * number, flops=100 + number) for number in range(prompts)]
     records[0] = replace(records[0], name=MARKUP, question=MARKUP)
     failed = [PromptRecord("broken", error="video: <i>broken.mp4</i> is damaged")]
-    return Comparison(worst_first(records), failed, overall(records), differences(records), ("Random weights.",))
+    return Comparison(
+        worst_first(records),
+        failed,
+        overall(records, NAMES),
+        differences(records, NAMES),
+        "CPU time",
+        ("Random weights.",),
+    )
 
 
 def text_of(result: Comparison) -> str:
@@ -47,8 +55,8 @@ def test_its_numbers_are_those_of_the_comparison(opened: Open) -> None:
     # Of ten: half of the tokens are the same, both first tokens and every likeliest one; flops are 100 to 105 of 1000.
     assert [cell.splitlines()[0] for cell in cells[:3]] == ["50.0%", "100.0%", "100.0%"]
     mean, interval = cells[5].splitlines()
-    low, _, high = interval.partition(" to ")
-    assert mean == "10.2%" and 10.0 <= float(low[:-1]) < 10.25 < float(high[:-1]) <= 10.5
+    low, high = map(float, interval.split("–"))
+    assert mean == "10.2%" and 10.0 <= low < 10.25 < high <= 10.5
     assert "6 prompts, each with its runs (paired bootstrap)" in tab.inner_text("section >> nth=0")
     # The worst one first: its KL is 0.5, and its first run is the one with all tokens.
     assert tab.locator("article h3").all_inner_texts()[0] == "clip 5"
@@ -67,7 +75,7 @@ def test_markup_is_text(opened: Open) -> None:
 
 
 def test_nothing_could_be_compared(opened: Open) -> None:
-    tab = opened(text_of(Comparison([], [PromptRecord("a", error="gone")], {}, {})))
+    tab = opened(text_of(Comparison([], [PromptRecord("a", error="gone")], {}, {}, "CPU time")))
     assert tab.inner_text("h1") == "Pruned beside unpruned, 0 prompts" and "gone" in tab.inner_text("section")
 
 
@@ -76,5 +84,5 @@ def test_answers_without_words_are_shown_as_ids(opened: Open) -> None:
     said: Any = [replace(run, text=None, answer=(7, 8)) for run in one.runs]
     assert all(run.agreement is None or isinstance(run.agreement, Agreement) for run in said)
     records = [replace(one, runs=tuple(said))]
-    tab = opened(text_of(Comparison(records, [], overall(records), differences(records))))
+    tab = opened(text_of(Comparison(records, [], overall(records, NAMES), differences(records, NAMES), "")))
     assert tab.locator("article dd").all_inner_texts() == ["7 8"] * 3
