@@ -129,7 +129,16 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         Journal(path, {**SETTINGS, "fps": 1})
 
 
-@pytest.mark.parametrize("text", ["hello\n", "[]\n", '{"format": 7}\n', '{"format": 1}\n{"who": 1}\n', "{}\n"])
+def test_a_first_line_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    Journal(path, SETTINGS)
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    Journal(path, SETTINGS)
+    assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("text", ["hello", "hello\n", "[]\n", '{"format": 7}\n', '{"format": 1}\n{"who": 1}\n', "{}\n"])
 def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text(text)
@@ -148,8 +157,9 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         journal.add(record("b"))
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == before
 
 

@@ -30,13 +30,18 @@ def own_runs(paths: Sequence[Path], out: Path) -> list[Run]:
         if path.resolve().parent == out.resolve():
             raise ValueError(f"--schedule: expected files outside of --out, where traces are written, got {path}")
         taken[name] = str(path)
-        try:
-            runs.append(Run(path.stem, Schedule.load(path), retention=None))
-        except OSError as error:
-            raise ValueError(f"--schedule: expected a file to read, got {path} ({error.strerror})") from error
-        except ValueError as error:
-            raise ValueError(f"--schedule: {error}") from error
+        runs.append(Run(path.stem, load_schedule(path), retention=None))
     return runs
+
+
+def load_schedule(path: Path) -> Schedule:
+    """What `--schedule` names. Raises ValueError: what is wrong with it."""
+    try:
+        return Schedule.load(path)
+    except OSError as error:
+        raise ValueError(f"--schedule: expected a file to read, got {path} ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"--schedule: {error}") from error
 
 
 def check_runs(runs: Sequence[Run], config: Any) -> None:

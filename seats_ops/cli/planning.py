@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,11 +13,13 @@ from rich.console import Console
 
 from seats_ops import Schedule, seats
 from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
+from seats_ops.integrations.refusals import check_schedule
 from seats_ops.presets import FAMILIES, family_name
 from seats_ops.retention import Fit, fit_retention, paper_ratios
 
 from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint
 from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
+from .own_runs import load_schedule
 from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
 from .tables import new_table
 from .weights import weight_bytes
@@ -67,6 +70,9 @@ def read_config(model: str) -> tuple[Checkpoint | None, Any]:
     checkpoint = find_checkpoint(model)
     if checkpoint is not None:
         return checkpoint, checkpoint.config()
+    if not Path(model).exists():
+        # A hub that is not reached is asked for half a minute.
+        typer.echo(f"{model}: expected {expected_models()}; asking the Hugging Face hub for it", err=True)
     from transformers import AutoConfig
 
     try:
@@ -111,7 +117,8 @@ def find_plan(asked: PlanOptions) -> Plan:
     if fit is not None:
         ratios, schedule = (fit.video, fit.audio), fit.schedule
     elif asked.schedule_file is not None:
-        schedule = Schedule.load(asked.schedule_file)
+        schedule = load_schedule(asked.schedule_file)
+        check_schedule(schedule, getattr(thinker, "text_config", thinker))
     else:
         by_default = paper_ratios(thinker, 0.10)
         ratios = (

@@ -173,6 +173,10 @@ def test_the_same_call_goes_on_where_it_stopped(
     assert again == ["b"] and not second.failed
     kept = {record.name: record for record in second.records}
     assert {name: kept[name] for name in ("a <b>", "c")} == {record.name: record for record in found.records}
+    other = dict(reversed(schedules.items()))
+    turned = compare(tiny_model, {"a <b>": never, "c": never}, other, **options)
+    assert list(turned.overall) == list(other) and list(turned.differences) == ["late <i>"]
+    assert all([run.name for run in record.runs] == [ALL_TOKENS, *other] for record in turned.records)
     changed = compare(tiny_model, {"a <b>": never}, schedules, identities={"a <b>": 2}, **options)
     assert [(r.name, r.error) for r in changed.failed] == [("a <b>", "AssertionError: run anew")]
 
@@ -192,6 +196,10 @@ def test_an_interrupt_keeps_what_was_measured(
         "a",
     ]
     assert not (tmp_path / "prompts").exists()
+    # Pages that are wanted now are made, as they are where a disk was full.
+    del options["pages"]
+    assert not compare(tiny_model, {"a": Prompt(inputs)}, one, **options).failed
+    assert len(list((tmp_path / "prompts").rglob("*.html"))) == 1
 
 
 @pytest.mark.parametrize(
