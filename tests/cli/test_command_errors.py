@@ -124,7 +124,9 @@ def test_a_plan_of_ones_own(tmp_path: Path) -> None:
     assert Schedule.from_dict(found["schedule"]) == Schedule.load(path)
     assert [stage["tokens"] for stage in found["stages"]] == [598 + 9600 + 1570, 598]
     Schedule(after_layer={40: ModalityDropper()}).save(path)
-    assert "expected layers from 1 to 27, as a layer has to run after a drop, got [40]" in fail("plan", "--schedule", str(path))
+    assert "expected layers from 1 to 27, as a layer has to run after a drop, got [40]" in fail(
+        "plan", "--schedule", str(path)
+    )
     path.write_text('{"before_llm": [], "after_layer": {"4": [{"type": "Dropper"}]}}')
     assert "mine.json: after_layer[4][0]: type: expected one of" in fail("plan", "--schedule", str(path))
 

@@ -102,26 +102,36 @@ def test_every_token_is_explained_as_the_trace_has_it(tab: Any) -> None:
 
 
 def check_drops(trace: PruneTrace, i: int, rows: list[list[str]]) -> None:
-    """Relevance, rank and budget at every drop the token came to, recomputed from the trace."""
+    """Relevance, rank, budget and who stayed, at every stage the token came to, recomputed from the trace."""
     layout = trace.layout
-    assert layout is not None and layout.window is not None
-    here, found = torch.arange(len(layout)), iter(rows)
+    assert layout is not None and layout.window is not None and layout.block is not None
+    here, found, kind = torch.arange(len(layout)), iter(rows), int(layout.modality[i])
     for stage in trace.stages:
         if i not in here.tolist():
             break
-        if stage.scores is not None and stage.budgets is not None:
-            layer, relevance, rank, budget = next(found)
-            place = here.tolist().index(i)
-            assert layer == f"layer {stage.layer}"
+        drop, relevance, rank, budget, stayed = next(found)
+        assert drop == (f"after {stage.layer}" if stage.layer else "before 1")
+        place, window = here.tolist().index(i), int(layout.window[i])
+        rivals = here[layout.modality[here] == kind]
+        if stage.budgets is not None and window >= 0:
+            rivals = rivals[layout.window[rivals] == window]
+            assert budget == str(int(stage.budgets[window, kind - 1]))
+        else:
+            assert budget == "–"
+            if not stage.layer and layout.block[i] >= 0:
+                rivals = rivals[layout.block[rivals] == layout.block[i]]
+        left = torch.isin(layout.position[rivals].long(), stage.kept_indices[0])
+        assert stayed == f"{int(left.sum())} of {len(rivals)}"
+        if stage.scores is None:
+            assert (relevance, rank) == ("–", "–")
+        else:
             assert float(relevance) == pytest.approx(float(stage.scores[place]), rel=1e-3)
-            window, kind = int(layout.window[i]), int(layout.modality[i])
             if window < 0:
-                assert (rank, budget) == ("–", "–")
+                assert rank == "–"
             else:
-                rivals = ((layout.window[here] == window) & (layout.modality[here] == kind)).nonzero().squeeze(1)
-                order = stage.scores[rivals].argsort(descending=True, stable=True)
-                assert rank == f"{rivals[order].tolist().index(place) + 1} of {len(rivals)}"
-                assert budget == str(int(stage.budgets[window, kind - 1]))
+                scores = stage.scores[torch.isin(here, rivals)]
+                order = rivals[scores.argsort(descending=True, stable=True)].tolist()
+                assert rank == f"{order.index(i) + 1} of {len(order)}"
         here = here[torch.isin(layout.position[here].long(), stage.kept_indices[0])]
     assert next(found, None) is None
 

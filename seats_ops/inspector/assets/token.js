@@ -33,6 +33,19 @@ function budgetOf(run, stage, i) {
   return stage.budgets && run.window[i] >= 0 && kind >= 0 && kind < 2 ? stage.budgets[run.window[i]][kind] : null;
 }
 
+// How many stayed of those it stood among: its modality in its window where windows have budgets, in its block before the
+// LLM, else in the whole prompt.
+function stayedOf(run, stage, before, i) {
+  const group = stage.budgets && run.window[i] >= 0 ? run.window : !stage.layer && run.block[i] >= 0 ? run.block : null;
+  let left = 0, all = 0;
+  for (let j = 0; j < TOTAL; j++) {
+    if ((before && !before[j]) || TOKENS.modality[j] !== TOKENS.modality[i] || (group && group[j] !== group[i])) continue;
+    all++;
+    left += stage.left[j];
+  }
+  return `${count(left)} of ${count(all)}`;
+}
+
 // Layers that hold its keys, 1-based: all those a survivor is in; of others those that keep what they ran on.
 function layersHolding(run, i) {
   const by = run.droppedBy[i], lengths = run.keys, held = [];
@@ -66,13 +79,16 @@ function dropsOf(run, i) {
   const rows = [], classes = [];
   run.stages.forEach((stage, number) => {
     const before = number ? run.stages[number - 1].left : null;
-    if ((before && !before[i]) || (!stage.scores && !stage.budgets)) return;
+    if (before && !before[i]) return;
     const [rank, all] = stage.scores ? rankOf(run, stage, before, i) : [null, null];
     const budget = budgetOf(run, stage, i);
-    rows.push([`layer ${stage.layer}`, stage.scores ? digits(stage.scores[i]) : "–", rank === null || run.window[i] < 0 ? "–" : `${count(rank)} of ${count(all)}`, budget === null ? "–" : count(budget)]);
+    rows.push([stage.layer ? `after ${stage.layer}` : "before 1", stage.scores ? digits(stage.scores[i]) : "–", rank === null || run.window[i] < 0 ? "–" : `${count(rank)} of ${count(all)}`, budget === null ? "–" : count(budget), stayedOf(run, stage, before, i)]);
     classes.push(stage.left[i] ? "" : "gone");
   });
-  return rows.length ? [table(["drop after", "relevance", "rank", "budget"], rows, classes)] : [];
+  if (!rows.length) return [];
+  const note = element("p", "Rank, budget, stayed: of its modality, in its window; before layer 1 in its block; without either in the prompt.");
+  note.className = "note";
+  return [table(["drop", "relevance", "rank", "budget", "stayed"], rows, classes), note];
 }
 
 function showToken() {
