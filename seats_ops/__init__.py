@@ -28,7 +28,9 @@ Where to go on:
 - `seats_ops.integrations`: `attach` for models of Hugging Face, `Pruning` for a decoder of your own.
 - `seats_ops.Stage`, `seats_ops.Allocator`: what one of your own must do; `seats_ops.testing.check_stage` tests it.
 - `seats_ops.functional`: the primitives under the stages, each a Triton kernel with a torch reference.
-- `seats_ops.cost`: FLOPs and KV bytes of a schedule, from a config alone.
+- `seats_ops.cost`: FLOPs and KV bytes of a schedule, from a config alone; `seats_ops.retention`: what fits a budget.
+- `seats_ops.compare`: what pruning saves and what it changes, on prompts of your own.
+- `seats_ops.inspector`: what became of every token, as a page.
 - On the command line: `seats-ops --help`.
 """
 
