@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from seats_ops import PruneTrace, Schedule, presets, seats
-from seats_ops.integrations import attach
 from seats_ops.integrations.compat import cache_of, part
-from seats_ops.measure.prefill import kv_bytes, last_logits_only
+from seats_ops.measure.prefill import attached, kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now, said_of
 
 PAPER_RATIOS = presets.PAPER_RATIOS["qwen2_5_omni"]
@@ -97,20 +96,20 @@ def measure(
     with last_logits_only(model):
         for run in runs:
             progress(f"{run.name}: selection and answer")
-            with _attached(model, run.schedule, kv_policy, backend, record="scores") as run.trace:
+            with attached(model, run.schedule, kv_policy, backend, record="scores") as run.trace:
                 output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             run.answer = output[0, inputs["input_ids"].shape[1] :].tolist()
         for repeat in range(repeats):
             # Forth and back: no run always comes after the same one.
             for run in runs[:: -1 if repeat % 2 else 1]:
                 progress(f"{run.name}: timed prefill {repeat + 1} of {repeats}")
-                with _attached(model, run.schedule, kv_policy, backend), Stopwatch(encoders, clock) as watch:
+                with attached(model, run.schedule, kv_policy, backend), Stopwatch(encoders, clock) as watch:
                     output = model(**inputs, use_cache=True)
                 run.prefill_seconds.append(watch.seconds)
                 run.encoder_seconds.append(watch.inside)
                 run.kv_bytes = kv_bytes(cache_of(output))
                 if run.schedule is not None:
-                    with _attached(model, run.schedule, kv_policy, backend), contextlib.ExitStack() as stack:
+                    with attached(model, run.schedule, kv_policy, backend), contextlib.ExitStack() as stack:
                         watches = [stack.enter_context(Stopwatch([layer], clock)) for layer in layers]
                         model(**inputs, use_cache=True)
                     run.layer_seconds.append([watch.inside for watch in watches])
@@ -120,14 +119,3 @@ def measure(
 def layer_medians(run: Run) -> list[float]:
     """Seconds of every decoder layer."""
     return [statistics.median(times) for times in zip(*run.layer_seconds, strict=True)]
-
-
-@contextlib.contextmanager
-def _attached(
-    model: Any, schedule: Schedule | None, kv_policy: str, backend: str, record: str | None = None
-) -> Iterator[PruneTrace | None]:
-    if schedule is None:
-        yield None
-    else:
-        with attach(model, schedule, kv_policy=kv_policy, backend=backend, record=record) as trace:
-            yield trace

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ from seats_ops.compare.answers import Answer, agreement, answer, answer_along
 from seats_ops.compare.records import ALL_TOKENS, Agreement, PromptRecord, RunRecord
 from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.inspector import Media
-from seats_ops.integrations.attachment import attach
+from seats_ops.inspector.facts import layers_of
 from seats_ops.integrations.compat import cache_of, part
 from seats_ops.integrations.family import find_family
 from seats_ops.measure.memory import peak_bytes
-from seats_ops.measure.prefill import kv_bytes, last_logits_only
+from seats_ops.measure.prefill import attached, kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
@@ -82,8 +81,8 @@ def compare_prompt(
     with last_logits_only(thinker):
         for way, schedule in ways.items():
             step(f"{name}: {way}, answer")
-            attached = functools.partial(_attached, thinker, schedule, how)
-            with attached(record="scores") as trace:
+            under = functools.partial(attached, thinker, schedule, how.kv_policy, how.backend)
+            with under(record="scores") as trace:
                 answers[way] = answer(thinker, inputs, how.max_new_tokens)
             if trace is None:
                 continue
@@ -92,15 +91,17 @@ def compare_prompt(
             along = pruned
             # An answer that is the same was chosen along the same tokens.
             if pruned.tokens != full.tokens:
-                with attached():
+                with under():
                     along = answer_along(thinker, inputs, full.tokens)
             agreements[way] = agreement(full, pruned, along)
         encoders = [part(thinker, tower.path) for tower in (family.vision, family.audio) if tower is not None]
         costs = _costs(thinker, inputs, ways, how, encoders, lambda way: step(f"{name}: {way}, prefill"))
     counts = next(iter(traces.values())).prompt_counts
+    sizes = decoder_sizes(thinker.config)
     runs = []
     for way in ways:
-        tokens, sizes = _layer_tokens(thinker.config, traces.get(way), sum(counts.values()))
+        whole = [sum(counts.values())] * sizes.layers
+        tokens = layers_of(traces[way], 0, sizes.layers) if way in traces else whole
         said = how.decode(answers[way].tokens) if how.decode else None
         runs.append(
             RunRecord(
@@ -134,13 +135,13 @@ def _costs(
         # Forth and back: no way always comes after the same one.
         for way in list(ways)[:: -1 if repeat % 2 else 1]:
             step(way)
-            with _attached(thinker, ways[way], how), Stopwatch(encoders, clock) as watch:
+            with attached(thinker, ways[way], how.kv_policy, how.backend), Stopwatch(encoders, clock) as watch:
                 thinker(**inputs, use_cache=True)
             seconds[way].append((watch.seconds, watch.seconds - watch.inside))
     for way, schedule in ways.items():
         step(way)
         kept: list[Any] = []
-        with _attached(thinker, schedule, how):
+        with attached(thinker, schedule, how.kv_policy, how.backend):
             peak = peak_bytes(lambda kept=kept: kept.append(thinker(**inputs, use_cache=True)), device)  # type: ignore[misc]
         found[way] = {
             "first_token_seconds": tuple(whole for whole, _ in seconds[way]),
@@ -149,23 +150,3 @@ def _costs(
             "peak_bytes": peak,
         }
     return found
-
-
-@contextlib.contextmanager
-def _attached(
-    model: nn.Module, schedule: Schedule | None, how: How, record: str | None = None
-) -> Iterator[PruneTrace | None]:
-    if schedule is None:
-        yield None
-    else:
-        with attach(model, schedule, kv_policy=how.kv_policy, backend=how.backend, record=record) as trace:
-            yield trace
-
-
-def _layer_tokens(config: Any, trace: PruneTrace | None, prompt_tokens: int) -> tuple[list[int], Any]:
-    """Tokens that every layer runs on, and the decoder's sizes."""
-    sizes = decoder_sizes(config)
-    tokens = [prompt_tokens] * sizes.layers
-    for stage in [] if trace is None else trace.stages:
-        tokens[stage.layer :] = [stage.num_tokens] * (sizes.layers - stage.layer)
-    return tokens, sizes

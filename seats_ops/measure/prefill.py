@@ -1,10 +1,28 @@
-"""What a prefill leaves, and one that computes no more than serving engines do."""
+"""A prefill with a schedule or without one, that computes no more than serving engines do; what it leaves."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+
+from torch import nn
+
+from seats_ops.integrations.attachment import attach
+from seats_ops.schedule import Schedule
+from seats_ops.trace import PruneTrace
+
+
+@contextlib.contextmanager
+def attached(
+    model: nn.Module, schedule: Schedule | None, kv_policy: str, backend: str, record: str | None = None
+) -> Iterator[PruneTrace | None]:
+    """As `attach`; without a schedule the model is left alone, and there is no trace."""
+    if schedule is None:
+        yield None
+    else:
+        with attach(model, schedule, kv_policy=kv_policy, backend=backend, record=record) as trace:
+            yield trace
 
 
 @contextlib.contextmanager
