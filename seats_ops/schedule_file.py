@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ def read(path: Path) -> Mapping[str, Any]:
         ValueError: the name has another ending, the text is no JSON or YAML (with the line), or no mapping.
         OSError: it cannot be read. ImportError: YAML without pyyaml.
     """
-    text, is_json = path.read_text(encoding="utf-8"), _is_json(path)
+    is_json, content = _is_json(path), path.read_bytes()
     try:
-        found = json.loads(text) if is_json else _yaml().safe_load(text)
+        text = content.decode("utf-8")
+        found = json.loads(text, object_pairs_hook=_once) if is_json else _yaml_once(text)
     except Exception as error:
         if isinstance(error, ImportError):
             raise
@@ -44,6 +45,26 @@ def _is_json(path: Path) -> bool:
     if path.suffix not in ENDINGS:
         raise ValueError(f"path: expected a name that ends in {', '.join(ENDINGS)}, got {path.name}")
     return path.suffix == ".json"
+
+
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Raises ValueError: a key that is given twice, of which JSON and YAML keep the last without a word."""
+    keys = [key for key, _ in pairs]
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is given twice")
+    return dict(pairs)
+
+
+def _yaml_once(text: str) -> Any:
+    yaml = _yaml()
+
+    class Loader(yaml.SafeLoader):  # type: ignore[name-defined]
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+            return dict(super().construct_mapping(node, deep))
+
+    return yaml.load(text, Loader)
 
 
 def _yaml() -> Any:

@@ -268,10 +268,15 @@ class PruneTrace:
             ValueError: text: expected a prune trace of format 1 or 2, got '{}'
         """
         data = json.loads(text)
-        missing = {"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data)
-        is_trace = isinstance(data, dict) and data.get("format") in (1, FORMAT) and not missing
-        if not is_trace or not isinstance(data["stages"], list):
+        if not isinstance(data, dict) or data.get("format") not in (1, FORMAT):
             raise ValueError(f"text: expected a prune trace of format 1 or {FORMAT}, got {text[:60]!r}")
+        missing = sorted({"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data))
+        if missing or not isinstance(data["stages"], list):
+            raise ValueError(f"text: expected a prune trace, got no {', '.join(missing) or 'list of stages'} in it")
+        for stage in data["stages"] if data.get("layout") else ():
+            kept = sum(map(len, stage["kept_indices"]))
+            if kept != stage["num_tokens"]:
+                raise ValueError(f"{stage['name']}: expected {stage['num_tokens']} kept_indices, got {kept}")
         return cls(
             stages=[record_from_dict(stage) for stage in data["stages"]],
             prompt_lengths=data["prompt_lengths"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seats_ops.layout import Modality
+from seats_ops.validation import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,8 @@ def plot(trace: PruneTrace, axes: Axes | None, num_layers: int | None) -> Axes:
         raise ImportError("trace.plot takes the package matplotlib: pip install 'seats_ops[media]'") from error
     layers = len(trace.kv_lengths) if num_layers is None else num_layers
     _check(trace, layers)
+    if axes is not None and not hasattr(axes, "stairs"):
+        raise TypeError(f"axes: expected matplotlib axes or None, got {describe(axes)}")
     tokens = tokens_by_layer(trace, layers)
     if axes is None:
         axes = pyplot.subplots(figsize=(8.0, 3.6), layout="constrained")[1]

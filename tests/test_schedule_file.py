@@ -132,3 +132,24 @@ def test_settings_that_have_a_default_may_be_left_out(tmp_path: Path) -> None:
         "after_layer: {3: [{type: StagePruner, keep_ratio: 0.5}]}"
     )
     assert Schedule.load(path) == Schedule(DiversitySelector(0.1), {3: StagePruner(0.5)})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "after_layer:\n  8: [{type: ModalityDropper}]\n  8: [{type: StagePruner, keep_ratio: 0.5}]\n"),
+        ("a.json", '{"after_layer": {"8": [{"type": "ModalityDropper"}], "8": []}}'),
+    ],
+)
+def test_a_layer_that_is_given_twice_loses_no_stage_in_silence(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{name}: expected .*'?8'? is given twice"):
+        Schedule.load(path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"a\.yaml: expected YAML, got a text that is none"):
+        Schedule.load(path)

@@ -72,3 +72,8 @@ def test_a_modality_without_a_budget_that_is_left_was_let_be() -> None:
     assert granted({"video": 0, "audio": 3}, [[0, 1], [0, 2]]) == [(0, 1), (0, 2)]
     assert granted({"video": 4, "audio": 0}, [[0, 0], [4, 0]]) == [(0, 0), (4, 0)]
     assert StageRecord("P", 3, [torch.arange(9)], 9, {}).granted() is None
+
+
+def test_a_trace_without_stages_says_so() -> None:
+    with pytest.raises(ValueError, match="expected a prune trace, got no stages in it"):
+        PruneTrace.from_json(_trace().to_json().replace('"stages"', '"steps"'))

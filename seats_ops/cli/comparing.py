@@ -83,7 +83,7 @@ def run_compare(
         "device": str(device),
     }
     threads = one_thread() if random else contextlib.nullcontext()
-    with threads, _progress(status, len(prompts)) as progress:
+    with threads, _stopped(status), _progress(status, len(prompts)) as progress:
         result = compare(
             model,
             prompts,
@@ -144,6 +144,15 @@ def _prompt(clip: ClipQuestion, options: Options, config: Any) -> Callable[[], P
         return Prompt(inputs, clip.question, media_of(decoded, inputs, config))
 
     return prepare
+
+
+@contextlib.contextmanager
+def _stopped(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Stopped: what was measured is kept, and the same command goes on.")
+        raise
 
 
 @contextlib.contextmanager

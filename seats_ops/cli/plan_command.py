@@ -22,7 +22,7 @@ SCHEDULE, LENGTHS, CLIP, BUDGET, OUTPUT = (
     "Schedule",
     "Prompt, in tokens",
     "Prompt, from a clip",
-    "Budget: finds the highest retention up to the paper's 35 % that fits, instead of --video and --audio",
+    "Budget: finds the highest retention that fits, up to 35 %",
     "Output",
 )
 

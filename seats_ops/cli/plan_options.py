@@ -14,6 +14,9 @@ OF_VIDEO = ("video", "video_tokens", "grid_tokens", "fps", "resolution", "max_fr
 OF_AUDIO = ("audio", "audio_tokens")
 """What a model without that modality is not asked."""
 
+LONGEST = 1_000_000
+"""Seconds: eleven days, beyond which windows are counted for minutes."""
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -70,8 +73,13 @@ class PlanOptions:
         if self.seconds is not None and lengths:
             raise ValueError(f"{lengths[0]}: expected either --seconds, which give the tokens, or token counts")
         if self.schedule_file is not None and (limits or ratios):
-            raise ValueError(f"{(limits + ratios)[0]}: expected nothing that --schedule has to be changed for")
+            raise ValueError(f"{(limits + ratios)[0]}: expected no --schedule with it, which has its ratios already")
         if limits and ratios:
             raise ValueError(f"{ratios[0]}: expected either ratios or a budget, which finds them, got {limits[0]} too")
+        for name, path in (("--plot", self.plot), ("--schedule-json", self.schedule_json)):
+            if path is not None and path.exists():
+                raise ValueError(f"{name}: got {str(path)!r}, expected a new file (it exists)")
+        if self.seconds is not None and self.seconds > LONGEST:
+            raise ValueError(f"--seconds: got {self.seconds:g}, expected at most {LONGEST:,}")
         if self.plot is not None and self.plot.suffix != ".png":
             raise ValueError(f"--plot: got {str(self.plot)!r}, expected a name that ends in .png")

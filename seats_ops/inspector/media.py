@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seats_ops.trace_records import MediaItem
+from seats_ops.validation import describe
 
 # Pixels; frames beyond MOST are thinned out evenly, and the page says so.
 WIDTH, MOST, SOUND_WIDTH = 224, 240, 4096
@@ -46,8 +47,11 @@ def drawn(media: Media, items: Sequence[MediaItem]) -> list[dict[str, Any]]:
     """Of every item its "frames" (of "every" so-manieth grid), "sound" or "picture" as data URIs, where one is given.
 
     Raises:
+        TypeError: no media.
         ValueError: another number of videos, sounds or pictures, or of another length, than the prompt has.
     """
+    if not isinstance(media, Media):
+        raise TypeError(f"media: expected a seats_ops.inspector.Media, got {describe(media)}")
     given = {
         "video": ("frames", media.frames),
         "audio": ("sounds", media.sounds),

@@ -56,7 +56,8 @@ def page(
         if differ:
             raise ValueError(f"other: expected a trace of the same prompt, got one with another {differ[0]} of a token")
     items = items_of(trace, row)
-    shown = media or Media()
+    shown = Media() if media is None else media
+    pictures = drawn(shown, items)
     data = {
         "version": seats_ops.__version__,
         "title": shown.title,
@@ -65,7 +66,7 @@ def page(
         "rows": len(trace.prompt_lengths),
         "total": trace.prompt_lengths[row],
         "tokens": tokens,
-        "items": described(items, drawn(shown, items)),
+        "items": described(items, pictures),
         "runs": [
             {
                 "name": name,

@@ -177,7 +177,7 @@ def test_a_schedule_stands_as_it_is(tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     Schedule(after_layer={4: ModalityDropper()}).save(mine)
     said = fail("--schedule", str(mine), "--max-flops", "20e12")
-    assert "--max-flops: expected nothing that --schedule has to be changed for" in said
+    assert "--max-flops: expected no --schedule with it, which has its ratios already" in said
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,18 @@ def test_a_notebook_shows_the_same_page() -> None:
     shown = trace._repr_html_()
     assert shown is not None and shown.startswith("<iframe srcdoc=") and "<script>" not in shown
     assert torch.equal(trace.stages[0].kept_indices[0], example()[1].stages[0].kept_indices[0])
+
+
+def test_media_that_are_none_are_named() -> None:
+    _, trace = example()
+    with pytest.raises(TypeError, match=r"media: expected a seats_ops\.inspector\.Media, got .*clip\.mp4"):
+        page(trace, media="clip.mp4")  # type: ignore[arg-type]
+
+
+def test_kept_columns_that_are_not_as_many_as_counted_are_refused() -> None:
+    _, trace = example()
+    stored = json.loads(trace.to_json())
+    stored["stages"][0]["kept_indices"][0].append(10**9)
+    left = trace.stages[0].num_tokens
+    with pytest.raises(ValueError, match=f"expected {left} kept_indices, got {left + 1}"):
+        PruneTrace.from_json(json.dumps(stored))
