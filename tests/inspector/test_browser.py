@@ -182,6 +182,23 @@ def test_time_zooms_and_is_scrubbed(tab: Any) -> None:
     assert tab.locator("#scrub").is_disabled()
 
 
+def test_zooming_keeps_the_chosen_token_in_view(tab: Any) -> None:
+    tab.evaluate("select(TOKENS.modality.lastIndexOf(1))")
+    for _ in range(6):
+        tab.click("#in")
+    time, start, end = tab.evaluate("[timeOf(view.token), view.from, view.to]")
+    assert start <= time <= end < tab.evaluate("DURATION") + 1e-9
+
+
+def test_a_token_is_let_go_of(tab: Any) -> None:
+    before = tab.inner_text("#token")
+    tab.evaluate("select(7)")
+    assert tab.inner_text("#token h2").startswith("Token 7")
+    tab.click("#token button")
+    assert tab.inner_text("#token") == before and tab.evaluate("view.token") == -1
+    assert not tab.evaluate("document.getElementById('token').classList.contains('chosen')")
+
+
 def test_budgets_and_layers_are_those_of_the_trace(tab: Any) -> None:
     _, trace = example()
 

@@ -142,7 +142,12 @@ function paintShares(pen, members, veiled, x, top, sound, wide) {
   pen.globalAlpha = 1;
 }
 
-function zoom(factor, around = (view.from + view.to) / 2) {
+// Around the chosen token where it is in view, else around the middle.
+function middle() {
+  const time = view.token < 0 ? NaN : timeOf(view.token);
+  return time >= view.from && time <= view.to ? time : (view.from + view.to) / 2;
+}
+function zoom(factor, around = middle()) {
   const span = Math.min(DURATION, Math.max(0.4, (view.to - view.from) * factor));
   show(around - ((around - view.from) / (view.to - view.from)) * span, span);
 }

@@ -95,11 +95,23 @@ function showToken() {
   const box = document.getElementById("token"), i = view.token;
   if (i < 0) return;
   const pairs = (facts) => element("dl", null, ...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
-  const parts = [element("h2", `Token ${count(i)}`), pairs(factsOf(i))];
+  const close = element("button", "Close");
+  close.type = "button";
+  close.onclick = forget;
+  const parts = [element("h2", `Token ${count(i)}`, close), pairs(factsOf(i))];
   for (const run of runsShown()) {
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
     parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i));
   }
   box.classList.add("chosen");
   box.replaceChildren(...parts);
+}
+
+const UNCHOSEN = [...document.getElementById("token").children];
+function forget() {
+  view.token = -1;
+  const box = document.getElementById("token");
+  box.classList.remove("chosen");
+  box.replaceChildren(...UNCHOSEN);
+  repaint();
 }
