@@ -32,9 +32,6 @@ from .thinker import thinker_of
 WORST = 5
 """Prompts that the terminal shows; the page has all."""
 
-SHORT, LONG = 8, 64
-"""Tokens of an answer: of random weights, which mean nothing, and of a checkpoint."""
-
 
 def run_compare(
     console: Console,
@@ -88,7 +85,7 @@ def run_compare(
             model,
             prompts,
             named,
-            max_new_tokens=options.max_new_tokens or (SHORT if random else LONG),
+            max_new_tokens=options.answer_length,
             repeats=options.repeats,
             kv_policy=options.kv_policy,
             backend=options.backend,

@@ -59,7 +59,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
             on_device,
             runs,
             repeats=options.repeats,
-            max_new_tokens=options.max_new_tokens or (8 if random else 64),
+            max_new_tokens=options.answer_length,
             kv_policy=options.kv_policy,
             backend=options.backend,
             progress=advance,

@@ -25,3 +25,8 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+
+    @property
+    def answer_length(self) -> int:
+        """Tokens to generate: few of random weights, which mean nothing."""
+        return self.max_new_tokens or (8 if self.model is None else 64)
