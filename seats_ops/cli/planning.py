@@ -27,6 +27,15 @@ from .weights import weight_bytes
 TEXT_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS, GRID_TOKENS = 598, 9600, 1570, 154
 """Fitted to the paper's FLOPs, see `plan_command`."""
 
+OPTIONS = {
+    "max_flops": "--max-flops",
+    "max_kv_bytes": "--max-kv",
+    "max_memory_bytes": "--max-memory",
+    "flops_share": "--flops-share",
+    "kv_share": "--kv-share",
+}
+"""What a limit is called in Python -> on the command line."""
+
 TEXT_BESIDE_A_CLIP = 100
 """System prompt, marks and a question of a line: the demo's prompt has some 80."""
 
@@ -133,17 +142,21 @@ def find_plan(asked: PlanOptions) -> Plan:
 def _fit(asked: PlanOptions, config: Any, lengths: PromptLengths, weights: int | None) -> Fit | None:
     if not asked.budget:
         return None
-    return fit_retention(
-        config,
-        lengths,
-        max_flops=asked.max_flops,
-        max_kv_bytes=asked.max_kv,
-        max_memory_bytes=asked.max_memory,
-        weight_bytes=weights,
-        flops_share=asked.flops_share,
-        kv_share=asked.kv_share,
-        kv_policy=asked.kv_policy,
-    )
+    try:
+        return fit_retention(
+            config,
+            lengths,
+            max_flops=asked.max_flops,
+            max_kv_bytes=asked.max_kv,
+            max_memory_bytes=asked.max_memory,
+            weight_bytes=weights,
+            flops_share=asked.flops_share,
+            kv_share=asked.kv_share,
+            kv_policy=asked.kv_policy,
+        )
+    except ValueError as error:
+        name, _, rest = str(error).partition(":")
+        raise ValueError(f"{OPTIONS.get(name, name)}:{rest}") from error
 
 
 def _prompt(asked: PlanOptions, config: Any) -> tuple[ClipLengths | None, PromptLengths]:
