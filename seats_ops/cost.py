@@ -26,7 +26,7 @@ from typing import Any, Literal
 from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.prompt_lengths import PromptLengths, split_blocks
 from seats_ops.schedule import Schedule
-from seats_ops.token_counts import StageCount, token_counts
+from seats_ops.token_counts import StageCount, token_counts, tokens_per_layer
 from seats_ops.validation import describe
 
 __all__ = [
@@ -79,10 +79,7 @@ def _per_layer(before: int, steps: list[tuple[int, int]], num_layers: int) -> li
     """Tokens that layers 1 to `num_layers` run on, then those left after the last one."""
     if steps and steps[-1][0] > num_layers:
         raise ValueError(f"schedule: expected layers up to {num_layers}, got a stage after layer {steps[-1][0]}")
-    tokens = [before] * (num_layers + 1)
-    for layer, left in steps:
-        tokens[layer:] = [left] * (num_layers + 1 - layer)
-    return tokens
+    return tokens_per_layer(before, steps, num_layers)
 
 
 @dataclass(frozen=True)
@@ -212,8 +209,8 @@ def prefill_cost(
 
     steps = [("prompt", 0, lengths.total), *((c.name, c.layer, c.total) for c in token_counts(schedule, lengths))]
     *tokens, last = _per_layer(lengths.total, [(layer, left) for _, layer, left in steps], decoder.layers)
-    flops = [flops_per_mac * decoder.layer_macs(layer, n, causal) for layer, n in enumerate(tokens)]
-    full = [flops_per_mac * decoder.layer_macs(layer, lengths.total, causal) for layer in range(decoder.layers)]
+    flops = [flops_per_mac * macs for macs in decoder.macs_per_layer(tokens, causal)]
+    full = [flops_per_mac * macs for macs in decoder.macs_per_layer([lengths.total] * decoder.layers, causal)]
     head, key_bytes = flops_per_mac * decoder.hidden * decoder.vocab, 2 * decoder.kv_width * kv_element_bytes
     kv_bytes = [key_bytes * (last if kv_policy == "uniform" else n) for n in tokens]
     stages = []

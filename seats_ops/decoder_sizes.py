@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,10 @@ class DecoderSizes:
         projections = 2 * self.hidden * (self.attention_width + self.kv_width)
         pairs = tokens * (tokens + 1) if causal else 2 * tokens * tokens
         return tokens * (projections + self.mlp_macs[layer]) + pairs * self.attention_width
+
+    def macs_per_layer(self, tokens: Sequence[int], causal: bool = False) -> list[int]:
+        """Multiply-adds of every layer, of which each runs on as many of one prompt's tokens as its entry says."""
+        return [self.layer_macs(layer, number, causal) for layer, number in enumerate(tokens)]
 
 
 def context_length(text: Any) -> float:

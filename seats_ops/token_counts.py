@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -212,3 +212,16 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
         total - of_video, max(min(1, audio.low), low - video.high), min(audio.high, high - min(1, video.low))
     )
     return _State(left, _Span(total, low, high), blocks)
+
+
+def tokens_per_layer(before: int, steps: Iterable[tuple[int, int]], num_layers: int) -> list[int]:
+    """Tokens that layers 1 to `num_layers` run on, then those left after the last one.
+
+    Args:
+        before: tokens of the prompt.
+        steps: (layer, tokens left after it), in order; a later layer than there are changes nothing.
+    """
+    tokens = [before] * (num_layers + 1)
+    for layer, left in steps:
+        tokens[layer:] = [left] * (num_layers + 1 - layer)
+    return tokens

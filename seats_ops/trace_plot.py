@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seats_ops.layout import Modality
+from seats_ops.token_counts import tokens_per_layer
 from seats_ops.validation import describe
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ def tokens_by_layer(trace: PruneTrace, num_layers: int) -> dict[str, list[int]]:
     for name in (modality.name.lower() for modality in Modality):
         before = trace.prompt_counts.get(name, 0)
         if before:
-            seen = [before] * (num_layers + 1)
-            for stage in trace.stages:
-                seen[stage.layer + 1 :] = [stage.counts.get(name, 0)] * (num_layers - stage.layer)
-            found[name] = seen
+            steps = [(stage.layer, stage.counts.get(name, 0)) for stage in trace.stages]
+            found[name] = [before, *tokens_per_layer(before, steps, num_layers)[:-1]]
     return found
 
 

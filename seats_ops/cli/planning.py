@@ -135,7 +135,7 @@ def find_plan(asked: PlanOptions) -> Plan:
             by_default[1] if asked.audio is None else asked.audio,
         )
         schedule = seats(thinker, video=ratios[0], audio=ratios[1])
-    cost = prefill_cost(thinker, schedule, lengths, kv_policy=asked.kv_policy)
+    cost = fit.cost if fit is not None else prefill_cost(thinker, schedule, lengths, kv_policy=asked.kv_policy)
     return Plan(asked, checkpoint, thinker, clip, lengths, fit, ratios, weights, schedule, cost)
 
 

@@ -12,6 +12,7 @@ from seats_ops import PruneTrace
 from seats_ops.cost import PromptLengths
 from seats_ops.decoder_sizes import decoder_sizes
 from seats_ops.inspector.facts import layers_of
+from seats_ops.token_counts import tokens_per_layer
 
 from .noise import Measured, told_apart
 
@@ -130,10 +131,8 @@ def mean_retention(trace: PruneTrace, num_layers: int) -> dict[str, float]:
     for name in ("video", "audio"):
         before = trace.prompt_counts.get(name, 0)
         if before:
-            seen = [before] * num_layers
-            for stage in trace.stages:
-                seen[stage.layer :] = [stage.counts.get(name, 0)] * (num_layers - stage.layer)
-            kept[name] = sum(seen) / (before * num_layers)
+            steps = [(stage.layer, stage.counts.get(name, 0)) for stage in trace.stages]
+            kept[name] = sum(tokens_per_layer(before, steps, num_layers)[:-1]) / (before * num_layers)
     return kept
 
 
@@ -143,7 +142,7 @@ def layer_flops(config: Any, runs: list[Run], prompt_tokens: int) -> list[int]:
     found = []
     for run in runs:
         seen = [prompt_tokens] * decoder.layers if run.trace is None else layers_of(run.trace, 0, decoder.layers)
-        found.append(sum(decoder.layer_macs(layer, tokens, causal=False) for layer, tokens in enumerate(seen)))
+        found.append(sum(decoder.macs_per_layer(seen)))
     return found
 
 

@@ -110,7 +110,7 @@ def compare_prompt(
                 text=said,
                 mean_tokens=sum(tokens) / len(tokens),
                 last_tokens=tokens[-1],
-                flops=sum(sizes.layer_macs(layer, number, False) for layer, number in enumerate(tokens)),
+                flops=sum(sizes.macs_per_layer(tokens)),
                 agreement=agreements.get(way),
                 **costs[way],
             )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality
+from seats_ops.token_counts import tokens_per_layer
 from seats_ops.trace_records import MediaItem, StageRecord
 from seats_ops.trace_values import floats
 
@@ -112,10 +113,8 @@ def _span(trace: PruneTrace, row: int) -> slice:
 
 def layers_of(trace: PruneTrace, row: int, num_layers: int) -> list[int]:
     """Tokens of prompt `row` that every layer runs on."""
-    seen = [trace.prompt_lengths[row]] * num_layers
-    for stage in trace.stages:
-        seen[stage.layer :] = [len(stage.kept_indices[row])] * (num_layers - stage.layer)
-    return seen
+    steps = [(stage.layer, len(stage.kept_indices[row])) for stage in trace.stages]
+    return tokens_per_layer(trace.prompt_lengths[row], steps, num_layers)[:-1]
 
 
 def whole(values: Tensor) -> str:

@@ -124,7 +124,7 @@ def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> 
         sizes = decoder_sizes(config)
         if sizes.layers != number:
             raise ValueError(f"config: expected {number} layers as the trace has, got {sizes.layers}")
-        found["flops"] = [sizes.layer_macs(layer, n, False) for layer, n in enumerate(tokens)]
+        found["flops"] = sizes.macs_per_layer(tokens)
         found["kv_bytes"] = [2 * sizes.kv_width * kv_element_bytes * n for n in keys_of(trace, row)]
     return found
 

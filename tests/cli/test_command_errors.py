@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,7 @@ from seats_ops.cli.run import Run
 from seats_ops.inspector import page
 from tests.inspector.example import example
 
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise AssertionError("a network was asked")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def fail(*arguments: str) -> str:
