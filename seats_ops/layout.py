@@ -79,7 +79,7 @@ class TokenLayout:
         check_same_device("modality", widened["modality"], **{n: t for n, t in widened.items() if n != "modality"})
         for name, tensor in widened.items():
             object.__setattr__(self, name, tensor)
-        check_layout_values(self)
+        check_layout_values(self.modality, self.cu_seqlens, self.block, self.window, self.blocks, self.num_windows)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from seats_ops.ops.segments import rows_of
 from seats_ops.validation import describe, reads_are_free
 
-if TYPE_CHECKING:
-    from seats_ops.layout import TokenLayout
-
 NUM_MODALITIES = 4
 # Budgets are held for every id up to the largest.
 MOST_IDS = 2**24
 
 
-def check_layout_values(layout: TokenLayout) -> None:
+def check_layout_values(
+    modality: Tensor,
+    cu_seqlens: Tensor,
+    block: Tensor | None,
+    window: Tensor | None,
+    blocks: tuple[tuple[int, int], ...] | None,
+    num_windows: int | None,
+) -> None:
     """Raise TypeError / ValueError for ids out of range, blocks or windows shared by prompts, hints that are wrong."""
-    number = layout.num_windows
-    if number is not None and type(number) is not int:
-        raise TypeError(f"num_windows: expected an int or None, got {describe(number)}")
-    if not reads_are_free(layout.modality) or layout.modality.numel() == 0:
+    if num_windows is not None and type(num_windows) is not int:
+        raise TypeError(f"num_windows: expected an int or None, got {describe(num_windows)}")
+    if not reads_are_free(modality) or modality.numel() == 0:
         return
-    low, high = (int(v) for v in layout.modality.aminmax())
+    low, high = (int(v) for v in modality.aminmax())
     if low < 0 or high >= NUM_MODALITIES:
         raise ValueError(f"modality: expected values of Modality, 0 to {NUM_MODALITIES - 1}, got {low} to {high}")
-    rows = rows_of(layout.cu_seqlens, len(layout))
-    for name, ids in (("block", layout.block), ("window", layout.window)):
+    rows = rows_of(cu_seqlens, len(modality))
+    for name, ids in (("block", block), ("window", window)):
         if ids is not None and not -1 <= int(ids.min()) <= int(ids.max()) < MOST_IDS:
             raise ValueError(
                 f"{name}: expected ids from -1 to {MOST_IDS - 1}, got {int(ids.min())} to {int(ids.max())}"
             )
-    if layout.window is not None:
-        inside = layout.window >= 0
-        if number is not None and int(layout.window.max()) >= number:
+    if window is not None:
+        inside = window >= 0
+        if num_windows is not None and int(window.max()) >= num_windows:
             raise ValueError(
-                f"num_windows: expected more than the largest window id {int(layout.window.max())}, got {number}"
+                f"num_windows: expected more than the largest window id {int(window.max())}, got {num_windows}"
             )
-        _check_ascending(layout.window[inside].long(), rows[inside], layout.num_rows)
-    if layout.block is not None:
-        inside = layout.block >= 0
-        _check_blocks(layout.block[inside].long(), rows[inside], layout.modality[inside].long(), layout.blocks)
+        _check_ascending(window[inside].long(), rows[inside], len(cu_seqlens) - 1)
+    if block is not None:
+        inside = block >= 0
+        _check_blocks(block[inside].long(), rows[inside], modality[inside].long(), blocks)
 
 
 def _check_ascending(window: Tensor, rows: Tensor, num_rows: int) -> None:
