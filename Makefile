@@ -51,7 +51,7 @@ bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to ben
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/test_speed.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/benchmarks/test_speed.py $(ARGS)
 
 # No environment of ours: a machine with a GPU has its own, and often no network. OUT is a folder, BUDGET seconds.
 gpu: ## tests, parity, timings and whole prefills on this machine's GPU, with its own python3 (OUT=folder, ARGS=--rehearse)
@@ -96,7 +96,7 @@ parity: $(VENV)/.dev ## golden numbers by backend, dtype and device, in tests/ke
 
 triton: $(VENV)/triton-$(TRITON)/.ready ## primitives and kernels on another version, TRITON=3.6.0, outcome in docs/support.md
 	PYTHONPATH=$(VENV)/triton-$(TRITON) $(SNAPSHOT) $(ARGS)
-	PYTHONPATH=$(VENV)/triton-$(TRITON) $(BIN)/python -m tests.integrations.version_matrix tests/ops tests/kernels
+	PYTHONPATH=$(VENV)/triton-$(TRITON) $(BIN)/python -m tests.integrations.huggingface.version_matrix tests/ops tests/kernels
 
 ttsem: $(ENV_TTSEM)/.ready ## kernels at small sizes, executed by ttsem (Python 3.12, Triton 3.8.0): bounds and races of the real IR
 	$(RUN) '{ $(ENV_TTSEM)/bin/python $(VERSIONS); $(ENV_TTSEM)/bin/python -m ttsem.sanitize pytest -q -r fEsp --tb=short tests/gpu/test_small_cases.py; } | tee $(RESULTS)/ttsem.txt'

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.entry import OURS, Entry, Size, randn
 from benchmarks.per_window_loop import select_in_windows
 from seats_ops import functional as F
-from seats_ops.stages import num_kept
+from seats_ops.operators.stage import num_kept
 from seats_ops.testing import near_constant_saliency, packed_offsets
 
 

@@ -10,7 +10,7 @@ from benchmarks.entry import OURS, Entry, Size, randn
 from benchmarks.per_window_loop import saliency_of_windows, select_in_windows
 from seats_ops import DiversitySelector, Modality
 from seats_ops import functional as F
-from seats_ops.stages import num_kept
+from seats_ops.operators.stage import num_kept
 from seats_ops.testing import layout_of_runs, packed_offsets
 
 
@@ -61,6 +61,6 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
         tests=(
             "tests/ops/test_attention_received.py",
             "tests/ops/test_max_min_diversity.py",
-            "tests/test_diversity_selector.py",
+            "tests/operators/test_diversity_selector.py",
         ),
     )

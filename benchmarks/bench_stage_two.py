@@ -36,7 +36,7 @@ def entries(size: Size, device: torch.device) -> Iterator[Entry]:
         flops=2 * HEADS * HEAD_DIM * tokens,
         num_bytes=key.numel() * key.element_size() + 2 * sum(t.numel() * t.element_size() for t in tensors),
         tests=(
-            "tests/test_stage_pruner.py",
+            "tests/operators/test_stage_pruner.py",
             *(f"tests/ops/test_{name}.py" for name in ("query_relevance", "window_budget", "segment_topk", "compact")),
         ),
     )

@@ -21,7 +21,7 @@ from benchmarks.timing import spread
 from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.integrations import attach
-from seats_ops.integrations.compat import cache_of
+from seats_ops.integrations.huggingface.compat import cache_of
 from seats_ops.measure.prefill import kv_bytes
 from seats_ops.measure.stopwatch import now
 

@@ -11,8 +11,8 @@ from unittest import mock
 
 import torch
 
-from seats_ops.integrations.adapter import Adapter
-from seats_ops.integrations.saliency import TowerWatch
+from seats_ops.integrations.huggingface.adapter import Adapter
+from seats_ops.integrations.huggingface.scores.saliency import TowerWatch
 from seats_ops.measure.stopwatch import now
 
 HOOKS = {

@@ -16,7 +16,8 @@ from seats_ops.cost import PromptLengths, prefill_cost, split_blocks, token_coun
 
 LAYERS = 28
 LAUNCH_SECONDS = 5e-6
-# What tests/test_prefill_work.py allows the adapter: per tower, before the LLM, per drop, per layer of the cache.
+# What tests/benchmarks/test_prefill_work.py allows the adapter: per tower, before the LLM, per drop, per layer of the
+# cache.
 LAUNCHES = {"tower": 14, "stage one": 28, "drop": 32, "cached layer": 2}
 
 

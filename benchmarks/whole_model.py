@@ -19,8 +19,8 @@ from benchmarks.results import RESULTS, append, into
 PREFILL, DECODE = RESULTS / "prefill.jsonl", RESULTS / "decode.jsonl"
 TESTS = (
     "tests/ops",
-    "tests/integrations/test_golden_end_to_end.py",
-    "tests/integrations/test_cost_against_trace.py",
+    "tests/integrations/huggingface/test_golden_end_to_end.py",
+    "tests/integrations/huggingface/test_cost_against_trace.py",
 )
 
 console = Console()

@@ -19,7 +19,7 @@ from seats_ops import seats
 from seats_ops.cli.run import PAPER_RATIOS
 from seats_ops.cost import prefill_cost
 from seats_ops.integrations import attach
-from seats_ops.integrations.compat import cache_of, part
+from seats_ops.integrations.huggingface.compat import cache_of, part
 from seats_ops.measure.memory import peak_bytes
 from seats_ops.measure.prefill import kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now

@@ -35,28 +35,37 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from seats_ops.integrations.attachment import Attachment, attach, detach
-    from seats_ops.integrations.family import Family, family_of
-    from seats_ops.integrations.saliency import set_saliency
-    from seats_ops.integrations.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
+    from seats_ops.integrations.huggingface.attachment import Attachment, attach, detach
+    from seats_ops.integrations.huggingface.families.family import Family, family_of
+    from seats_ops.integrations.huggingface.families.tower_kinds import (
+        AudioTower,
+        ConformerTower,
+        CropTower,
+        VisionTower,
+    )
+    from seats_ops.integrations.huggingface.scores.saliency import set_saliency
 else:
     # A decoder of one's own needs no transformers: what does is imported when it is first asked for.
     _MODULES = {
         "attachment": ("Attachment", "attach", "detach"),
-        "family": ("Family", "family_of"),
-        "saliency": ("set_saliency",),
-        "tower_kinds": ("AudioTower", "ConformerTower", "CropTower", "VisionTower"),
+        "families.family": ("Family", "family_of"),
+        "scores.saliency": ("set_saliency",),
+        "families.tower_kinds": ("AudioTower", "ConformerTower", "CropTower", "VisionTower"),
     }
 
     def __getattr__(name):
-        from seats_ops.integrations.versions import NEWEST_TESTED, check_transformers, newer_than_tested
+        from seats_ops.integrations.huggingface.guards.versions import (
+            NEWEST_TESTED,
+            check_transformers,
+            newer_than_tested,
+        )
 
         module = next((module for module, names in _MODULES.items() if name in names), None)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         check_transformers()
         try:
-            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            value = globals()[name] = getattr(import_module(f"{__name__}.huggingface.{module}"), name)
         except Exception as error:
             if version := newer_than_tested():
                 found = f"got {version}: {type(error).__name__}: {error}"

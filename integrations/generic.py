@@ -12,9 +12,9 @@ from seats_ops.backend import check_backend
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
+from seats_ops.operators.stage import Stage
 from seats_ops.ops.compact.op import gather
 from seats_ops.schedule import Schedule
-from seats_ops.stages import Stage
 from seats_ops.trace import PruneTrace
 from seats_ops.validation import check_length, check_same_device, check_tensor, check_values, describe
 

@@ -10,13 +10,20 @@ from torch import Tensor
 
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage_call import call_stage
+from seats_ops.operators.stage_checks import (
+    check_kept,
+    check_result,
+    check_unchanged,
+    place_of,
+    query_of_rows,
+    versions_of,
+)
+from seats_ops.operators.stored import OURS
 from seats_ops.ops.compact.op import gather
-from seats_ops.stage_call import call_stage
-from seats_ops.stage_checks import check_kept, check_result, check_unchanged, place_of, query_of_rows, versions_of
-from seats_ops.stages import Stage
-from seats_ops.stored import OURS
 from seats_ops.trace import PruneTrace
-from seats_ops.trace_records import MediaItem, StageRecord
+from seats_ops.trace.records import MediaItem, StageRecord
 
 
 class ScheduleRun:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seats_ops.cost import Cost, PromptLengths, prefill_cost
-from seats_ops.presets import FAMILIES, PAPER_RATIOS, family_name, seats
+from seats_ops.methods.seats import FAMILIES, PAPER_RATIOS, family_name, seats
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_positive, check_ratio
 

@@ -83,7 +83,7 @@ def test_wheel_contains_the_adapters_once(checkout: str, tmp_path: Path) -> None
 
     (wheel,) = tmp_path.glob("*.whl")
     files = zipfile.ZipFile(wheel).namelist()
-    assert {"seats_ops/py.typed", "seats_ops/integrations/attachment.py"} <= set(files)
+    assert {"seats_ops/py.typed", "seats_ops/integrations/huggingface/attachment.py"} <= set(files)
     assets = {f"seats_ops/inspector/assets/{path.name}" for path in (ROOT / "seats_ops/inspector/assets").iterdir()}
     assert assets and assets <= set(files)
     configs = {f"seats_ops/cli/configs/{path.name}" for path in (ROOT / "seats_ops/cli/configs").iterdir()}

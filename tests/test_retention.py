@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seats_ops import Schedule, seats
 from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
-from seats_ops.presets import FAMILIES, PAPER_RATIOS
+from seats_ops.methods.seats import FAMILIES, PAPER_RATIOS
 from seats_ops.retention import STEPS, fit_retention, highest_retention, paper_ratios
 
 SIZES = {"hidden_size": 3584, "num_attention_heads": 28, "num_key_value_heads": 4}

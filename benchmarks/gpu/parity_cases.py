@@ -14,7 +14,7 @@ from benchmarks.drop_inputs import HEAD_DIM, HEADS, KEY_HEADS, pruned_layout
 from benchmarks.entry import Size
 from seats_ops import Modality
 from seats_ops import functional as F
-from seats_ops.stages import num_kept
+from seats_ops.operators.stage import num_kept
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 CPU = torch.device("cpu")

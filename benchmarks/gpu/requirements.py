@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from seats_ops.floors import FLOORS, old_triton
-from seats_ops.integrations.versions import check_transformers
+from seats_ops.integrations.huggingface.guards.versions import check_transformers
 
 
 def old_versions() -> list[str]:

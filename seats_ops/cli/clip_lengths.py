@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seats_ops.cost import PromptLengths, split_blocks
-from seats_ops.integrations.family import FAMILIES
-from seats_ops.presets import family_name
+from seats_ops.integrations.huggingface.families.family import FAMILIES
+from seats_ops.methods.seats import family_name
 
 from .interleave import chunk_runs, grid_runs, joined
 

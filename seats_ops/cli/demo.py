@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from seats_ops.cost import PromptLengths
-from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
+from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens, build_token_layout
 
 from . import model as models
 from .clip import bundled_clip, load_clip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seats_ops import Schedule
-from seats_ops.integrations.refusals import check_schedule
+from seats_ops.integrations.huggingface.guards.refusals import check_schedule
 
 from .run import Run, slug
 

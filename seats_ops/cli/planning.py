@@ -13,8 +13,8 @@ from rich.console import Console
 
 from seats_ops import Schedule, seats
 from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
-from seats_ops.integrations.refusals import check_schedule
-from seats_ops.presets import FAMILIES, family_name
+from seats_ops.integrations.huggingface.guards.refusals import check_schedule
+from seats_ops.methods.seats import FAMILIES, family_name
 from seats_ops.retention import Fit, fit_retention, paper_ratios
 
 from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint

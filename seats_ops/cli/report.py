@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seats_ops import PruneTrace
-from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.inspector import Media
 
 from .clip import Clip

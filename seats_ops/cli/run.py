@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from seats_ops import PruneTrace, Schedule, presets, seats
-from seats_ops.integrations.compat import cache_of, part
+from seats_ops import PruneTrace, Schedule, seats
+from seats_ops.integrations.huggingface.compat import cache_of, part
 from seats_ops.measure.prefill import attached, kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now, said_of
+from seats_ops.methods.seats import PAPER_RATIOS as RATIOS_OF_FAMILIES
 
-PAPER_RATIOS = presets.PAPER_RATIOS["qwen2_5_omni"]
+PAPER_RATIOS = RATIOS_OF_FAMILIES["qwen2_5_omni"]
 """Retention in percent -> (video, audio) retention ratios of the demo's family."""
 
 

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from seats_ops import PruneTrace
 from seats_ops.cost import PromptLengths
-from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.cost.counts import tokens_per_layer
+from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.inspector.facts import layers_of
-from seats_ops.token_counts import tokens_per_layer
 
 from .noise import Measured, told_apart
 

@@ -17,8 +17,8 @@ from seats_ops.compare.overall import Mean, differences, overall, worst_first
 from seats_ops.compare.prompt import How, Prompt, compare_prompt
 from seats_ops.compare.records import ALL_TOKENS, PromptRecord
 from seats_ops.cost import KV_POLICIES
-from seats_ops.integrations.family import find_family
-from seats_ops.integrations.refusals import check_schedule
+from seats_ops.integrations.huggingface.families.family import find_family
+from seats_ops.integrations.huggingface.guards.refusals import check_schedule
 from seats_ops.measure.stopwatch import said_of
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace

@@ -12,11 +12,11 @@ from torch import nn
 
 from seats_ops.compare.answers import Answer, agreement, answer, answer_along
 from seats_ops.compare.records import ALL_TOKENS, Agreement, PromptRecord, RunRecord
-from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.inspector import Media
 from seats_ops.inspector.facts import layers_of
-from seats_ops.integrations.compat import cache_of, part
-from seats_ops.integrations.family import find_family
+from seats_ops.integrations.huggingface.compat import cache_of, part
+from seats_ops.integrations.huggingface.families.family import find_family
 from seats_ops.measure.memory import peak_bytes
 from seats_ops.measure.prefill import attached, kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now

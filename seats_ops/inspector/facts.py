@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.layout import Modality
-from seats_ops.token_counts import tokens_per_layer
-from seats_ops.trace_records import MediaItem, StageRecord
-from seats_ops.trace_values import floats
+from seats_ops.trace.records import MediaItem, StageRecord
+from seats_ops.trace.values import floats
 
 if TYPE_CHECKING:
     from seats_ops.trace import PruneTrace

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seats_ops.trace_records import MediaItem
+from seats_ops.trace.records import MediaItem
 from seats_ops.validation import describe
 
 # Pixels; frames beyond MOST are thinned out evenly, and the page says so.

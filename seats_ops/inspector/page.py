@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seats_ops
-from seats_ops.decoder_sizes import decoder_sizes
+from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.files import write_whole
 from seats_ops.inspector.facts import described, items_of, keys_of, layers_of, run_of, tokens_of
 from seats_ops.inspector.media import Media, drawn

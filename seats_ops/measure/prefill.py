@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from seats_ops.integrations.attachment import attach
+from seats_ops.integrations.huggingface.attachment import attach
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 

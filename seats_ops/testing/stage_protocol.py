@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seats_ops.cost.counts import token_counts
+from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import TokenLayout
-from seats_ops.prompt_lengths import PromptLengths
-from seats_ops.schedule import STAGES, Schedule
-from seats_ops.stage_call import call_stage
-from seats_ops.stage_checks import check_kept, check_result, name_of
-from seats_ops.stage_pruner import StagePruner
-from seats_ops.stages import Stage
+from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage_call import call_stage
+from seats_ops.operators.stage_checks import check_kept, check_result, name_of
+from seats_ops.operators.stage_pruner import StagePruner
+from seats_ops.schedule.schedule import STAGES, Schedule
 from seats_ops.testing.mixed_devices import OneDevice
 from seats_ops.testing.stage_inputs import INPUT_DTYPES, fixed_layouts, layout_of_row, tensors_for
-from seats_ops.token_counts import token_counts
 
 
 def check_stage(stage: Stage, layouts: Sequence[TokenLayout] | None = None) -> None:

@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner, TokenLayout, WindowBudgetAllocator
 from seats_ops import functional as F
-from seats_ops.integrations.conformer import biased_attention_received
-from seats_ops.integrations.time_windows import time_windows
+from seats_ops.integrations.huggingface.families.conformer import biased_attention_received
+from seats_ops.integrations.huggingface.prompt.time_windows import time_windows
+from seats_ops.layout.windows import run_windows
 from seats_ops.ops.max_min_diversity.reference import max_min_order
 from seats_ops.testing import clustered_features, layout_of_runs, near_constant_saliency, packed_offsets
-from seats_ops.windows import run_windows
 
 T, V, A = Modality.TEXT, Modality.VIDEO, Modality.AUDIO
 FEATURES = clustered_features(420, 64, seed=1, clusters=60)

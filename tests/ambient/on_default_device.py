@@ -11,10 +11,10 @@ from torch import Tensor
 from seats_ops import Schedule
 from seats_ops.integrations import attach
 from tests.ambient.test_families import prompt_for, schedule_for
-from tests.integrations.families import SMALL
-from tests.integrations.scale_devices import DEVICES, two_devices
-from tests.integrations.scale_split import split, to_device
-from tests.integrations.upstream import CACHE, cache_of
+from tests.integrations.huggingface.families.families import SMALL
+from tests.integrations.huggingface.scale_devices import DEVICES, two_devices
+from tests.integrations.huggingface.scale_split import split, to_device
+from tests.integrations.huggingface.upstream import CACHE, cache_of
 
 # Phi-4's encoder of sound, in transformers, compares lengths on the host with tensors on the device.
 FAMILIES = [family for family in SMALL if family != "phi4_multimodal"]

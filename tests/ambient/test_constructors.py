@@ -26,8 +26,12 @@ NAMED = {"device", "dtype"}
 # A model that is built on the default dtype itself is refused under some. The tiny one of a probe is built and run on
 # defaults of its own, and those of the process are put back.
 ASKED = {
-    "integrations/refusals.py": {"get_default_dtype"},
-    "integrations/newer_version.py": {"get_default_dtype", "set_default_dtype", "get_default_device"},
+    "integrations/huggingface/guards/refusals.py": {"get_default_dtype"},
+    "integrations/huggingface/guards/newer_version.py": {
+        "get_default_dtype",
+        "set_default_dtype",
+        "get_default_device",
+    },
 }
 
 

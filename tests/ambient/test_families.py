@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_map_only
 from seats_ops import DiversitySelector, Schedule, StagePruner, UnsupportedModelState
 from seats_ops.integrations import attach
 from tests.ambient.modes import MODES, NEUTRAL, ROUNDING, Mode
-from tests.integrations.families import SMALL
-from tests.integrations.prompts import Text, Video, build_prompt, stills
-from tests.integrations.schedules import small_preset
+from tests.integrations.huggingface.families.families import SMALL
+from tests.integrations.huggingface.prompts import Text, Video, build_prompt, stills
+from tests.integrations.huggingface.schedules import small_preset
 
 Answer = tuple[Tensor, list[list[int]]]
 KEEP_ALL = Schedule(before_llm=DiversitySelector(1.0), after_layer={2: StagePruner(1.0)})

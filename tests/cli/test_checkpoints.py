@@ -13,8 +13,8 @@ from seats_ops.cli.checkpoints import CONFIGS, SHORT_NAMES, checkpoints, find_ch
 from seats_ops.cli.clip_lengths import rules_of
 from seats_ops.cli.weights import weight_bytes
 from seats_ops.cost import PromptLengths, prefill_cost
-from seats_ops.decoder_sizes import DecoderSizes, decoder_sizes
-from seats_ops.presets import FAMILIES, family_name, seats
+from seats_ops.cost.decoder_sizes import DecoderSizes, decoder_sizes
+from seats_ops.methods.seats import FAMILIES, family_name, seats
 from seats_ops.retention import paper_ratios
 
 READ_IF_THERE = {"head_dim", "vision_start_token_id", "vision_end_token_id"}

@@ -28,7 +28,7 @@ from seats_ops.cli.inputs import own_inputs
 from seats_ops.cli.interleave import grid_runs, joined
 from seats_ops.cli.prompt import tokenizer
 from seats_ops.cost import PromptLengths
-from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
+from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens, build_token_layout
 
 
 @pytest.mark.parametrize(

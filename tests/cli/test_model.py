@@ -19,7 +19,7 @@ from seats_ops.cli.model import (
     qwen2_5_omni_7b_config,
     random_model,
 )
-from tests.integrations.upstream import text_model
+from tests.integrations.huggingface.upstream import text_model
 
 
 def test_the_demo_model_keeps_the_7bs_proportions() -> None:

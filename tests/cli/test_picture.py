@@ -13,7 +13,7 @@ from PIL import Image
 from seats_ops import PruneTrace
 from seats_ops.cli.picture import Row, _faded, draw
 from seats_ops.cli.survivors import late_drop_layer, survivors
-from seats_ops.trace_records import StageRecord
+from seats_ops.trace.records import StageRecord
 
 CONFIG = SimpleNamespace(video_token_id=8, audio_token_id=9)
 # Two temporal patches of 1 x 2 tokens, each followed by its sound.

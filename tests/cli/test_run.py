@@ -15,7 +15,7 @@ from seats_ops.cli.inputs import own_inputs
 from seats_ops.cli.run import PAPER_RATIOS, Run, layer_medians, measure, paper_runs
 from seats_ops.cli.tables import layer_flops, mean_retention, paper_flops, result_table
 from seats_ops.cost import PromptLengths, prefill_cost
-from seats_ops.integrations.token_layout import MediaTokens, build_token_layout
+from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens, build_token_layout
 
 RATIOS = ("fewer", "faster")
 

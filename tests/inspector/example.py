@@ -11,9 +11,9 @@ import torch
 from seats_ops import PruneTrace
 from seats_ops.inspector import Media
 from seats_ops.integrations import attach
-from tests.integrations.families import SMALL
-from tests.integrations.prompts import Image, Text, Video, build_prompt
-from tests.integrations.schedules import small_preset
+from tests.integrations.huggingface.families.families import SMALL
+from tests.integrations.huggingface.prompts import Image, Text, Video, build_prompt
+from tests.integrations.huggingface.schedules import small_preset
 
 TITLE = 'A <b>"bold"</b> clip & </script><script>throw 1</script>.mp4'
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from seats_ops import Modality, PruneTrace, TokenLayout
 from seats_ops.inspector import Media
 from seats_ops.testing import layout_of_runs
-from seats_ops.trace_records import MediaItem, StageRecord
+from seats_ops.trace.records import MediaItem, StageRecord
 
 AUDIO = 25
 

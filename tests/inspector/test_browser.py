@@ -10,7 +10,7 @@ import torch
 from seats_ops import Modality, PruneTrace
 from seats_ops.inspector import page
 from seats_ops.testing import layout_of_runs
-from seats_ops.trace_records import MediaItem
+from seats_ops.trace.records import MediaItem
 from tests.inspector.conftest import WIDE, Open, until
 from tests.inspector.example import TITLE, example, media_of
 from tests.inspector.long_trace import long_media, long_trace

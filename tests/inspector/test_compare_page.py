@@ -10,7 +10,7 @@ import pytest
 from seats_ops.compare import Agreement, Comparison, PromptRecord
 from seats_ops.compare.overall import differences, overall, worst_first
 from seats_ops.compare.page import page
-from tests.compare_records import record
+from tests.compare.example_records import record
 from tests.inspector.conftest import WIDE, Open
 
 NAMES = ["ten", "five"]

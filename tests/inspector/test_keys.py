@@ -13,10 +13,10 @@ from seats_ops.inspector.facts import keys_of
 from seats_ops.integrations import attach
 from tests.inspector.conftest import Open
 from tests.inspector.test_page import data_of
-from tests.integrations.batching import batch_of, rows_of
-from tests.integrations.families import SMALL
-from tests.integrations.schedules import small_preset
-from tests.integrations.upstream import cache_of
+from tests.integrations.huggingface.batching import batch_of, rows_of
+from tests.integrations.huggingface.families.families import SMALL
+from tests.integrations.huggingface.schedules import small_preset
+from tests.integrations.huggingface.upstream import cache_of
 
 LATE = 6
 POLICIES = ("uniform", "per-layer")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seats_ops import DiversitySelector, ModalityDropper, StagePruner, TokenLayout, WindowBudgetAllocator
 from seats_ops import functional as F
-from seats_ops.windows import run_windows
+from seats_ops.layout.windows import run_windows
 
 DTYPES = [
     torch.uint8, torch.int8, torch.int16, torch.int32,

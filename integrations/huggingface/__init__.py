@@ -1,0 +1,1 @@
+"""Schedules in models of Hugging Face: `attach`, one prefill in the order in which it happens."""

@@ -1,0 +1,1 @@
+"""Caches of pruned prompts, in prefill and decoding."""

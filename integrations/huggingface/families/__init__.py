@@ -1,0 +1,1 @@
+"""What differs between model families: where towers and decoder are, and what they produce."""

@@ -1,0 +1,115 @@
+"""Watching the towers of a family: saliency in the order of the LLM's tokens."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from einops import reduce
+from torch import Tensor
+from transformers.vision_utils import get_vision_window_index
+
+from seats_ops.cost.prompt_lengths import split_blocks
+from seats_ops.integrations.huggingface.compat import part
+from seats_ops.integrations.huggingface.families.conformer import watch_conformer
+from seats_ops.integrations.huggingface.families.crops import watch_crops
+from seats_ops.integrations.huggingface.families.family import Family
+from seats_ops.integrations.huggingface.families.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
+from seats_ops.integrations.huggingface.prompt.host_copies import HostCopies
+from seats_ops.integrations.huggingface.scores.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
+
+Host = Callable[[], HostCopies]
+
+
+def watch_towers(
+    family: Family,
+    thinker: Any,
+    options: SaliencyOptions,
+    host: Host,
+    on_visual: Callable[[Encoded], None],
+    on_audio: Callable[[Encoded], None],
+) -> Iterator[TowerWatch]:
+    """Hook the towers, one by one; the callbacks are told of every output, in order, `host` of the call under way."""
+    if isinstance(family.vision, CropTower):
+        yield watch_crops(family.vision, thinker, options, on_visual)
+    elif family.vision is not None:
+        visual = part(thinker, family.vision.path)
+        names = family.vision.projections if options.needed else ()
+        finish = functools.partial(_encode_vision, family.vision, visual, options, host)
+        yield TowerWatch(visual, visual.blocks[-1].attn, names, finish, on_visual)
+    if isinstance(family.audio, ConformerTower):
+        yield watch_conformer(family.audio, thinker, options, on_audio)
+    elif family.audio is not None:
+        tower = part(thinker, family.audio.path)
+        names = ("q_proj", "k_proj") if options.needed else ()
+        finish = functools.partial(_encode_audio, family.audio, tower, options, host)
+        yield TowerWatch(tower, tower.layers[-1].self_attn, names, finish, on_audio)
+
+
+def _encode_vision(
+    family: VisionTower, visual: Any, options: SaliencyOptions, host: Host, captured: Captured, output: Any
+) -> Encoded:
+    grid_thw = host().of(captured.arguments["grid_thw"])
+    num_tokens = output.pooler_output.shape[0]
+    if not options.needed:
+        return Encoded(num_tokens, None, grid_thw)
+    attention = visual.blocks[-1].attn
+    rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
+    q, k = _query_and_key(captured, attention, family.projections)
+    q, k = rotate(q, k, *captured.attention["position_embeddings"])
+    lengths = [
+        n * height * width
+        for frames, height, width in grid_thw.tolist()
+        for n in split_blocks(frames, options.grids_per_window)
+    ]
+    received = options.received(q, k, attention, lengths, captured)
+    pooled = reduce(received, "(token patch) -> token", "mean", patch=visual.spatial_merge_size**2)
+    if family.window_order:
+        # The tower ran in window order: put the tokens back in reading order.
+        window_index, _ = get_vision_window_index(
+            grid_thw, visual.spatial_merge_size, visual.window_size, visual.patch_size, kwargs={}
+        )
+        pooled = pooled[window_index.argsort().to(pooled.device, non_blocking=True)]
+    return Encoded(num_tokens, pooled, grid_thw)
+
+
+def _encode_audio(
+    family: AudioTower, tower: Any, options: SaliencyOptions, host: Host, captured: Captured, output: Any
+) -> Encoded:
+    num_tokens = output.last_hidden_state.shape[0]
+    if not options.needed:
+        return Encoded(num_tokens, None)
+    attention = tower.layers[-1].self_attn
+    q, k = _query_and_key(captured, attention, ("q_proj", "k_proj"))
+    chunk = 2 * tower.n_window
+    # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
+    known = host().audio_lengths
+    frames = captured.arguments["feature_lens"] if known is None else known
+    positions = [_positions(n, chunk, family.halvings) for n in frames.tolist()]
+    lengths = [n for total in positions for n in split_blocks(total, family.window)]
+    received = options.received(q, k, attention, lengths, captured)
+    # Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token.
+    whole = [
+        item[: n // family.pooled * family.pooled] for item, n in zip(received.split(positions), positions, strict=True)
+    ]
+    return Encoded(num_tokens, reduce(torch.cat(whole), "(token place) -> token", "mean", place=family.pooled))
+
+
+def _query_and_key(captured: Captured, attention: Any, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """q and k [T, H, head_dim] from what the projections put out, before rotary embedding."""
+    outputs = [captured.projected[name] for name in names]
+    q, k, *_ = outputs if len(outputs) > 1 else outputs[0].chunk(3, -1)
+    return q.unflatten(-1, (attention.num_heads, -1)), k.unflatten(-1, (attention.num_heads, -1))
+
+
+def _positions(frames: int, chunk: int, halvings: int) -> int:
+    """Encoder positions of an audio: every chunk of mel frames is halved on its own, rounding up."""
+    total = 0
+    for length in split_blocks(frames, chunk):
+        for _ in range(halvings):
+            length = (length + 1) // 2
+        total += length
+    return total

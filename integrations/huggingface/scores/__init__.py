@@ -1,0 +1,1 @@
+"""Saliency and relevance, as the model itself would compute them."""

@@ -1,0 +1,1 @@
+"""Published methods as schedules of the operators, one a file."""

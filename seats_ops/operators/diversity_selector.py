@@ -1,0 +1,124 @@
+"""Stage I: a diverse, salient subset of every block, before the LLM (SEATS section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout, check_layout
+from seats_ops.layout.values import blocks_of
+from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
+from seats_ops.operators.stored import Stored
+from seats_ops.ops.max_min_diversity.api import max_min_diversity
+from seats_ops.ops.segments import counts_to_offsets
+from seats_ops.validation import check_keep_ratio, check_length, check_same_device, check_values, describe
+
+
+@dataclass(frozen=True)
+class DiversitySelector(Stored):
+    """Keeps max(1, round(keep_ratio * n)) tokens of every block of n by weighted max-min cosine diversity.
+
+    Attributes:
+        keep_ratio: in [0, 1]. A number applies to video and audio; a mapping to the modalities it names ("video",
+            "audio", "image"). All other tokens are kept.
+        weighted: multiply distances by the saliency of the candidate; needs `saliency` when called.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import DiversitySelector, Modality, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 0]), torch.arange(5), torch.tensor([0, 5]))
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [-1.0, 0.0], [0.0, 1.0]])
+        >>> selector = DiversitySelector(0.5, weighted=False)
+        >>> int(selector(features, layout).sum())  # half of the video, and the text
+        3
+    """
+
+    keep_ratio: KeepRatio
+    weighted: bool = field(default=True, kw_only=True)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors it is called with; no saliency unless distances are weighted."""
+        return ("features", "saliency") if self.weighted else ("features",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
+        if not isinstance(self.weighted, bool):
+            raise TypeError(f"weighted: expected a bool, got {describe(self.weighted)}")
+
+    def __call__(
+        self, features: Tensor, layout: TokenLayout, *, saliency: Tensor | None = None, backend: str = "auto"
+    ) -> Tensor:
+        """Select tokens.
+
+        Args:
+            features: [T, D] float32, bfloat16 or float16: merged input embeddings.
+            layout: of the same T tokens. With `layout.blocks` nothing is read from the device, else once.
+            saliency: [T] float, attention received; ignored for kept tokens and when not `weighted`.
+            backend: "auto", "triton" or "reference".
+
+        Returns:
+            bool [T] keep mask.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or devices do not fit, or `saliency` is missing.
+        """
+        total = check_values("features", features, 2).shape[0]
+        check_length("features", features, len(check_layout(layout)), "layout")
+        if self.weighted and saliency is None:
+            raise ValueError(f"saliency: expected a tensor [{total}] as the selector is weighted, got None")
+        if saliency is not None:
+            check_length("saliency", check_values("saliency", saliency, 1), total, "features")
+        check_same_device("features", features, saliency=saliency, modality=layout.modality)
+
+        thinned, block, blocks = self._blocks(layout.plan())
+        lengths = [n for _, n in blocks]
+        wanted = [self.num_kept(n, m) for m, n in blocks]
+        counts, num_keep = (torch.tensor(n, dtype=torch.int64, device="cpu") for n in (lengths, wanted))
+        offsets = counts_to_offsets(counts).int()
+        # Tokens of one block need not be neighbours: audio and video interleave.
+        last = torch.iinfo(torch.int64).max
+        order = torch.where(thinned, block, last).argsort(stable=True)[: sum(lengths)]
+        order = order.to(features.device, non_blocking=True)
+        kept = max_min_diversity(
+            features,
+            offsets.to(features.device, non_blocking=True),
+            num_keep.to(features.device, non_blocking=True),
+            weights=saliency[order].float() if self.weighted and saliency is not None else None,
+            index=order,
+            max_seqlen=max(lengths, default=0),
+            max_keep=max(wanted, default=0),
+            backend=backend,
+        )
+        keep_mask = (~thinned).to(features.device, non_blocking=True)
+        return keep_mask.index_copy_(0, order, kept)
+
+    def _blocks(self, layout: TokenLayout) -> tuple[Tensor, Tensor, list[tuple[Modality, int]]]:
+        """bool [T] tokens that are in a block to thin, int64 [T] block ids, and those blocks on the host."""
+        modalities = [m for m in MEDIA_MODALITIES if ratio_of(self.keep_ratio, m) is not None]
+        block = layout.block
+        if block is None:
+            block = layout.rows() * len(Modality) + layout.modality
+        thinned = layout.is_modality(*modalities) & (block >= 0)
+        blocks = layout.blocks if layout.blocks is not None else _read_blocks(layout.modality, block, thinned)
+        return thinned, block.long(), [(Modality(m), n) for m, n in blocks if m in modalities and n]
+
+    def num_kept(self, num_tokens: int, modality: Modality) -> int:
+        """How many of a block of `num_tokens` tokens of one modality survive.
+
+        Example:
+            >>> selector.num_kept(9, Modality.VIDEO)  # 4.5, half to even
+            4
+            >>> selector.num_kept(9, Modality.IMAGE)  # a number is for video and audio
+            9
+        """
+        ratio = ratio_of(self.keep_ratio, modality)
+        return num_tokens if ratio is None else num_kept(num_tokens, ratio)
+
+
+def _read_blocks(modality: Tensor, block: Tensor, thinned: Tensor) -> list[tuple[int, int]]:
+    """(modality, number of tokens) of every block with thinned tokens, ascending by id; one device read."""
+    host = torch.stack([block.long(), modality.long(), thinned.long()]).cpu()
+    return blocks_of(*host[:2, host[2] > 0])

@@ -1,0 +1,7 @@
+"""Schedules: which stages act where, and the keep ratios that meet a retention target."""
+
+from __future__ import annotations
+
+from seats_ops.schedule.schedule import Schedule, average_retention, solve_keep_ratios
+
+__all__ = ["Schedule", "average_retention", "solve_keep_ratios"]

@@ -1,0 +1,120 @@
+"""What a trace is made of, and how each of it is written as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import TokenLayout
+from seats_ops.trace.values import floats, from_floats, from_runs, runs
+
+
+@dataclass(frozen=True)
+class MediaItem:
+    """A video, a sound or a picture of a prompt.
+
+    Attributes:
+        row: the prompt.
+        modality: "video", "audio" or "image".
+        num_tokens: in the prompt, before any stage.
+        grid: tokens as (t, h, w) where they stand on a grid, else None.
+        seconds: that a step of t lasts, or one token of sound; None where nobody said, and for pictures.
+    """
+
+    row: int
+    modality: str
+    num_tokens: int
+    grid: tuple[int, int, int] | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class StageRecord:
+    """One stage of a prefill.
+
+    Attributes:
+        name: class name of the stage.
+        layer: 1-based layer whose output it acted on, 0 before the LLM.
+        kept_indices: per prompt an ascending int64 tensor of columns of the caller's `input_ids`, text included.
+        num_tokens: tokens left, over the whole batch.
+        counts: tokens left by modality name.
+        budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
+        scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, prompts one after another; None if
+            it asked for none, or they were not recorded.
+    """
+
+    name: str
+    layer: int
+    kept_indices: list[Tensor]
+    num_tokens: int
+    counts: dict[str, int]
+    budgets: Tensor | None = None
+    scores: Tensor | None = None
+
+    def granted(self) -> list[tuple[int | None, int | None]] | None:
+        """(video, audio) budgets by window; None for a modality that got none and yet has tokens left: it is let be."""
+        if self.budgets is None:
+            return None
+        acts = [bool(self.budgets[:, place].any()) for place in (0, 1)]
+        video, audio = (act or not self.counts.get(name) for act, name in zip(acts, ("video", "audio"), strict=True))
+        return [(v if video else None, a if audio else None) for v, a in self.budgets.tolist()]
+
+
+def record_to_dict(stage: StageRecord) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "layer": stage.layer,
+        "num_tokens": stage.num_tokens,
+        "counts": stage.counts,
+        "kept_indices": [row.tolist() for row in stage.kept_indices],
+        "budgets": None if stage.budgets is None else stage.budgets.tolist(),
+        "scores": floats(stage.scores),
+    }
+
+
+def record_from_dict(data: dict[str, Any]) -> StageRecord:
+    budgets = data["budgets"]
+    return StageRecord(
+        name=data["name"],
+        layer=data["layer"],
+        kept_indices=[torch.tensor(row, dtype=torch.int64, device="cpu") for row in data["kept_indices"]],
+        num_tokens=data["num_tokens"],
+        counts=data["counts"],
+        budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64, device="cpu").reshape(-1, 2),
+        scores=from_floats(data.get("scores")),
+    )
+
+
+def layout_to_dict(layout: TokenLayout) -> dict[str, Any]:
+    """Columns are stored as how far they are from their place on the packed axis, which seldom changes."""
+    away = layout.position.long() - torch.arange(len(layout), dtype=torch.int64, device="cpu")
+    named = {"modality": layout.modality, "block": layout.block, "window": layout.window}
+    return {"away": runs(away), **{name: runs(values) for name, values in named.items()}} | {
+        "cu_seqlens": layout.cu_seqlens.tolist()
+    }
+
+
+def layout_from_dict(data: dict[str, Any] | None) -> TokenLayout | None:
+    if data is None:
+        return None
+    modality, away, block, window = (from_runs(data[name]) for name in ("modality", "away", "block", "window"))
+    if modality is None or away is None:
+        raise ValueError("layout: expected modality and columns of every token, got none")
+    position = away + torch.arange(len(away), dtype=torch.int64, device="cpu")
+    cu_seqlens = torch.tensor(data["cu_seqlens"], dtype=torch.int32, device="cpu")
+    return TokenLayout(modality, position, cu_seqlens, block, window)
+
+
+def item_from_dict(data: dict[str, Any]) -> MediaItem:
+    grid = data["grid"]
+    return MediaItem(**{**data, "grid": None if grid is None else tuple(grid)})
+
+
+def policy_from(value: object) -> str:
+    """Raises ValueError: not one that a cache is pruned by."""
+    if value not in ("", "uniform", "per-layer"):
+        raise ValueError(f"kv_policy: expected uniform, per-layer or nothing, got {value!r}")
+    return str(value)
