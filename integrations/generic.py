@@ -14,6 +14,7 @@ from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
 from seats_ops.operators.stage import Stage
 from seats_ops.ops.compact.op import gather
+from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 from seats_ops.validation import check_length, check_same_device, check_tensor, check_values, describe
@@ -171,16 +172,22 @@ class Pruning:
         for i, tensor in enumerate(others):
             check_length(f"others[{i}]", tensor, len(self.layout), "layout")
         for stage in stages:
-            given = {"features": tensors[0].detach()}
+            given: dict[str, Any] = {"features": tensors[0].detach()}
             if "scores" in stage.inputs and self.score is not None:
                 query = self._run.query_tokens()
                 scores = check_values("score", self.score(layer, tensors[0].detach(), query, self.cu_seqlens), 1)
                 check_length("score", scores, len(self.layout), "layout")
                 given["scores"] = scores
-            keep_mask = self._run.apply(stage, layer, given)
-            if keep_mask is None:
+            applied = self._run.apply(stage, layer, given)
+            if applied is None:
                 continue
-            kept = keep_mask.nonzero().squeeze(1).to(hidden.device, non_blocking=True)
+            if applied.merge is not None:
+                tensors = (merge_rows(tensors[0], *applied.merge, backend=self._run.backend), *tensors[1:])
+            elif applied.values is not None:
+                tensors = (applied.values, *tensors[1:])
+            if not applied.moves:
+                continue
+            kept = applied.index.to(hidden.device, non_blocking=True)
             self._gathers.append((layer, kept))
             tensors = tuple(gather(kept, list(tensors), 0, self._run.backend))
         return tensors

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.stage import Stage
+from seats_ops.operators.inputs import parse_input
+from seats_ops.operators.selection import Merge, check_merge_faults, check_order, merge_faults
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import (
     check_kept,
@@ -22,8 +25,40 @@ from seats_ops.operators.stage_checks import (
 )
 from seats_ops.operators.stored import OURS
 from seats_ops.ops.compact.op import gather
+from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.trace import PruneTrace
 from seats_ops.trace.records import MediaItem, StageRecord
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What one stage changed.
+
+    Attributes:
+        keep_mask: bool [T] on the CPU.
+        order: int64 [K] on the CPU, see `Selection`; None for ascending.
+        values: [T, D] of the tokens that the stage saw, or None.
+        merge: where `values` come from a linear map, that map, on the device of the features.
+        renumbered: positions are to count anew.
+        kv_rule: of the stage.
+    """
+
+    keep_mask: Tensor
+    order: Tensor | None = None
+    values: Tensor | None = None
+    merge: Merge | None = None
+    renumbered: bool = False
+    kv_rule: str = "sliced"
+
+    @property
+    def index(self) -> Tensor:
+        """int64 [K] on the CPU: the tokens that go on, in their order."""
+        return self.keep_mask.nonzero().squeeze(1) if self.order is None else self.order
+
+    @property
+    def moves(self) -> bool:
+        """Rows are dropped or change places."""
+        return self.order is not None or not bool(self.keep_mask.all())
 
 
 class ScheduleRun:
@@ -32,10 +67,12 @@ class ScheduleRun:
     Attributes:
         layout: of the tokens still there.
         saliency: float32 [T] of the same tokens, or None.
+        given: further inputs of all tokens of the prompts, [T_0, ...], by full name.
         trace: written while stages run.
         backend: of all primitives.
         group: of ranks that split the model's heads and must drop the same tokens, or None.
         records_scores: the trace gets saliency and relevance too, a read each.
+        counts: int64 [B, 4] on the host, tokens by `Modality` before any stage.
     """
 
     def __init__(
@@ -48,12 +85,14 @@ class ScheduleRun:
         *,
         items: Sequence[MediaItem] = (),
         records_scores: bool = False,
+        given: Mapping[str, Tensor] | None = None,
     ) -> None:
         plan = layout.plan()
         # Stages are worked out on the host: a layout that was never there goes there once.
         on_host = plan.modality.device.type == "cpu"
         self.layout = layout if on_host else plan.to(torch.device("cpu")).to(layout.modality.device)
         self.saliency = saliency
+        self.given = dict(given or {})
         self.trace = trace
         self.backend = backend
         self.group = group
@@ -64,6 +103,11 @@ class ScheduleRun:
         trace.prompt_counts = _count(trace.layout)
         if records_scores and saliency is not None:
             trace.saliency = saliency.detach().float().cpu()
+        kinds = len(Modality)
+        cells = trace.layout.rows() * kinds + trace.layout.modality.long()
+        self.counts = torch.bincount(cells, minlength=kinds * layout.num_rows).view(-1, kinds)
+        # Which of the prompts' tokens those still there are; None: all of them, in order.
+        self._origin: Tensor | None = None
 
     def move_to(self, device: torch.device) -> None:
         """Go on on another device, where the next layer lives."""
@@ -71,6 +115,7 @@ class ScheduleRun:
             self.layout = self.layout.plan().to(device)
         if self.saliency is not None:
             self.saliency = self.saliency.to(device)
+        self.given = {name: value.to(device) for name, value in self.given.items()}
 
     def query_tokens(self) -> Tensor:
         """int64 [B] on the layout's device: packed index of the last text token of every prompt (SEATS section 3.2).
@@ -84,50 +129,121 @@ class ScheduleRun:
             raise ValueError("schedule: expected stages that leave the query to every prompt, got one without text")
         return query.to(self.layout.modality.device, non_blocking=True)
 
-    def apply(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> Tensor | None:
-        """Run one stage; one device read.
+    def apply(self, stage: Stage, layer: int, tensors: dict[str, Any]) -> Applied | None:
+        """Run one stage; one device read, one more for a merge.
 
         Args:
             stage: of the schedule.
             layer: 1-based layer whose output it acts on, 0 before the LLM.
-            tensors: what the stage may ask for by name, each [T, ...] or None; `saliency` is known here.
+            tensors: what the stage may ask for by full name, each [T, ...] or None; what is known of the prompts since
+                they came in is added.
 
         Returns:
-            bool [T] on the CPU, or None if the stage kept every token.
+            None if the stage kept every token as it was.
 
         Raises:
             TypeError, ValueError: the stage does not keep to the protocol of `seats_ops.Stage`.
         """
-        tensors = {"saliency": self.saliency, **tensors}
+        tensors = {**self._known(stage), **tensors}
         where = place_of(stage, layer)
         if type(stage) not in OURS.values():
             # In inference mode nobody counts writes: a stage that writes has a copy of its own to write to.
-            tensors = {n: x.clone() if x is not None and x.is_inference() else x for n, x in tensors.items()}
-        given = versions_of(self.layout, *tensors.values())
+            tensors = {n: x.clone() if _is_inference(x) else x for n, x in tensors.items()}
+        given = versions_of(self.layout, *(x for x in tensors.values() if isinstance(x, Tensor)))
         result = call_stage(stage, self.layout, tensors, self.backend)
         check_unchanged(where, given)
-        keep_mask, budgets = check_result(where, result, self.layout)
-        keep_mask = same_on_all_ranks(keep_mask, self.group)
+        selection = check_result(where, result, self.layout, tensors.get("features"))
+        if layer == 0 and selection.positions != "kept":
+            raise ValueError(f"{where}: expected positions to be kept before the LLM, got {selection.positions!r}")
+        keep_mask = same_on_all_ranks(selection.keep_mask, self.group)
         device = keep_mask.device
         scores = None
-        if self.records_scores and "scores" in stage.inputs and tensors["scores"] is not None:
-            scores = tensors["scores"].detach().float().cpu()
-        # The only read of a stage: with the mask at hand, the layout is worked out on the host.
+        if self.records_scores:
+            asked = [tensors[n] for n in stage.inputs if parse_input(n).kind == "scores" and tensors.get(n) is not None]
+            scores = asked[0].detach().float().cpu() if asked else None
+        merge, values, merged = selection.merge, selection.values, None
+        if merge is not None and len(merge.target):
+            check_merge_faults(where, merge_faults(replace(selection, keep_mask=keep_mask)))
+            values = merge_rows(_features_of(where, tensors), *merge, backend=self.backend)
+            merged = Merge(*(part.detach().cpu() for part in merge))
+        # The only read of a stage without merges: with the mask at hand, the layout is worked out on the host.
         keep_mask = keep_mask.cpu()
+        order = None if selection.order is None else selection.order.cpu()
+        if order is not None:
+            check_order(where, order, keep_mask, self.layout.plan())
+            order = None if bool((order.diff() > 0).all()) else order
         counts = _count(self.layout.plan(), keep_mask)
         num_kept = sum(counts.values())
-        dropped = num_kept < len(self.layout)
-        if dropped:
-            check_kept(where, keep_mask, self.layout.plan())
-            if self.saliency is not None:
-                kept = keep_mask.nonzero().squeeze(1).to(device, non_blocking=True)
-                (self.saliency,) = gather(kept, [self.saliency], 0, self.backend)
-            self.layout = self.layout.plan().select(keep_mask, num_kept).to(device)
-        rows = self.layout.position.long().split(self.layout.plan().cu_seqlens.diff().tolist())
-        self.trace.stages.append(
-            StageRecord(type(stage).__name__, layer, list(rows), num_kept, counts, budgets, scores)
+        applied = Applied(
+            keep_mask,
+            order,
+            values,
+            merge,
+            selection.positions == "renumbered",
+            getattr(stage, "kv_rule", "sliced"),
         )
-        return keep_mask if dropped else None
+        before = self.layout.plan()
+        if num_kept < len(self.layout) or order is not None:
+            check_kept(where, keep_mask, before)
+            kept = applied.index
+            self._origin = kept if self._origin is None else self._origin[kept]
+            if self.saliency is not None:
+                (self.saliency,) = gather(kept.to(device, non_blocking=True), [self.saliency], 0, self.backend)
+            plan = before.select(keep_mask, num_kept)
+            if order is not None:
+                plan = plan.ordered(torch.searchsorted(keep_mask.nonzero().squeeze(1), order))
+            self.layout = plan.to(device)
+        plan = self.layout.plan()
+        columns = plan.position.long().split(plan.cu_seqlens.diff().tolist())
+        self.trace.stages.append(
+            StageRecord(
+                type(stage).__name__,
+                layer,
+                [row.sort().values for row in columns],
+                num_kept,
+                counts,
+                selection.budgets,
+                scores,
+                merge=None if merged is None else _recorded(merged, before),
+                multiplicity=None if selection.multiplicity is None else selection.multiplicity.cpu()[keep_mask],
+            )
+        )
+        return applied if applied.moves or applied.values is not None or applied.renumbered else None
+
+    def _known(self, stage: Stage) -> dict[str, Any]:
+        """Of what the stage asks for, what was known before any layer ran."""
+        known: dict[str, Any] = {"saliency": self.saliency}
+        for name in stage.inputs:
+            kind = parse_input(name).kind
+            if name in self.given:
+                value = self.given[name]
+                known[name] = value if self._origin is None else value[self._origin.to(value.device)]
+            elif kind == "counts":
+                known[name] = self.counts
+            elif kind == "kept":
+                known[name] = torch.ones_like(self.layout.modality, dtype=torch.bool)
+            elif kind == "generators":
+                seed = int(getattr(stage, "seed", 0))
+                rows = range(self.layout.num_rows)
+                known[name] = tuple(torch.Generator(device="cpu").manual_seed(seed) for _ in rows)
+        return known
+
+
+def _is_inference(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_inference()
+
+
+def _features_of(where: str, tensors: dict[str, Any]) -> Tensor:
+    if tensors.get("features") is None:
+        raise ValueError(f"{where}: expected a stage that merges to name features among its inputs, got none")
+    features: Tensor = tensors["features"]
+    return features
+
+
+def _recorded(merge: Merge, before: TokenLayout) -> Merge:
+    """The same map between columns of the prompts: int64 [N, 2] of (prompt, column)."""
+    places = torch.stack([before.rows(), before.position.long()], 1)
+    return Merge(places[merge.target], places[merge.source], merge.coefficient)
 
 
 def _count(layout: TokenLayout, keep_mask: Tensor | None = None) -> dict[str, int]:

@@ -42,10 +42,14 @@ from seats_ops.backend import why_not_triton
 from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.methods.seats import seats
+from seats_ops.operators.composed import Both, PerModality
 from seats_ops.operators.diversity_selector import DiversitySelector
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.operators.stage import Allocator, Stage
+from seats_ops.operators.registry import register_stage
+from seats_ops.operators.select import Budget, Budgeted, Ratio, Scorer, Select
+from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.schedule import Schedule
@@ -54,18 +58,28 @@ from seats_ops.trace import PruneTrace
 __all__ = [
     "Allocator",
     "BackendUnavailable",
+    "Both",
+    "Budget",
+    "Budgeted",
     "DiversitySelector",
+    "Merge",
     "Modality",
     "ModalityDropper",
+    "PerModality",
     "PruneTrace",
+    "Ratio",
     "RecordedStage",
     "Schedule",
+    "Scorer",
+    "Select",
+    "Selection",
     "Stage",
     "StagePruner",
     "TokenLayout",
     "UnsupportedModelState",
     "WindowBudgetAllocator",
     "functional",
+    "register_stage",
     "seats",
     "why_not_triton",
 ]

@@ -35,6 +35,7 @@ from seats_ops.integrations.huggingface.scores.saliency import Encoded, Saliency
 from seats_ops.integrations.huggingface.turns import Turns, frame_of_forward, runs_forward_of
 from seats_ops.integrations.ranks import tensor_parallel_group
 from seats_ops.integrations.run import ScheduleRun
+from seats_ops.operators.inputs import parse_input
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 
@@ -65,7 +66,8 @@ class Adapter:
         )
         self.schedule = schedule
         self.options = options
-        inputs = {name for _, stage in schedule.stages() for name in stage.inputs}
+        inputs = frozenset(parse_input(name).name for _, stage in schedule.stages() for name in stage.inputs)
+        self.asked = inputs
         self.needs_blocks = bool(inputs & {"features", "saliency"})
         self.saliency = SaliencyOptions(
             options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block
@@ -252,7 +254,7 @@ class Adapter:
         items = call.items(layout, self.family, self.media, scores)
         run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group, items=items, records_scores=scores)
         routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
-        call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes)
+        call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes, self.asked)
         kwargs = call.prefill.enter(self.schedule.before_llm, kwargs)
         if call.keeps_columns and call.prefill.gathers:
             # Columns that are gone already are refused before a layer runs.

@@ -16,9 +16,16 @@ from seats_ops.integrations.huggingface.prompt.grid import Grid
 from seats_ops.integrations.huggingface.scores.query import query_scores
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import Modality
+from seats_ops.operators.inputs import VARIANTS, parse_input
 from seats_ops.operators.stage import Stage
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.derivatives import has_tangent
+from seats_ops.ops.merge_rows.api import merge_rows
+
+
+ALL_SCORES = tuple(f"scores:{variant}" for variant in VARIANTS["scores"])
+PREVIOUS = frozenset({"previous", *(name for name in ALL_SCORES if name.endswith("/attention"))})
+"""Inputs that take what a layer started from."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,14 @@ class Gather:
         width: slots per row before it.
         source: int64 [B * C * M'] on the CPU, see `Grid.keep`.
         grid: the slots after it.
+        kv_rule: of the stage: "sliced" or "long".
     """
 
     layer: int
     width: int
     source: Tensor
     grid: Grid
+    kv_rule: str = "sliced"
 
 
 class Prefill:
@@ -47,18 +56,28 @@ class Prefill:
         entered: the same before any stage.
         embeds: what the text model was called with, [B, S, D], if somebody will want it (`keeps_embeds`).
         routes: the model will weigh how its router chose, over all columns.
+        asked: inputs that any stage of the schedule names.
+        previous: [B * C, M, D], what the layer that ran last started from, if some stage asks for it.
         fired: layers (0 = before the LLM) whose stages have run.
     """
 
     def __init__(
-        self, text_model: Any, run: ScheduleRun, grid: Grid, keeps_embeds: bool = False, routes: bool = False
+        self,
+        text_model: Any,
+        run: ScheduleRun,
+        grid: Grid,
+        keeps_embeds: bool = False,
+        routes: bool = False,
+        asked: frozenset[str] = frozenset(),
     ) -> None:
         self.text_model = text_model
         self.run = run
         self.grid = self.entered = grid
         self.keeps_embeds = keeps_embeds
         self.routes = routes
+        self.asked = asked
         self.embeds: Tensor | None = None
+        self.previous: Tensor | None = None
         self.prompt_width = grid.width
         self.fired: set[int] = set()
         self.gathers: list[Gather] = []
@@ -77,9 +96,12 @@ class Prefill:
             visual = self.grid.repeat(self.run.layout.plan().is_modality(Modality.VIDEO, Modality.IMAGE))
             self.deepstack = DeepStack(list(kwargs["deepstack_visual_embeds"]), self.grid.all_rows(), visual)
             kwargs = {**kwargs, "deepstack_visual_embeds": None, "visual_pos_masks": None}
+        if "embeddings" in self.asked:
+            self.run.given["embeddings"] = self.grid.packed(embeds.detach())
         for stage in stages:
-            source = self._apply(stage, 0, {"features": embeds})
+            embeds, source = self._apply(stage, 0, embeds, {})
             if source is None:
+                kwargs = {**kwargs, "inputs_embeds": embeds}
                 continue
             if position_ids is None:
                 # The model would number the tokens it is given; kept tokens keep their own positions.
@@ -107,12 +129,14 @@ class Prefill:
         for stage in stages:
             rotary = self.rotary or kwargs["position_embeddings"]
             cos, sin = (x.to(hidden.device).expand(hidden.shape[0], -1, -1) for x in rotary)
-            padded = {"features": hidden}
-            if "scores" in stage.inputs:
-                padded["scores"] = self._scores(index, hidden, cos, sin)
-            source = self._apply(stage, index, padded)
+            tensors = {name: self._scores(name, index, hidden, cos, sin) for name in stage.inputs if _is_scores(name)}
+            if "previous" in stage.inputs and self.previous is not None:
+                tensors["previous"] = self.grid.packed(self.previous.detach())
+            hidden, source = self._apply(stage, index, hidden, tensors)
             if source is None:
                 continue
+            if self.previous is not None:
+                self.previous = self._rows(source, self.previous)
             hidden, cos, sin = self._rows(source, hidden, cos, sin)
             position_ids = kwargs.get("position_ids")
             if position_ids is not None:
@@ -121,6 +145,8 @@ class Prefill:
             self.attention_mask = causal_mask(self.text_model.config, hidden, self._padding_mask(hidden))
         if stages:
             self.fired.add(index)
+        # What the layer to come starts from; only where some stage asks is it held.
+        self.previous = hidden if self.asked & PREVIOUS else None
         if self.position_ids is not None:
             kwargs = {**kwargs, "position_ids": self.position_ids}
         if self.rotary:
@@ -128,27 +154,43 @@ class Prefill:
             kwargs = {**kwargs, "position_embeddings": self.rotary, "attention_mask": self.attention_mask}
         return hidden, kwargs
 
-    def _apply(self, stage: Stage, layer: int, padded: dict[str, Any]) -> Tensor | None:
-        """Run a stage on [B * C, M, D] features; on its device, where the content of every new slot comes from."""
-        features = padded["features"]
-        self.run.move_to(features.device)
-        tensors = {"scores": padded.get("scores")}
+    def _apply(
+        self, stage: Stage, layer: int, hidden: Tensor, tensors: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run a stage on [B * C, M, D] hidden states.
+
+        Returns:
+            The states with the values that the stage gave them; on their device, where the content of every new slot
+            comes from, None if rows stay where they are.
+        """
+        self.run.move_to(hidden.device)
+        tensors = dict(tensors)
         if "features" in stage.inputs:
-            tensors["features"] = self.grid.packed(features.detach())
-        keep_mask = self.run.apply(stage, layer, tensors)
-        if keep_mask is None:
-            return None
+            tensors["features"] = self.grid.packed(hidden.detach())
+        applied = self.run.apply(stage, layer, tensors)
+        if applied is None:
+            return hidden, None
         if self.routes:
             raise UnsupportedModelState(
                 "output_router_logits: expected False where tokens are dropped, got True: the balancing loss pairs "
                 "every column of the mask with a choice of every layer's router"
             )
-        width, (grid, source) = self.grid.width, self.grid.keep(keep_mask)
+        if applied.merge is not None:
+            # Of the states themselves, so that gradients flow through.
+            values = merge_rows(self.grid.packed(hidden), *applied.merge, backend=self.run.backend)
+            hidden = self.grid.replaced(hidden, values)
+            if self.deepstack is not None:
+                self.deepstack.merge(applied.merge, self.grid)
+        elif applied.values is not None:
+            hidden = self.grid.replaced(hidden, applied.values)
+        if not applied.moves:
+            return hidden, None
+        width, (grid, source) = self.grid.width, self.grid.keep(applied.index)
         if self.deepstack is not None:
             self.deepstack.keep(self.grid.all_rows().filled.numel(), grid.all_rows(), source)
         self.grid = grid
-        self.gathers.append(Gather(layer, width, source, grid))
-        return source.to(features.device, non_blocking=True)
+        self.gathers.append(Gather(layer, width, source, grid, applied.kv_rule))
+        return hidden, source.to(hidden.device, non_blocking=True)
 
     def _rows(self, source: Tensor, *tensors: Tensor) -> Any:
         """[B * C, M, ...] -> [B * C, M', ...], all in one go."""
@@ -170,12 +212,18 @@ class Prefill:
     def _padding_mask(self, like: Tensor) -> Tensor | None:
         return None if self.grid.is_full else self.grid.all_rows().filled.long().to(like.device, non_blocking=True)
 
-    def _scores(self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def _scores(self, name: str, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         self.run.move_to(hidden.device)
-        hidden, cos, sin = (self.grid.packed(x.detach()) for x in (hidden, cos, sin))
+        rows, weights = parse_input(name).variant.split("/")
+        layer = self.text_model.layers[index if weights == "next" else index - 1]
+        states = hidden
+        if weights == "attention":
+            assert self.previous is not None
+            states = self.previous
+        states, cos, sin = (self.grid.packed(x.detach()) for x in (states, cos, sin))
         return query_scores(
-            self.text_model.layers[index - 1],
-            hidden,
+            layer,
+            states,
             cos,
             sin,
             query=self.run.query_tokens(),
@@ -190,3 +238,7 @@ class Prefill:
         while self.pending:
             self.pending[-1]()
             self.pending.pop()
+
+
+def _is_scores(name: str) -> bool:
+    return parse_input(name).kind == "scores"

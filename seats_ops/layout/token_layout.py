@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from enum import IntEnum
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from seats_ops.layout.modality import MediaShape, Modality
 from seats_ops.layout.values import check_layout_values
 from seats_ops.ops.compact.api import compact
 from seats_ops.ops.segments import rows_of
 from seats_ops.validation import check_cu_seqlens, check_integers, check_length, check_same_device, describe
-
-
-class Modality(IntEnum):
-    """Kind of a token. Everything that is not video, audio or image is TEXT, special tokens included.
-
-    Example:
-        >>> from seats_ops import Modality
-        >>> [modality.name for modality in Modality]
-        ['TEXT', 'VIDEO', 'AUDIO', 'IMAGE']
-    """
-
-    TEXT = 0
-    VIDEO = 1
-    AUDIO = 2
-    IMAGE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +29,10 @@ class TokenLayout:
         blocks: host copy of (modality, number of tokens) of every block id, if known. Spares operators a device read.
         num_windows: number of window ids, if known. Spares operators a device read.
         host: the same layout on the CPU, if known. Operators plan there, which spares small kernels; see `to`.
+        grid: integer [T, 4] or None, (item, t, h, w) of a token: which of `shapes`, and where in it; -1 for text.
+        shapes: `MediaShape` of every item before anything was dropped, on the host; items ascend over rows.
+        seconds: float [T] or None, when what a token shows begins, from the start of its item; NaN where nobody knows.
+        question: bool [T] or None, text that asks: what the user wrote last.
 
     Raises:
         TypeError, ValueError: a tensor of the wrong dtype, shape or device; ragged `cu_seqlens` that do not fit.
@@ -66,6 +55,10 @@ class TokenLayout:
     blocks: tuple[tuple[int, int], ...] | None = None
     num_windows: int | None = None
     host: TokenLayout | None = None
+    grid: Tensor | None = None
+    shapes: tuple[MediaShape, ...] | None = None
+    seconds: Tensor | None = None
+    question: Tensor | None = None
 
     def __post_init__(self) -> None:
         widened = {"modality": check_integers("modality", self.modality)}
@@ -84,7 +77,7 @@ class TokenLayout:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):
             return NotImplemented
-        names = ("modality", "position", "cu_seqlens", "block", "window")
+        names = (*PER_TOKEN, "cu_seqlens")
         return all(_same(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
@@ -151,13 +144,17 @@ class TokenLayout:
         """
         if device == self.modality.device:
             return self
-        tensors = [self.modality, self.position, self.block, self.window, self.cu_seqlens]
-        present = [tensor.long() for tensor in tensors if tensor is not None]
-        moved = iter(torch.cat(present).to(device, non_blocking=True).split([len(tensor) for tensor in present]))
-        modality, position, block, window, cu_seqlens = (None if t is None else next(moved) for t in tensors)
-        assert modality is not None and position is not None and cu_seqlens is not None
-        host = self if self.modality.device.type == "cpu" else None
-        return _trusted(modality, position, cu_seqlens.int(), block, window, self.blocks, self.num_windows, host)
+        names = [name for name in (*PER_TOKEN, "cu_seqlens") if getattr(self, name) is not None]
+        whole = [name for name in names if not getattr(self, name).is_floating_point()]
+        flat = [getattr(self, name).flatten().long() for name in whole]
+        parts = torch.cat(flat).to(device, non_blocking=True).split([len(part) for part in flat])
+        moved = {n: p.view(getattr(self, n).shape) for n, p in zip(whole, parts, strict=True)}
+        moved["cu_seqlens"] = moved["cu_seqlens"].int()
+        if "question" in moved:
+            moved["question"] = moved["question"] != 0
+        if self.seconds is not None:
+            moved["seconds"] = self.seconds.to(device, non_blocking=True)
+        return _trusted(self, **moved, host=self if self.modality.device.type == "cpu" else None)
 
     def select(self, keep_mask: Tensor, num_kept: int | None = None) -> TokenLayout:
         """The layout of the kept tokens; ids and positions stay what they were.
@@ -178,22 +175,38 @@ class TokenLayout:
             raise ValueError(f"keep_mask: expected shape [{len(self)}], got {describe(keep_mask)}")
         if self.host is not None:
             return self.host.select(keep_mask.cpu()).to(self.modality.device)
-        present = [n for n in ("modality", "position", "block", "window") if getattr(self, n) is not None]
-        kept = dict(
-            zip(present, compact(keep_mask, *(getattr(self, n) for n in present), num_kept=num_kept), strict=True)
-        )
+        present = [name for name in PER_TOKEN if getattr(self, name) is not None]
+        tensors = [getattr(self, name) for name in present]
+        kept = dict(zip(present, compact(keep_mask, *tensors, num_kept=num_kept), strict=True))
         running = torch.nn.functional.pad(keep_mask.cumsum(0), (1, 0))
         cu_seqlens = running[self.cu_seqlens.long()].to(self.cu_seqlens.dtype)
-        block, window = kept.get("block"), kept.get("window")
-        return _trusted(kept["modality"], kept["position"], cu_seqlens, block, window, None, self.num_windows, None)
+        return _trusted(self, **kept, cu_seqlens=cu_seqlens, blocks=None)
+
+    def ordered(self, order: Tensor) -> TokenLayout:
+        """The same tokens in another order.
+
+        Args:
+            order: int64 [T] on the layout's device: which token stands where; every prompt keeps its own.
+
+        Example:
+            >>> layout.ordered(torch.tensor([1, 0, 2, 3, 4, 5, 6])).position.tolist()
+            [1, 0, 2, 3, 4, 0, 1]
+        """
+        if self.host is not None:
+            return self.host.ordered(order.cpu()).to(self.modality.device)
+        present = [name for name in PER_TOKEN if getattr(self, name) is not None]
+        return _trusted(self, **{name: getattr(self, name)[order] for name in present})
 
 
-def _trusted(*values: object) -> TokenLayout:
+PER_TOKEN = ("modality", "position", "block", "window", "grid", "seconds", "question")
+"""Tensors of a layout with one row per token."""
+
+
+def _trusted(layout: TokenLayout, **changes: object) -> TokenLayout:
     """A layout made from one that was checked: its values are not looked at again."""
-    layout = object.__new__(TokenLayout)
-    for item, value in zip(fields(TokenLayout), values, strict=True):
-        object.__setattr__(layout, item.name, value)
-    return layout
+    changed = object.__new__(TokenLayout)
+    changed.__dict__.update(layout.__dict__, **changes)
+    return changed
 
 
 def check_layout(value: object) -> TokenLayout:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seats_ops.layout.modality import MediaShape
 from seats_ops.ops.segments import rows_of
-from seats_ops.validation import describe, reads_are_free
+from seats_ops.validation import check_integers, describe, reads_are_free
 
 NUM_MODALITIES = 4
 # Budgets are held for every id up to the largest.
@@ -45,6 +46,44 @@ def check_layout_values(
     if block is not None:
         inside = block >= 0
         _check_blocks(block[inside].long(), rows[inside], modality[inside].long(), blocks)
+
+
+def check_media_values(
+    modality: Tensor,
+    grid: Tensor | None,
+    shapes: tuple[MediaShape, ...] | None,
+    seconds: Tensor | None,
+    question: Tensor | None,
+) -> None:
+    """Raise TypeError / ValueError for facts about media that do not fit the tokens."""
+    total = len(modality)
+    given = ((n, t) for n, t in (("grid", grid), ("seconds", seconds), ("question", question)) if t is not None)
+    for name, tensor in given:
+        shape = [total, 4] if name == "grid" else [total]
+        if not isinstance(tensor, Tensor) or list(tensor.shape) != shape or tensor.device != modality.device:
+            raise ValueError(f"{name}: expected {shape} on {modality.device}, got {describe(tensor)}")
+    if grid is not None:
+        check_integers("grid", grid, 2)
+    if seconds is not None and not seconds.is_floating_point():
+        raise TypeError(f"seconds: expected floats, got {describe(seconds)}")
+    if question is not None and question.dtype != torch.bool:
+        raise TypeError(f"question: expected a bool tensor, got {describe(question)}")
+    if (grid is None) != (shapes is None):
+        raise ValueError(f"shapes: expected to be given with grid, got {'shapes' if grid is None else 'grid'} alone")
+    if grid is None or shapes is None or not total or not reads_are_free(modality):
+        return
+    inside = grid[:, 0] >= 0
+    if not torch.equal(inside, modality != 0):
+        raise ValueError("grid: expected an item for every token of media and for no text, got another choice")
+    sizes = torch.tensor([shape[1:] for shape in shapes], dtype=torch.int64, device="cpu").view(-1, 3)
+    kinds = torch.tensor([int(shape[0]) for shape in shapes], dtype=torch.int64, device="cpu")
+    item, places = grid[inside, 0].long(), grid[inside, 1:].long()
+    if len(item) and int(item.max()) >= len(shapes):
+        raise ValueError(f"grid: expected items below {len(shapes)}, as many as shapes, got {int(item.max())}")
+    if bool((kinds[item] != modality[inside].long()).any()):
+        raise ValueError("grid: expected tokens of the modality that shapes says of their item, got another")
+    if bool(((places < 0) | (places >= sizes[item])).any()):
+        raise ValueError("grid: expected t, h and w inside the shape of their item, got some outside")
 
 
 def _check_ascending(window: Tensor, rows: Tensor, num_rows: int) -> None:

@@ -8,12 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.operators.selection import Selection
 
 KeepRatio = float | Mapping[str, float]
 BUDGETED = ("video", "audio")
 MEDIA_MODALITIES = (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE)
 MEDIA = tuple(modality.name.lower() for modality in MEDIA_MODALITIES)
-INPUTS = ("features", "saliency", "scores")
+COUNT_KINDS = ("data", "shape", "reconciled", "text")
+KV_RULES = ("sliced", "long")
 
 
 @runtime_checkable
@@ -22,20 +24,50 @@ class Stage(Protocol):
 
     `seats_ops.testing.check_stage` tells what is wrong with one. It must have:
 
-    - `inputs`, an attribute of the class or, where settings decide, a property: a tuple of names among "features"
-      ([T, D]: embeddings before the LLM, hidden states after a layer), "saliency" (float32 [T], 0 for text) and
-      "scores" (float32 [T], relevance to the query; only after a layer).
+    - `inputs`, an attribute of the class or, where settings decide, a property: a tuple of the names below. What no
+      stage of a schedule names is not captured, and costs nothing.
     - `__call__`, called as `stage(first_input, layout, second_input=..., backend=...)`, without the inputs that it does
-      not name. It returns a bool [T] keep mask on the layout's device, or a pair of that and the budgets behind it,
-      int64 [W, 2] of (video, audio) per window, for the trace. Equal inputs give equal masks, prompts of a batch do
-      not influence each other, nothing that it is given changes, and every prompt keeps its last text token: the query.
+      not name. It returns a bool [T] keep mask on the layout's device, a pair of that and the budgets behind it,
+      int64 [W, 2] of (video, audio) per window, for the trace, or a `Selection`, which may also give kept rows new
+      values, positions, an order. Equal inputs give equal answers, prompts of a batch do not influence each other,
+      nothing that it is given changes, and every prompt keeps its last text token: the query.
     - `to_dict`, its settings as JSON. The schedule adds the name of the class as "type".
+
+    Inputs, all on the layout's device and about the tokens that are still there, unless said otherwise:
+
+    - "features": [T, D], embeddings before the LLM, hidden states after a layer.
+    - "previous": [T, D], the hidden states that the layer started from. After a layer only.
+    - "embeddings": [T, D], the tokens as they entered the LLM, before any stage.
+    - "saliency": float32 [T], attention received in the last layer of the encoder, mean over heads and over the patches
+      of a token, 0 for text. "saliency:sum", which is the same, sums over the queries of a window of SEATS section 3.1;
+      "saliency:mean" takes the mean over all queries of an item; "saliency:pooled" is the softmax over a frame of what
+      its mean query sees, before rotary embedding (FastVID); "saliency:cls" is what a class token sees.
+    - "keys": float32 [T, head_dim], keys of the last layer of the encoder, mean over heads and patches; 0 for text.
+    - "scores": float32 [T], relevance to the query of the prompt: attention that a token gets, mean over heads, adding
+      up to 1 over the prompt. After a layer only. "scores:QUERY/WEIGHTS" names both sides. QUERY: "last_text" (as
+      without), "instruction" (the last token of the question), "text_mean" and "text_max" (mean and maximum over the
+      tokens of the question), "rows" (mean over all text). WEIGHTS: "own" (as without: the layer's norm and
+      projections on its own output, all keys seen), "next" (the same of the layer to come), "attention" (the layer's
+      attention as it ran, causal).
+    - "external:NAME": what the caller gives under that name, [T, ...], passed as `NAME`.
+    - "counts": int64 [B, 4] on the host, tokens of every `Modality` of a prompt before any stage.
+    - "generators": a `torch.Generator` on the CPU for every prompt, all seeded with the stage's `seed`.
+    - "kept": bool [T], what earlier parts of the same stage keep, see `seats_ops.Both`; all True elsewhere.
+    - "grid", "seconds", "question": not passed; the layout has `grid` and `shapes`, `seconds`, `question`.
 
     It may have, and nothing else means anything by its name:
 
-    - `from_dict`, a class method: the inverse, called by `Schedule.from_dict(data, types=[...])`.
+    - `from_dict`, a class method: the inverse, called by `Schedule.from_dict(data, types=[...])`, or without types for
+      a class that is registered (`seats_ops.register_stage`).
+    - `count_kind`: "shape": what it keeps can be counted before anything runs; "reconciled": a repair makes it so;
+      "text": it depends on pixels and question; "data" (default): on anything.
     - `count_tokens(found)`, for `seats_ops.cost`: what it leaves of a prompt of which it finds `found`, both tokens by
-      "text", "video", "audio" and "image". Only for a stage where these numbers alone decide.
+      "text", "video", "audio" and "image". `found.shapes` are the prompt's items, None once a stage has thinned them.
+      For "data" and "text" these are predictions, and `count_bounds(found)` gives the (least, most) of each.
+    - `kv_rule`: "sliced" (default): the keys that earlier layers hold of dropped tokens go, as the policy of `attach`
+      says; "long": they stay.
+    - `merges`, `renumbers`: True for one that gives kept rows new values, or new positions.
+    - `seed`: of its generators; 0 without one.
 
     Example:
         >>> from dataclasses import dataclass
@@ -57,7 +89,7 @@ class Stage(Protocol):
     @property
     def inputs(self) -> tuple[str, ...]: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, Tensor]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, Tensor] | Selection: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
-from seats_ops.operators.stage import INPUTS, Stage
+from seats_ops.layout.token_layout import PER_TOKEN
+from seats_ops.operators.inputs import parse_input, parse_inputs
+from seats_ops.operators.selection import Selection, check_selection
+from seats_ops.operators.stage import COUNT_KINDS, KV_RULES, Stage
 from seats_ops.validation import describe, reads_are_free
 
 
@@ -32,10 +35,19 @@ def check_stage_type(where: str, value: object) -> Stage:
         raise TypeError(f"{where}: expected stages such as StagePruner(0.5), got {describe(value)}{what}")
     inputs, who = value.inputs, f"{where}: {name_of(value)}"
     if not isinstance(inputs, tuple) or not all(isinstance(name, str) for name in inputs):
-        raise TypeError(f"{who}.inputs: expected a tuple of names among {INPUTS}, got {describe(inputs)}")
-    if not set(inputs) <= set(INPUTS) or len(set(inputs)) != len(inputs):
-        raise ValueError(f"{who}.inputs: expected distinct names among {INPUTS}, got {inputs}")
-    check_takes(who, value, (*inputs[:1], "layout"), (*inputs[1:], "backend"))
+        raise TypeError(f"{who}.inputs: expected a tuple of names, got {describe(inputs)}")
+    try:
+        if hasattr(value, "call_parts"):
+            for name in inputs:
+                parse_input(name)
+            return value
+        passed = [item.keyword for item in parse_inputs(inputs) if not item.is_fact]
+    except ValueError as error:
+        raise ValueError(f"{who}.inputs: {error}") from None
+    for name, allowed in (("count_kind", COUNT_KINDS), ("kv_rule", KV_RULES)):
+        if getattr(value, name, allowed[0]) not in allowed:
+            raise ValueError(f"{who}.{name}: expected one of {allowed}, got {getattr(value, name)!r}")
+    check_takes(who, value, (*passed[:1], "layout"), (*passed[1:], "backend"))
     return value
 
 
@@ -62,7 +74,7 @@ def versions_of(layout: TokenLayout, *tensors: Tensor | None) -> list[tuple[Tens
     given = list(tensors)
     for copy in (layout, layout.host):
         if copy is not None:
-            given += [copy.modality, copy.position, copy.cu_seqlens, copy.block, copy.window]
+            given += [copy.cu_seqlens, *(getattr(copy, name) for name in PER_TOKEN)]
     return [(tensor, tensor._version) for tensor in given if tensor is not None and not tensor.is_inference()]
 
 
@@ -73,18 +85,27 @@ def check_unchanged(where: str, given: list[tuple[Tensor, int]]) -> None:
             raise ValueError(f"{where}: expected inputs to be left as they are, got {describe(tensor)} written to")
 
 
-def check_result(where: str, result: object, layout: TokenLayout) -> tuple[Tensor, Tensor | None]:
-    """The keep mask that a stage returned for `layout`, and its budgets if it gave any; nothing is read from a device.
+def check_result(where: str, result: object, layout: TokenLayout, features: Tensor | None = None) -> Selection:
+    """What a stage returned for `layout`: a mask, a mask and budgets, or a `Selection`; no device is read.
 
     Raises:
         TypeError: something else, another dtype.
         ValueError: another shape or device.
     """
-    keep_mask, budgets = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    selection = result
+    if not isinstance(result, Selection):
+        pair = result if isinstance(result, tuple) and len(result) == 2 else None
+        selection = Selection(*pair) if pair else Selection(result)  # type: ignore[arg-type]
+        if pair:
+            check_budgets(where, pair[1], None, layout.modality.device)
+    assert isinstance(selection, Selection)
     total, device = len(layout), layout.modality.device
     expected = f"{where}: expected a bool [{total}] keep mask on {device}"
-    mask = _check_tensor(expected, keep_mask, torch.bool, [total], device)
-    return mask, None if keep_mask is result else check_budgets(where, budgets, None, device)
+    _check_tensor(expected, selection.keep_mask, torch.bool, [total], device)
+    if selection.budgets is not None:
+        check_budgets(where, selection.budgets, None, device)
+    check_selection(where, selection, layout, features)
+    return selection
 
 
 def check_budgets(where: str, budgets: object, num_windows: int | None, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.layout.windows import run_windows
 from seats_ops.operators.stage import BUDGETED, Allocator, KeepRatio, budgeted_modalities
 from seats_ops.operators.stage_checks import check_budgets, check_takes, name_of
-from seats_ops.operators.stored import Stored, from_dict
+from seats_ops.operators.stored import Stored
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.validation import check_keep_ratio, describe, reads_are_free
@@ -108,9 +108,6 @@ class StagePruner(Stored):
             True
         """
         allocator = data.get("allocator")
-        if isinstance(allocator, Mapping):
-            # Without a type it is ours.
-            allocator = {"type": WindowBudgetAllocator.__name__, **allocator}
-            allocator = from_dict(allocator, {WindowBudgetAllocator.__name__: WindowBudgetAllocator})
-            data = {**data, "allocator": allocator}
+        if isinstance(allocator, Mapping) and "type" not in allocator:
+            data = {**data, "allocator": {"type": WindowBudgetAllocator.__name__, **allocator}}
         return super().from_dict(data)

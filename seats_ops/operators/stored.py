@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
+from seats_ops.operators.registry import REGISTERED
 from seats_ops.operators.stage_checks import name_of
 from seats_ops.validation import describe
 
@@ -21,6 +23,7 @@ class Stored:
     def __init_subclass__(cls) -> None:
         if cls.__module__.startswith("seats_ops."):
             OURS[cls.__name__] = cls
+            REGISTERED.add(cls)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the settings by name, and the class as "type"; see `Schedule.from_dict`."""
@@ -36,7 +39,7 @@ class Stored:
             expected = ", ".join(item.name for item in settings)
             raise ValueError(f"{cls.__name__}: expected the entries {expected}, got {', '.join(sorted(unknown))} too")
         given = [item.name for item in settings if item.name in data or item.default is item.default_factory is MISSING]
-        return cls(**{name: data[name] for name in given})
+        return cls(**{name: nested(data[name], REGISTERED) for name in given})
 
 
 def _plain(value: Any) -> Any:
@@ -79,22 +82,32 @@ def from_dict(data: Any, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"type: expected one of {tuple(known)}, got {name!r}; give classes of your own as types")
     try:
-        return known[name].from_dict(data)
+        return known[name].from_dict({key: nested(value, known) for key, value in data.items()})
     except KeyError as missing:
         raise ValueError(f"{name}: expected an entry {missing}, got {sorted(data)}") from None
 
 
-def classes_by_name(types: Iterable[Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """`known` and more classes that can be read back, by name.
+def nested(value: Any, known: Mapping[str, Any]) -> Any:
+    """A setting in which stages and their parts are stored in turn, read back where their type is known."""
+    if isinstance(value, Mapping) and "type" in value and value["type"] in known:
+        return from_dict(value, known)
+    if isinstance(value, (list, tuple)):
+        return [nested(item, known) for item in value]
+    return value
+
+
+def classes_by_name(types: Iterable[Any]) -> Mapping[str, Any]:
+    """Registered classes, and more that can be read back, by name.
 
     Raises:
         TypeError: not a class, or one without `from_dict`. ValueError: two of one name.
     """
-    found = dict(known)
+    found: dict[str, Any] = {}
     for kind in types:
         read: Callable[..., Any] | None = getattr(kind, "from_dict", None)
         if not isinstance(kind, type) or not callable(read):
             raise TypeError(f"types: expected classes with from_dict, got {describe(kind)}")
-        if found.setdefault(kind.__name__, kind) is not kind:
-            raise ValueError(f"types: expected classes of different names, got {kind.__name__} twice")
-    return found
+        name = kind.__name__
+        if found.setdefault(name, kind) is not kind or REGISTERED.get(name, kind) is not kind:
+            raise ValueError(f"types: expected classes of different names, got {name} twice")
+    return ChainMap(found, REGISTERED)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seats_ops.operators.diversity_selector import DiversitySelector
+from seats_ops.operators.inputs import AFTER_A_LAYER, parse_input
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.operators.stage import Stage
@@ -57,8 +58,9 @@ class Schedule:
     ) -> None:
         object.__setattr__(self, "before_llm", _stages("before_llm", before_llm))
         for stage in self.before_llm:
-            if "scores" in stage.inputs:
-                raise ValueError(f"before_llm: expected stages that need no query scores, got {stage}")
+            late = [name for name in stage.inputs if parse_input(name).kind in AFTER_A_LAYER]
+            if late:
+                raise ValueError(f"before_llm: expected stages that need no {late[0]}, which a layer has, got {stage}")
         after_layer = {} if after_layer is None else after_layer
         if not isinstance(after_layer, Mapping):
             raise TypeError(f"after_layer: expected a mapping from layer to stages, got {describe(after_layer)}")
@@ -158,7 +160,7 @@ class Schedule:
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data: expected what Schedule.to_dict gave, got {describe(data)}")
-        known = classes_by_name(types, STAGES)
+        known = classes_by_name(types)
         if not {"before_llm", "after_layer"} & set(data):
             raise ValueError(f"data: expected entries before_llm or after_layer, got {sorted(map(str, data))}")
         unknown = set(data) - {"before_llm", "after_layer"}
@@ -199,20 +201,10 @@ def _stages_from_list(where: str, items: object, known: Mapping[str, Any]) -> tu
     found = []
     for number, item in enumerate(items):
         try:
-            found.append(_stage_from_dict(item, known))
+            found.append(from_dict(item, known))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}[{number}]: {error}") from error
     return tuple(found)
-
-
-def _stage_from_dict(data: Any, known: Mapping[str, Any]) -> Stage:
-    if isinstance(data, Mapping):
-        kind, allocator = known.get(str(data.get("type"))), data.get("allocator")
-        is_pruner = isinstance(kind, type) and issubclass(kind, StagePruner)
-        if is_pruner and isinstance(allocator, Mapping) and allocator.get("type") in known:
-            data = {**data, "allocator": from_dict(allocator, known)}
-    stage: Stage = from_dict(data, known)
-    return stage
 
 
 def average_retention(

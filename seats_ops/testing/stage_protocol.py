@@ -166,7 +166,7 @@ class _Findings:
             self.note("inputs", f"on {case.where}: expected layout and tensors to be left as they are")
             return None
         try:
-            mask, _ = check_result(f"on {case.where}", result, layout)
+            mask = check_result(f"on {case.where}", result, layout).keep_mask
         except (TypeError, ValueError) as error:
             self.note("result", error)
             return None
@@ -179,7 +179,8 @@ class _Findings:
     def compare(self, case: _Case, expected: Tensor, rule: str, how: str) -> None:
         where = f"on {case.where}, {how}"
         try:
-            mask, _ = check_result(where, call_stage(self.stage, case.layout, case.tensors, "auto"), case.layout)
+            result = call_stage(self.stage, case.layout, case.tensors, "auto")
+            mask = check_result(where, result, case.layout).keep_mask
         except Exception as error:
             self.note(rule, f"{where}: {_shown(error)}")
             return None
@@ -204,7 +205,7 @@ class _Findings:
             with device:
                 layout = case.layout.to(device.place)
                 result = call_stage(self.stage, layout, device.put(case.tensors), "auto")
-                found, _ = check_result(where, result, layout)
+                found = check_result(where, result, layout).keep_mask
         except Exception as error:
             self.note("device", f"{where}: {_shown(error)}")
             return None

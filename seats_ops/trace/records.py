@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
+from seats_ops.operators.selection import Merge
 from seats_ops.trace.values import floats, from_floats, from_runs, runs
 
 
@@ -44,6 +45,10 @@ class StageRecord:
         budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
         scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, prompts one after another; None if
             it asked for none, or they were not recorded.
+        merge: a `Merge` whose target and source are int64 [N, 2] on the CPU, (prompt, column of its `input_ids`), if
+            the stage gave kept rows values that are sums of rows; else None.
+        multiplicity: float [K] on the CPU, how many tokens each kept one stands for, prompts one after another; None
+            if the stage did not say.
     """
 
     name: str
@@ -53,6 +58,8 @@ class StageRecord:
     counts: dict[str, int]
     budgets: Tensor | None = None
     scores: Tensor | None = None
+    merge: Merge | None = None
+    multiplicity: Tensor | None = None
 
     def granted(self) -> list[tuple[int | None, int | None]] | None:
         """(video, audio) budgets by window; None for a modality that got none and yet has tokens left: it is let be."""
@@ -72,6 +79,8 @@ def record_to_dict(stage: StageRecord) -> dict[str, Any]:
         "kept_indices": [row.tolist() for row in stage.kept_indices],
         "budgets": None if stage.budgets is None else stage.budgets.tolist(),
         "scores": floats(stage.scores),
+        **({} if stage.merge is None else {"merge": _merge_to_dict(stage.merge)}),
+        **({} if stage.multiplicity is None else {"multiplicity": floats(stage.multiplicity)}),
     }
 
 
@@ -85,7 +94,22 @@ def record_from_dict(data: dict[str, Any]) -> StageRecord:
         counts=data["counts"],
         budgets=None if budgets is None else torch.tensor(budgets, dtype=torch.int64, device="cpu").reshape(-1, 2),
         scores=from_floats(data.get("scores")),
+        merge=_merge_from_dict(data["merge"]) if "merge" in data else None,
+        multiplicity=from_floats(data.get("multiplicity")),
     )
+
+
+def _merge_to_dict(merge: Merge) -> dict[str, Any]:
+    return {"target": merge.target.tolist(), "source": merge.source.tolist(), "coefficient": floats(merge.coefficient)}
+
+
+def _merge_from_dict(data: dict[str, Any]) -> Merge:
+    target, source = (
+        torch.tensor(data[name], dtype=torch.int64, device="cpu").reshape(-1, 2) for name in ("target", "source")
+    )
+    coefficient = from_floats(data["coefficient"])
+    assert coefficient is not None
+    return Merge(target, source, coefficient)
 
 
 def layout_to_dict(layout: TokenLayout) -> dict[str, Any]:

@@ -51,18 +51,18 @@ class Grid:
         """int64 [B * C, M]: the how-manieth token of its row a slot holds; 0 at padding."""
         return (self.all_rows().filled.long().cumsum(1) - 1).clamp(min=0)
 
-    def keep(self, keep_mask: Tensor) -> tuple[Grid, Tensor]:
+    def keep(self, index: Tensor) -> tuple[Grid, Tensor]:
         """Bring the kept tokens together, padded on the left to the longest row, so that every row ends in its query.
 
         Args:
-            keep_mask: bool [T] on the CPU.
+            index: int64 [K] on the CPU, the tokens that go on, in their order; rows stay in theirs.
 
         Returns:
             The new grid, B x M', and int64 [B * C * M'] on the CPU: the flat slot, counted over all rows of the model,
             whose content each new slot takes; padding takes some slot of its own row.
         """
         num_rows = self.filled.shape[0]
-        slots = self.slots()[keep_mask]
+        slots = self.slots()[index]
         counts = torch.bincount(slots // self.width, minlength=num_rows)
         width = int(counts.max()) if num_rows else 0
         filled = torch.arange(width, dtype=torch.int64, device="cpu") >= width - counts[:, None]
@@ -70,6 +70,16 @@ class Grid:
         column[filled] = slots % self.width
         row = torch.arange(num_rows * self.copies, dtype=torch.int64, device="cpu") * self.width
         return Grid(filled, self.copies), (row[:, None] + column.repeat_interleave(self.copies, 0)).flatten()
+
+    def replaced(self, x: Tensor, values: Tensor) -> Tensor:
+        """[B * C, M, ...] with the content of the filled slots replaced by `values` [T, ...], in all copies alike."""
+        if self.copies > 1:
+            rows = torch.zeros(len(self.filled), self.width, dtype=torch.int64, device="cpu")
+            rows[self.filled] = torch.arange(len(values), dtype=torch.int64, device="cpu")
+            index = rows.repeat_interleave(self.copies, 0)[self.all_rows().filled]
+            values = values[index.to(values.device, non_blocking=True)]
+        slots = self.all_rows().slots().to(x.device, non_blocking=True)
+        return x.flatten(0, 1).index_copy(0, slots, values).view_as(x)
 
     def packed(self, x: Tensor) -> Tensor:
         """[B * C, M, ...] -> [T, ...]: the content of the filled slots."""

@@ -1,0 +1,62 @@
+"""Scores that an input gives as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seats_ops.layout import TokenLayout
+from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, parse_input
+from seats_ops.operators.stored import Stored
+
+
+@dataclass(frozen=True)
+class Saliency(Stored):
+    """Attention received in the encoder.
+
+    Attributes:
+        reduction: "sum", "mean", "pooled" or "cls", see `seats_ops.Stage`.
+    """
+
+    reduction: str = DEFAULTS["saliency"]
+
+    def __post_init__(self) -> None:
+        if self.reduction not in SALIENCY:
+            raise ValueError(f"reduction: expected one of {SALIENCY}, got {self.reduction!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The one reduction."""
+        return (parse_input(f"saliency:{self.reduction}").name,)
+
+    def __call__(self, saliency: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
+        """float32 [T]."""
+        return saliency
+
+
+@dataclass(frozen=True)
+class Relevance(Stored):
+    """Attention to the query, after a layer.
+
+    Attributes:
+        query: "last_text", "instruction", "text_mean", "text_max" or "rows", see `seats_ops.Stage`.
+        weights: "own", "next" or "attention", see there.
+    """
+
+    query: str = "last_text"
+    weights: str = "own"
+
+    def __post_init__(self) -> None:
+        for name, known in (("query", QUERIES), ("weights", WEIGHTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The one kind of scores."""
+        return (parse_input(f"scores:{self.query}/{self.weights}").name,)
+
+    def __call__(self, scores: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
+        """float32 [T]."""
+        return scores

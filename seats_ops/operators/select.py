@@ -1,0 +1,226 @@
+"""A stage put together: a score per token, a budget per group of tokens, a rule that selects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Groups, TokenLayout, group_tokens
+from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.selectors import Selector, TopK
+from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.stage_call import call_with_inputs
+from seats_ops.operators.stored import Stored
+from seats_ops.validation import check_keep_ratio, check_values, describe
+
+ROUNDINGS = ("round", "floor", "ceil")
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives every token a number, higher is kept first: a frozen dataclass.
+
+    Called as a `Stage` is, with the inputs that it names; returns float [T]. A top-k method by a new score is one of
+    these, and `Select` the rest.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from seats_ops import Ratio, Select, TokenLayout
+        >>> from seats_ops.operators.stored import Stored
+        >>> @dataclass(frozen=True)
+        ... class Norm(Stored):
+        ...     inputs = ("features",)
+        ...     def __call__(self, features, layout, *, backend="auto"):
+        ...         return features.float().norm(dim=-1)
+        >>> stage = Select(Norm(), Ratio(0.5))
+        >>> layout = TokenLayout(torch.tensor([1, 1, 0]), torch.arange(3), torch.tensor([0, 3]))
+        >>> stage(torch.tensor([[1.0], [2.0], [0.5]]), layout)
+        tensor([False,  True,  True])
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor: ...
+
+
+class Budgeted(NamedTuple):
+    """Groups of tokens, and how many of each may stay: int64 [G] on the host, or on the layout's device."""
+
+    groups: Groups
+    budgets: Tensor
+
+
+@runtime_checkable
+class Budget(Protocol):
+    """Says how many tokens of every group stay, from the layout, and from scores where it likes: a frozen dataclass."""
+
+    def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted: ...
+
+
+@dataclass(frozen=True)
+class Ratio(Stored):
+    """A share of every group's tokens: max(minimum, rounding(keep_ratio * n)), at most n.
+
+    Attributes:
+        keep_ratio: in [0, 1]. A number speaks for video and audio, a mapping for the modalities it names; others stay.
+        group: see `seats_ops.layout.group_tokens`; groups of one modality: not "row".
+        rounding: "round" (half to even), "floor" or "ceil", of the float64 product.
+        minimum: tokens that a group keeps at least, if it has them.
+        exact_total: share what rounding adds or takes over the groups of a prompt and modality, so that together they
+            keep as many as one group would: floor, then one more for the largest fractions, ties to the first.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import Ratio, TokenLayout
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 1, 0]), torch.arange(6), torch.tensor([0, 6]))
+        >>> Ratio(0.5)(None, layout).budgets.tolist()  # 2.5, half to even
+        [2]
+    """
+
+    keep_ratio: KeepRatio
+    group: str = field(default="modality", kw_only=True)
+    rounding: str = field(default="round", kw_only=True)
+    minimum: int = field(default=1, kw_only=True)
+    exact_total: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding: expected one of {ROUNDINGS}, got {self.rounding!r}")
+        if self.group not in ("modality", "item", "frame", "block", "window"):
+            raise ValueError(f"group: expected modality, item, frame, block or window, got {self.group!r}")
+        if type(self.minimum) is not int or self.minimum < 0:
+            raise ValueError(f"minimum: expected an int from 0, got {describe(self.minimum)}")
+
+    def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
+        """Groups of the modalities that have a ratio, and their budgets; nothing is read from the device."""
+        kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
+        groups = group_tokens(layout, self.group, kinds)
+        ratios = torch.zeros(4, dtype=torch.float64, device="cpu")
+        for kind in kinds:
+            ratios[int(kind)] = ratio_of(self.keep_ratio, kind)
+        return Budgeted(groups, self._budgets(groups, ratios[groups.modality]))
+
+    def _budgets(self, groups: Groups, ratios: Tensor) -> Tensor:
+        wanted = ratios * groups.lengths
+        budgets = getattr(wanted, self.rounding)().long()
+        least = groups.lengths.clamp(max=self.minimum)
+        if not self.exact_total:
+            return torch.maximum(budgets, least).minimum(groups.lengths)
+        budgets = torch.maximum(wanted.floor().long(), least)
+        for row, kind in {(int(r), int(m)) for r, m in zip(groups.row, groups.modality, strict=True)}:
+            mine = ((groups.row == row) & (groups.modality == kind)).nonzero().squeeze(1)
+            total = getattr(wanted[mine].sum(), self.rounding)().long().clamp(min=int(least[mine].sum()))
+            order = (wanted[mine] - budgets[mine]).argsort(descending=True, stable=True)
+            missing = int(total - budgets[mine].sum())
+            room = [int(i) for i in order if budgets[mine[i]] < groups.lengths[mine[i]]]
+            for i in room[: max(0, missing)]:
+                budgets[mine[i]] += 1
+            spare = [int(i) for i in order.flip(0) if budgets[mine[i]] > least[mine[i]]]
+            for i in spare[: max(0, -missing)]:
+                budgets[mine[i]] -= 1
+        return budgets
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """What is left of a prompt, see `Stage`; groups other than whole modalities are told by `found.shapes`."""
+        left = dict(found)
+        shapes = getattr(found, "shapes", None)
+        for kind in MEDIA_MODALITIES:
+            name, ratio = kind.name.lower(), ratio_of(self.keep_ratio, kind)
+            if ratio is None or not found[name]:
+                continue
+            lengths = _lengths(self.group, kind, found[name], shapes)
+            shape = torch.tensor(lengths, dtype=torch.int64, device="cpu")
+            zeros = torch.zeros_like(shape)
+            groups = Groups(zeros, shape, zeros, zeros)
+            left[name] = int(self._budgets(groups, torch.full((len(shape),), ratio, dtype=torch.float64)).sum())
+        return left
+
+
+def _lengths(group: str, kind: Any, total: int, shapes: Any) -> list[int]:
+    if group == "modality":
+        return [total]
+    if shapes is None or group not in ("item", "frame"):
+        raise ValueError(f"found: expected the shapes of all items to count by {group}, got none")
+    mine = [shape for shape in shapes if shape.modality == kind]
+    if group == "item":
+        return [shape.num_tokens for shape in mine]
+    return [shape.h * shape.w for shape in mine for _ in range(shape.t)]
+
+
+@dataclass(frozen=True)
+class Select(Stored):
+    """Keeps of every group as many tokens as its budget says, by a rule that looks at scores.
+
+    Attributes:
+        scorer: see `Scorer`; None for selectors that need no scores.
+        budget: see `Budget`.
+        selector: which of a group's tokens; `TopK` takes the highest scores.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import Ratio, Select, TokenLayout
+        >>> from seats_ops.operators.scorers import Relevance
+        >>> stage = Select(Relevance(), Ratio({"video": 0.5}))
+        >>> layout = TokenLayout(torch.tensor([1, 1, 2, 0]), torch.arange(4), torch.tensor([0, 4]))
+        >>> stage(torch.tensor([0.4, 0.3, 0.2, 0.1]), layout)
+        tensor([ True, False,  True,  True])
+    """
+
+    scorer: Scorer | None
+    budget: Budget
+    selector: Selector = field(default_factory=TopK)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("budget", Budget), ("selector", Selector)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name}: expected a {kind.__name__}, got {describe(getattr(self, name))}")
+        if self.scorer is not None and not isinstance(self.scorer, Scorer):
+            raise TypeError(f"scorer: expected a Scorer or None, got {describe(self.scorer)}")
+        if self.scorer is None and self.selector.needs_scores:
+            raise ValueError(f"scorer: expected one, as {type(self.selector).__name__} selects by scores, got None")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Those of the scorer and the selector."""
+        facts = ("grid",) if getattr(self.budget, "group", "") in ("item", "frame") else ()
+        of_scorer = () if self.scorer is None else self.scorer.inputs
+        return joined_inputs((of_scorer, self.selector.inputs, facts))
+
+    @property
+    def count_kind(self) -> str:
+        """ "shape" where the budget can be counted beforehand."""
+        return "shape" if hasattr(self.budget, "count_tokens") else "data"
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`. Raises TypeError: a budget that depends on more than counts."""
+        if not hasattr(self.budget, "count_tokens"):
+            raise TypeError(f"budget: expected one with count_tokens, got {type(self.budget).__name__}")
+        return dict(self.budget.count_tokens(found))
+
+    def __call__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> Tensor:
+        """bool [T] keep mask; arguments as `inputs` says, see `Stage`."""
+        from seats_ops.operators.inputs import parse_inputs
+
+        passed = [item for item in parse_inputs(self.inputs) if not item.is_fact]
+        layout = args[1 if passed else 0]
+        tensors = {item.name: kwargs[item.keyword] for item in passed[1:]}
+        if passed:
+            tensors[passed[0].name] = args[0]
+        return self.call_parts(layout, tensors, backend=backend)
+
+    def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Tensor:
+        """The same, inputs by their full names."""
+        scores = None
+        if self.scorer is not None:
+            scores = call_with_inputs(self.scorer, self.scorer.inputs, layout, tensors, backend)
+            if check_values("scores", scores, 1).shape[0] != len(layout):
+                raise ValueError(f"scores: expected [{len(layout)}], got {describe(scores)}")
+        groups, budgets = self.budget(scores, layout, backend=backend)
+        return self.selector.select(scores, groups, budgets, layout, tensors, backend)

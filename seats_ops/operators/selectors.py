@@ -1,0 +1,154 @@
+"""Rules by which a group's tokens are selected: the highest scores, a diverse set, every so many, by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Groups, TokenLayout
+from seats_ops.operators.stored import Stored
+from seats_ops.ops.max_min_diversity.api import max_min_diversity
+from seats_ops.ops.segment_topk.api import segment_topk
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Chooses as many tokens of every group as its budget says; tokens of no group are kept.
+
+    Attributes:
+        inputs: what it needs beside scores, as a `Stage` names it.
+        needs_scores: whether it looks at scores.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+    needs_scores: ClassVar[bool]
+
+    def select(
+        self,
+        scores: Tensor | None,
+        groups: Groups,
+        budgets: Tensor,
+        layout: TokenLayout,
+        tensors: Mapping[str, Any],
+        backend: str,
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class TopK(Stored):
+    """The highest scores of a group, ties to the first token.
+
+    Attributes:
+        largest: False keeps the lowest.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+    needs_scores: ClassVar[bool] = True
+
+    largest: bool = True
+
+    def select(
+        self,
+        scores: Tensor | None,
+        groups: Groups,
+        budgets: Tensor,
+        layout: TokenLayout,
+        tensors: Mapping[str, Any],
+        backend: str,
+    ) -> Tensor:
+        """bool [T]."""
+        assert scores is not None
+        device = scores.device
+        ranked = scores if self.largest else -scores
+        ids = groups.ids.to(device, non_blocking=True)
+        return segment_topk(ranked, ids, budgets.to(device, non_blocking=True), backend=backend)
+
+
+@dataclass(frozen=True)
+class MaxMin(Stored):
+    """A diverse set: greedy max-min cosine distance (`max_min_diversity`); scores, where given, weigh candidates."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("features",)
+    needs_scores: ClassVar[bool] = False
+
+    def select(
+        self,
+        scores: Tensor | None,
+        groups: Groups,
+        budgets: Tensor,
+        layout: TokenLayout,
+        tensors: Mapping[str, Any],
+        backend: str,
+    ) -> Tensor:
+        """bool [T]."""
+        features = tensors["features"]
+        device = features.device
+        index, cu_seqlens = groups.packed()
+        index = index.to(device, non_blocking=True)
+        on_host = budgets.device.type == "cpu"
+        kept = max_min_diversity(
+            features,
+            cu_seqlens.to(device, non_blocking=True),
+            budgets.to(device, non_blocking=True),
+            weights=None if scores is None else scores[index].float(),
+            index=index,
+            max_seqlen=int(groups.lengths.max()) if len(groups) else 0,
+            max_keep=int(budgets.max()) if on_host and len(budgets) else None,
+            backend=backend,
+        )
+        return (groups.ids < 0).to(device, non_blocking=True).index_copy_(0, index, kept)
+
+
+@dataclass(frozen=True)
+class Strided(Stored):
+    """Evenly spread: places round(i (n - 1) / (k - 1)) of a group of n, half to even; the first one for k = 1."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+    needs_scores: ClassVar[bool] = False
+
+    def select(
+        self,
+        scores: Tensor | None,
+        groups: Groups,
+        budgets: Tensor,
+        layout: TokenLayout,
+        tensors: Mapping[str, Any],
+        backend: str,
+    ) -> Tensor:
+        """bool [T]."""
+        index, cu_seqlens = groups.packed()
+        keep_mask = groups.ids < 0
+        for start, n, k in zip(cu_seqlens.tolist()[:-1], groups.lengths.tolist(), budgets.tolist(), strict=True):
+            places = torch.linspace(0, n - 1, k, dtype=torch.float64, device="cpu").round().long()
+            keep_mask[index[start + places]] = True
+        return keep_mask.to(layout.modality.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class RandomK(Stored):
+    """By chance: the first k of a permutation that the prompt's own generator draws."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("generators",)
+    needs_scores: ClassVar[bool] = False
+
+    def select(
+        self,
+        scores: Tensor | None,
+        groups: Groups,
+        budgets: Tensor,
+        layout: TokenLayout,
+        tensors: Mapping[str, Any],
+        backend: str,
+    ) -> Tensor:
+        """bool [T]."""
+        index, cu_seqlens = groups.packed()
+        keep_mask = groups.ids < 0
+        starts, lengths = cu_seqlens.tolist()[:-1], groups.lengths.tolist()
+        for start, n, k, row in zip(starts, lengths, budgets.tolist(), groups.row.tolist(), strict=True):
+            drawn = torch.randperm(n, generator=tensors["generators"][row], device="cpu")[:k]
+            keep_mask[index[start + drawn]] = True
+        return keep_mask.to(layout.modality.device, non_blocking=True)
