@@ -15,6 +15,7 @@ from __future__ import annotations
 from seats_ops.ops.attention_received.api import attention_received
 from seats_ops.ops.compact.api import compact
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
+from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.query_relevance.api import query_relevance
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.window_budget.api import window_budget
@@ -23,6 +24,7 @@ __all__ = [
     "attention_received",
     "compact",
     "max_min_diversity",
+    "merge_rows",
     "query_relevance",
     "segment_topk",
     "window_budget",

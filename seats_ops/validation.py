@@ -131,6 +131,12 @@ def check_index(name: str, value: object, size: int, validate: bool) -> Tensor:
     return index
 
 
+def check_finite(name: str, value: Tensor, validate: bool) -> None:
+    """No NaN and no infinity; CPU tensors always, device tensors only with `validate` (one read)."""
+    if (validate or reads_are_free(value)) and not bool(value.isfinite().all()):
+        raise ValueError(f"{name}: expected finite entries, got {int((~value.isfinite()).sum())} that are not")
+
+
 def check_ratio(name: str, value: object) -> float:
     """A number in [0, 1] as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

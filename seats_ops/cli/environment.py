@@ -24,6 +24,7 @@ PRIMITIVES = (
     "window_budget",
     "segment_topk",
     "compact",
+    "merge_rows",
 )
 
 

@@ -1,0 +1,1 @@
+"""`merge_rows`: see `api.py` for the contract."""
