@@ -71,6 +71,11 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "window_budget_half": (_budgets, (SCORES[: len(LAYOUT)].half(), torch.tensor([[40, 20], [30, 11]]))),
     "segment_topk": (F.segment_topk, (SCORES, SEGMENT, BUDGET)),
     "segment_topk_half": (F.segment_topk, (SCORES.bfloat16(), SEGMENT, BUDGET)),
+    "merge_rows": (F.merge_rows, (FEATURES[:20], SEGMENT + 1, torch.arange(420) % 20, SCORES)),
+    "merge_rows_half": (
+        F.merge_rows,
+        (FEATURES[:9].bfloat16(), SEGMENT[:30] + 1, torch.arange(30) % 9, SCORES[:30].half()),
+    ),
     "compact": (F.compact, (MASK, FEATURES, SEGMENT, FEATURES.half())),
     "diversity_selector": (DiversitySelector(RATIO, weighted=False), (FEATURES[: len(LAYOUT)], LAYOUT)),
     "window_budget_allocator": (WindowBudgetAllocator(0.3), (SCORES[: len(LAYOUT)], LAYOUT, RATIO)),

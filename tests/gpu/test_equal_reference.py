@@ -96,3 +96,26 @@ def test_compact(dim: int) -> None:
     got = F.compact(keep.to(DEVICE), *(t.to(DEVICE) for t in tensors), dim=dim, backend="triton")
     expected = F.compact(keep, *tensors, dim=dim, backend="reference")
     assert all(torch.equal(a.cpu(), b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_merge_rows(dtype: torch.dtype) -> None:
+    """The sums of both have one order, that of the triples."""
+    random = torch.Generator().manual_seed(0)
+    features = normal((4000, 3584), 0, dtype)
+    # Some targets have hundreds of triples, others a few, most rows none.
+    target = torch.randint(30, (9000,), generator=random) ** 2
+    source, coefficient = torch.randint(4000, (9000,), generator=random), torch.randn(9000, generator=random)
+    triples = target, source, coefficient
+    expected = F.merge_rows(features, *triples, backend="reference")
+    for backend in ("triton", "reference"):
+        merged = F.merge_rows(features.to(DEVICE), *(t.to(DEVICE) for t in triples), backend=backend)
+        assert torch.equal(merged.cpu(), expected)
+
+
+def test_merge_rows_with_triples_out_of_range() -> None:
+    features = torch.arange(8.0, device=DEVICE).view(4, 2)
+    target, source = torch.tensor([0, 2**40, 1, -1], device=DEVICE), torch.tensor([1, 0, 4, 0], device=DEVICE)
+    for backend in ("triton", "reference"):
+        merged = F.merge_rows(features, target, source, torch.ones(4, device=DEVICE), backend=backend)
+        assert merged.tolist() == [[2.0, 3.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]

@@ -31,6 +31,14 @@ def test_compact_moves_the_last_rows() -> None:
     assert torch.equal(kept.cpu(), rows)
 
 
+def test_merge_rows_of_the_last_rows() -> None:
+    features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
+    features[-TAIL:] = torch.randn(TAIL, CHANNELS).bfloat16().cuda()
+    source = torch.arange(TOTAL - TAIL, TOTAL, device="cuda")
+    merged = F.merge_rows(features, source.flip(0), source, torch.full((TAIL,), 2.0, device="cuda"), backend="triton")
+    assert torch.equal(merged[-TAIL:], 2 * features[-TAIL:].flip(0))
+
+
 def test_max_min_diversity_of_the_last_window() -> None:
     features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
     tail = clustered_features(TAIL, CHANNELS, seed=0, clusters=30, dtype=torch.bfloat16)

@@ -122,3 +122,18 @@ def test_compact(dim: int) -> None:
     got = F.compact(keep.to(DEVICE), *(t.to(DEVICE) for t in tensors), dim=dim, num_kept=num_kept, backend="triton")
     expected = F.compact(keep, *tensors, dim=dim, backend="reference")
     assert all(torch.equal(a.cpu(), b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [24, 1030])
+def test_merge_rows(dtype: torch.dtype, dim: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    target, source = torch.randint(90, (700,), generator=random), torch.randint(TOTAL, (700,), generator=random)
+    coefficient = torch.randn(700, generator=random)
+    results = []
+    for backend, to in (("triton", DEVICE), ("reference", "cpu")):
+        features = normal((TOTAL, dim), 1, dtype).to(to).requires_grad_()
+        merged = F.merge_rows(features, *(t.to(to) for t in (target, source, coefficient)), backend=backend)
+        (grad,) = torch.autograd.grad(merged, features, normal((TOTAL, dim), 2, dtype).to(to))
+        results.append([merged.detach().cpu(), grad.cpu()])
+    assert all(torch.equal(got, expected) for got, expected in zip(*results, strict=True))

@@ -59,7 +59,24 @@ def compact(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16,
     return F.compact(keep, hidden, rotary, rotary, torch.arange(total), num_kept=(total + 1) // 2, **to)
 
 
+def merge_rows(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    """Rows merged by threes, forward and backward."""
+    row = torch.arange(total)
+    features = torch.ones(total, dim, dtype=dtype, requires_grad=True)
+    merged = F.merge_rows(features, row // 3, row, torch.ones(total), **to)
+    (grad,) = torch.autograd.grad(merged, features, torch.ones_like(merged))
+    return grad
+
+
 CALLS = {
     call.__name__: call
-    for call in (attention_received, max_min_diversity, query_relevance, window_budget, segment_topk, compact)
+    for call in (
+        attention_received,
+        max_min_diversity,
+        query_relevance,
+        window_budget,
+        segment_topk,
+        compact,
+        merge_rows,
+    )
 }

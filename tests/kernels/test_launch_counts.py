@@ -101,6 +101,20 @@ def test_the_late_drop_takes_at_most_eight_launches() -> None:
     assert count.work.launches <= AT_MOST and count.work.reads == 0
 
 
+def test_a_merge_takes_two_kernels_around_a_sort() -> None:
+    features = device(TOTAL, 3584).requires_grad_()
+    triples = [device(5 * TOTAL, dtype=torch.int64) for _ in range(2)], device(5 * TOTAL, dtype=torch.float32)
+    with CountDeviceWork() as count:
+        merged = F.merge_rows(features, *triples[0], triples[1], backend="triton")
+    print(f"a merge: {count.work}")
+    assert count.work.triton == ["triple_rows_kernel", "merge_rows_kernel"]
+    assert count.work.launches == 5 and count.work.reads == 0
+    with CountDeviceWork() as count:
+        torch.autograd.grad(merged, features, device(TOTAL, 3584))
+    print(f"its gradient: {count.work}")
+    assert count.work.launches <= 20 and count.work.reads == 0
+
+
 def test_reading_the_device_is_seen() -> None:
     with CountDeviceWork(), pytest.raises((RuntimeError, NotImplementedError)):
         F.compact(device(10, dtype=torch.bool), device(10, 4), backend="triton")[0].sum().item()

@@ -37,6 +37,9 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
         ("segment_topk", (scores, ids, counts, BACKEND)),
         ("kept_index", (mask, len(index), BACKEND)),
         ("kept_index", (mask, None, BACKEND)),
+        ("merge_rows", (values.clone().requires_grad_(), ids, order, scores, None, BACKEND)),
+        ("merge_rows", (values.bfloat16(), order, ids, scores, mask, BACKEND)),
+        ("merge_rows", (values, ids[:0], order[:0], scores[:0], None, BACKEND)),
         ("gather", (index, [values.clone().requires_grad_(), ids], 0, BACKEND)),
     ]
 

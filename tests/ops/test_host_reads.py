@@ -76,6 +76,13 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
         (4, 3),
         torch.bfloat16,
     ),
+    "merge_rows": (
+        lambda: F.merge_rows(
+            torch.empty(20, 3, **VALUES), torch.empty(9, **IDS), torch.empty(9, **IDS), torch.empty(9, **VALUES)
+        ),
+        (20, 3),
+        torch.bfloat16,
+    ),
 }
 
 

@@ -61,6 +61,7 @@ CALLS: dict[str, Callable[[Cast], Tensor]] = {
     "window_budget": budgets,
     "segment_topk": lambda cast: F.segment_topk(SCORES, cast(PLACE % 3), cast(torch.tensor([3, 0, 127]))),
     "compact": lambda cast: F.compact(SCORES > 0.5, cast(INDEX))[0].long(),
+    "merge_rows": lambda cast: F.merge_rows(FEATURES, cast(INDEX // 3), cast(INDEX), SCORES),
     "layout_select": lambda cast: layout(cast).select(SCORES > 0.5).position.long(),
     "layout_rows": lambda cast: plain(cast).rows(),
     "run_windows": lambda cast: run_windows(plain(cast)),

@@ -11,9 +11,7 @@ from seats_ops.ops.merge_rows.triples import known_targets
 CELLS = 2**24
 
 
-def merge_rows(
-    features: Tensor, target: Tensor, source: Tensor, coefficient: Tensor, own: Tensor | None
-) -> Tensor:
+def merge_rows(features: Tensor, target: Tensor, source: Tensor, coefficient: Tensor, own: Tensor | None) -> Tensor:
     """See `op.merge_op`."""
     total, channels = features.shape
     rows = known_targets(target, source, total)

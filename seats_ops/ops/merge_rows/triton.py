@@ -50,10 +50,7 @@ def merge_rows_kernel(
     inside = column < width
     begin = tl.load(offsets + row)
     end = tl.load(offsets + row + 1)
-    if OWN:
-        keeps = tl.load(own + row) != 0
-    else:
-        keeps = begin == end
+    keeps = tl.load(own + row) != 0 if OWN else begin == end
     # A row that is not kept may hold anything and is not read.
     before = tl.load(features + row * width + column, mask=column < tl.where(keeps, width, 0), other=0.0)
     total = tl.zeros((BLOCK,), tl.float32)
@@ -67,9 +64,7 @@ def merge_rows_kernel(
     tl.store(merged + row * width + column, tl.where(begin == end, before, total.to(before.dtype)), mask=inside)
 
 
-def merge_rows(
-    features: Tensor, target: Tensor, source: Tensor, coefficient: Tensor, own: Tensor | None
-) -> Tensor:
+def merge_rows(features: Tensor, target: Tensor, source: Tensor, coefficient: Tensor, own: Tensor | None) -> Tensor:
     """See `op.merge_op`."""
     features, source = features.contiguous(), source.contiguous()
     num_rows, width = features.shape

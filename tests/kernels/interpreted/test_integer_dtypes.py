@@ -25,6 +25,7 @@ INTEGERS: dict[str, dict[str, list[int]]] = {
         "window_offsets": [0, 3, 5],
     },
     "segment_topk": {"segment": [t % 3 for t in range(TOTAL)], "budget": [4, 0, 100]},
+    "merge_rows": {"target": [t % 9 for t in range(TOTAL)], "source": list(range(TOTAL))[::-1]},
 }
 
 
@@ -41,6 +42,8 @@ def call(primitive: str, integers: dict[str, Tensor], backend: str) -> Tensor:
     if primitive == "window_budget":
         given["totals"] = given["totals"].view(2, 2)
         return F.window_budget(scores, **given, num_windows=5, temperature=0.1, backend=backend)
+    if primitive == "merge_rows":
+        return F.merge_rows(heads[:, 0], **given, coefficient=scores, backend=backend)
     return F.segment_topk(scores, **given, backend=backend)
 
 

@@ -51,6 +51,11 @@ def many_channels(number: int, backend: str) -> Tensor:
     return F.max_min_diversity(torch.ones(1, number), packed_offsets([1]), torch.tensor([1]), backend=backend)
 
 
+def many_rows(number: int, backend: str) -> Tensor:
+    none = torch.zeros(0, dtype=torch.int64)
+    return F.merge_rows(torch.ones(number, 0), none, none, torch.ones(0), backend=backend)
+
+
 @pytest.mark.parametrize(
     ("call", "most", "what"),
     [
@@ -61,6 +66,7 @@ def many_channels(number: int, backend: str) -> Tensor:
         (many_key_heads, 65535, "key heads"),
         (many_channels_of_a_key, 65536, "channels"),
         (many_channels, 524287, "channels"),
+        (many_rows, 2**31 - 2, "rows"),
     ],
 )
 def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:

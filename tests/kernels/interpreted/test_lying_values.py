@@ -17,6 +17,8 @@ from torch import Tensor
 from seats_ops.ops.attention_received.triton import attention_received
 from seats_ops.ops.compact.triton import gather, kept_index
 from seats_ops.ops.max_min_diversity import triton as diversity
+from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_reference
+from seats_ops.ops.merge_rows.triton import merge_rows
 from seats_ops.ops.query_relevance.triton import query_relevance
 from seats_ops.ops.segment_topk.triton import segment_topk
 from seats_ops.ops.window_budget.triton import window_budget
@@ -133,6 +135,21 @@ def test_window_budget(offsets: list[int], kinds: int) -> None:
     window = torch.where(token % 7 == 0, HUGE, token // 10 - 1)
     totals = torch.tensor([[-HUGE, 4], [2**63 - 1, 2**63 - 1]])
     window_budget(normal(60), token % kinds + 1, window, totals, 5, 0.1, torch.tensor(offsets))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("own", [False, True])
+def test_triples_that_name_no_row(dtype: torch.dtype, own: bool) -> None:
+    """They count as none; coefficients that are not finite stay with their row."""
+    low, high = torch.iinfo(dtype).min, torch.iinfo(dtype).max
+    target = torch.tensor([0, high, 1, low, 3, 4, 2]).to(dtype)
+    source = torch.tensor([1, 0, high, 2, 4, 3, low]).to(dtype)
+    coefficient = torch.tensor([1.0, 1.0, 1.0, 1.0, float("nan"), 2.0, 1.0])
+    given = normal(4, 9), target, source, coefficient, torch.tensor([True, False, False, True]) if own else None
+    got, expected = merge_rows(*given), merge_rows_reference(*given)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+    # Where zero is the least number, it names a row.
+    assert low == 0 or torch.equal(got[1], torch.zeros(9) if own else given[0][1])
 
 
 @given(st.lists(st.integers(-100, 160), min_size=3, max_size=6), st.integers(0, 80), st.integers(0, 9))

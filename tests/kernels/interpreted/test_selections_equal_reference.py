@@ -1,4 +1,4 @@
-"""Kernels that return sets and counts: exactly the reference's, or a certified greedy choice."""
+"""Kernels that return sets, counts and sums in a fixed order: exactly the reference's, or a certified greedy choice."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ def test_compact(total: int, dim: int, seed: int, dtype: torch.dtype) -> None:
     compacted = F.compact(keep_mask, *tensors, ids, dim=dim)
     expected = F.compact(keep_mask, *tensors, ids, dim=dim, backend="reference")
     assert all(torch.equal(got, want) for got, want in zip(compacted, expected, strict=True))
+
+
+@given(st.integers(1, 12), st.integers(0, 30), st.integers(1, 20), seeds(), value_dtypes(), id_dtypes())
+def test_merge_rows(total: int, number: int, dim: int, seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
+    """Sums in one order: equal to the bit, and so are gradients."""
+    random = torch.Generator().manual_seed(seed)
+    features = torch.randn(total, dim, generator=random).to(dtype)
+    features[0] = SPECIAL[torch.randint(len(SPECIAL), (dim,), generator=random)].to(dtype)
+    target, source = torch.randint(total, (2, number), generator=random).to(ids)
+    coefficient, grad = torch.randn(number, generator=random), torch.randn(total, dim, generator=random).to(dtype)
+    results = []
+    for backend in ("triton", "reference"):
+        leaf = features.clone().requires_grad_()
+        merged = F.merge_rows(leaf, target, source, coefficient, backend=backend)
+        merged.backward(grad)
+        results.append((merged.detach(), leaf.grad))
+    torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
 
 
 @given(
@@ -150,6 +167,7 @@ def test_the_order_of_programs_changes_nothing(seed: int) -> None:
         with program_order(order, seed):
             keep = F.segment_topk(scores, segment, torch.tensor([3, 0, 9, 30, 5]))
             diverse = F.max_min_diversity(features, offsets, counts, weights=scores)
-            results.append((keep, diverse, *F.compact(keep, features, segment)))
+            merged = F.merge_rows(features[:9], segment.clamp(min=0), torch.arange(90) % 9, scores)
+            results.append((keep, diverse, merged, *F.compact(keep, features, segment)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))

@@ -101,3 +101,13 @@ def test_compaction(table: Table, width: int) -> None:
     keep, rows = random(2500) > 0.3, random(2500, width, seed=1)
     (kept, same) = under(table, lambda: F.compact(keep, rows, num_kept=int(keep.sum()))[0])
     assert torch.equal(kept, same) and torch.equal(kept, rows[keep])
+
+
+@tables
+@dtypes
+@pytest.mark.parametrize("width", [1, 24, 1030])
+def test_merging(table: Table, dtype: torch.dtype, width: int) -> None:
+    number = 530 if width == 1 else 30
+    features, coefficient = random(12, width).to(dtype), random(number, seed=1)
+    target, source = torch.arange(number) % 5, torch.arange(number) // 3 % 12
+    assert torch.equal(*under(table, lambda: F.merge_rows(features, target, source, coefficient)))
