@@ -51,7 +51,7 @@ GRID: Mapping[str, Grid] = {
     "segment_topk": {"BLOCK": (512, 1024, 2048), "num_warps": (2, 4, 8)},
     "kept_index": {"BLOCK": (512, 1024, 2048), "BLOCK_COUNT": (2048, 4096, 8192), "num_warps": (4, 8)},
     "gather": {"ROWS": (8, 16, 32), "COLUMNS": (64, 128, 256), "num_warps": (2, 4, 8)},
-    "triple_rows": {"BLOCK": (512, 1024, 2048), "num_warps": (4, 8)},
+    "triple_rows": {"BLOCK": (256, 512, 1024), "num_warps": (2, 4)},
     "merge_rows": {"BLOCK": (256, 512, 1024), "num_warps": (1, 2, 4)},
 }
 

@@ -100,7 +100,7 @@ DEFAULT: Table = {
     "segment_topk": tile(4, registers=128, BLOCK=1024),
     "kept_index": tile(BLOCK=1024, BLOCK_COUNT=4096),
     "gather": tile(ROWS=32, COLUMNS=64),
-    "triple_rows": tile(BLOCK=1024),
+    "triple_rows": tile(BLOCK=512),
     # Channels of a row: eight per thread, one wide load of 16-bit features.
     "merge_rows": tile(BLOCK=1024),
 }

@@ -32,6 +32,7 @@ SCORES = FEATURES[:, 0].softmax(0)
 SEGMENT = torch.arange(420) % 7 - 1
 BUDGET = torch.tensor([3, 0, 50, 100, 1, 9])
 MASK = FEATURES[:, 1] > 0
+PLACE = torch.arange(30)
 BIAS = clustered_features(2 * 2 * 60, 60, seed=3).view(2, 2, 60, 60)
 RATIO = {"video": 0.35, "audio": 0.2}
 _NUM_WINDOWS = LAYOUT.windows()[1]
@@ -71,11 +72,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "window_budget_half": (_budgets, (SCORES[: len(LAYOUT)].half(), torch.tensor([[40, 20], [30, 11]]))),
     "segment_topk": (F.segment_topk, (SCORES, SEGMENT, BUDGET)),
     "segment_topk_half": (F.segment_topk, (SCORES.bfloat16(), SEGMENT, BUDGET)),
-    "merge_rows": (F.merge_rows, (FEATURES[:20], SEGMENT + 1, torch.arange(420) % 20, SCORES)),
-    "merge_rows_half": (
-        F.merge_rows,
-        (FEATURES[:9].bfloat16(), SEGMENT[:30] + 1, torch.arange(30) % 9, SCORES[:30].half()),
-    ),
+    "merge_rows": (F.merge_rows, (FEATURES[:9], SEGMENT[:30] + 1, PLACE % 9, SCORES[:30])),
+    "merge_rows_half": (F.merge_rows, (FEATURES[:9].bfloat16(), SEGMENT[:30] + 1, PLACE % 9, SCORES[:30].half())),
     "compact": (F.compact, (MASK, FEATURES, SEGMENT, FEATURES.half())),
     "diversity_selector": (DiversitySelector(RATIO, weighted=False), (FEATURES[: len(LAYOUT)], LAYOUT)),
     "window_budget_allocator": (WindowBudgetAllocator(0.3), (SCORES[: len(LAYOUT)], LAYOUT, RATIO)),

@@ -45,7 +45,7 @@ def merge_rows_kernel(
     row = (tl.program_id(0) // parts).to(tl.int64)
     if WIDE:
         # The launcher saw that rows are whole multiples of 16 bytes.
-        width = tl.multiple_of(width, 16 // (features.dtype.element_ty.primitive_bitwidth // 8))
+        width = tl.multiple_of(width.to(tl.int64), 16 // (features.dtype.element_ty.primitive_bitwidth // 8))
     column = (tl.program_id(0) % parts).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = column < width
     begin = tl.load(offsets + row)
