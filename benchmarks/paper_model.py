@@ -76,6 +76,7 @@ def primitives(size: Size = PAPER, element: int = 2) -> dict[str, Work]:
         "window_budget/drop": Work(4 * left, 20 * left + 16 * windows, False),
         "segment_topk/drop": Work(left, 13 * left, False),
         "compact/drop": Work(0, 2 * kept * row * element),
+        "merge_rows/drop": Work(2 * left * hidden, left * (2 * hidden * element + 20), False),
     }
 
 

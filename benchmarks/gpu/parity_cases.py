@@ -163,6 +163,21 @@ def compact(size: Size, dtype: torch.dtype) -> Case:
     return Case({"keep": keep, "hidden": hidden, "narrow": narrow, "mask": mask}, call, _differences)
 
 
+def merge_rows(size: Size, dtype: torch.dtype) -> Case:
+    tokens = len(pruned_layout(size, CPU))
+    random = torch.Generator().manual_seed(6)
+    # A few rows take many others up, most stay.
+    target = torch.randint(1 + tokens // 10, (2 * tokens,), generator=random, dtype=torch.int64)
+    source = torch.randint(tokens, (2 * tokens,), generator=random, dtype=torch.int64)
+    inputs = {
+        "features": _randn(tokens, size.hidden_size, seed=5, dtype=dtype),
+        "target": target,
+        "source": source,
+        "coefficient": _randn(2 * tokens, seed=7, dtype=torch.float32),
+    }
+    return Case(inputs, F.merge_rows, _differences)
+
+
 CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
     case.__name__: case
     for case in (
@@ -173,5 +188,6 @@ CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
         window_budget,
         segment_topk,
         compact,
+        merge_rows,
     )
 }

@@ -31,6 +31,7 @@ KERNELS = {
     "window_budget": {"window_budget": ("window_budget_kernel",)},
     "segment_topk": {"segment_topk": ("segment_topk_kernel",)},
     "compact": {"kept_index": ("kept_index_kernel",), "gather": ("gather_kernel",)},
+    "merge_rows": {"triple_rows": ("triple_rows_kernel",), "merge_rows": ("merge_rows_kernel",)},
 }
 LONG = ("norms", "second_smallest", "step")
 WIDTHS = {"16": 16, "32": 32, "64": 64, "128": 128, "wide": 256}
@@ -197,3 +198,10 @@ def _compact(name: str, case: list[str], size: _Size) -> Work:
         return F.compact(keep, hidden, **options)[0]
 
     return _equal(call, keep, hidden, num_kept=kept)
+
+
+def _merge_rows(name: str, case: list[str], size: _Size) -> Work:
+    total = size(12416, 90)
+    features = size.normal(total, size(3584, 24), dtype=torch.bfloat16)
+    source = torch.arange(total, dtype=torch.int64, device=size.device)
+    return _equal(F.merge_rows, features, size.numbers(total // 10, total), source, size.normal(total, seed=1))
