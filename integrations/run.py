@@ -11,9 +11,9 @@ from torch import Tensor
 
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
-from seats_ops.operators.stage import Stage
 from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.selection import Merge, check_merge_faults, check_order, merge_faults
+from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import (
     check_kept,

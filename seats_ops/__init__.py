@@ -46,10 +46,10 @@ from seats_ops.operators.composed import Both, PerModality
 from seats_ops.operators.diversity_selector import DiversitySelector
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.recorded_stage import RecordedStage
-from seats_ops.operators.stage import Allocator, Stage
 from seats_ops.operators.registry import register_stage
 from seats_ops.operators.select import Budget, Budgeted, Ratio, Scorer, Select
 from seats_ops.operators.selection import Merge, Selection
+from seats_ops.operators.stage import Allocator, Stage
 from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.schedule import Schedule

@@ -22,7 +22,6 @@ from seats_ops.ops.compact.op import gather
 from seats_ops.ops.derivatives import has_tangent
 from seats_ops.ops.merge_rows.api import merge_rows
 
-
 ALL_SCORES = tuple(f"scores:{variant}" for variant in VARIANTS["scores"])
 PREVIOUS = frozenset({"previous", *(name for name in ALL_SCORES if name.endswith("/attention"))})
 """Inputs that take what a layer started from."""
@@ -214,7 +213,7 @@ class Prefill:
 
     def _scores(self, name: str, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         self.run.move_to(hidden.device)
-        rows, weights = parse_input(name).variant.split("/")
+        _query, weights = parse_input(name).variant.split("/")
         layer = self.text_model.layers[index if weights == "next" else index - 1]
         states = hidden
         if weights == "attention":

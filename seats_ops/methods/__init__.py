@@ -1,1 +1,7 @@
-"""Published methods as schedules of the operators, one a file."""
+"""Published methods as schedules of the operators, one a file, and the registry that knows them by name."""
+
+from __future__ import annotations
+
+from seats_ops.methods.method import Method, Protocol, method, methods, register_method
+
+__all__ = ["Method", "Protocol", "method", "methods", "register_method"]

@@ -104,7 +104,7 @@ class Ratio(Stored):
         groups = group_tokens(layout, self.group, kinds)
         ratios = torch.zeros(4, dtype=torch.float64, device="cpu")
         for kind in kinds:
-            ratios[int(kind)] = ratio_of(self.keep_ratio, kind)
+            ratios[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
         return Budgeted(groups, self._budgets(groups, ratios[groups.modality]))
 
     def _budgets(self, groups: Groups, ratios: Tensor) -> Tensor:

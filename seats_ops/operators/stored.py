@@ -82,14 +82,17 @@ def from_dict(data: Any, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"type: expected one of {tuple(known)}, got {name!r}; give classes of your own as types")
     try:
-        return known[name].from_dict({key: nested(value, known) for key, value in data.items()})
+        kind = known[name]
+        # Others read what they hold themselves.
+        ours = isinstance(kind, type) and issubclass(kind, Stored)
+        return kind.from_dict({key: nested(value, known) for key, value in data.items()} if ours else data)
     except KeyError as missing:
         raise ValueError(f"{name}: expected an entry {missing}, got {sorted(data)}") from None
 
 
 def nested(value: Any, known: Mapping[str, Any]) -> Any:
     """A setting in which stages and their parts are stored in turn, read back where their type is known."""
-    if isinstance(value, Mapping) and "type" in value and value["type"] in known:
+    if isinstance(value, Mapping) and "type" in value:
         return from_dict(value, known)
     if isinstance(value, (list, tuple)):
         return [nested(item, known) for item in value]

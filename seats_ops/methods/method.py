@@ -1,0 +1,172 @@
+"""Published methods by name: what each means by its numbers, where it comes from, and the schedule it makes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from seats_ops.operators.inputs import joined_inputs
+from seats_ops.schedule import Schedule
+from seats_ops.validation import check_ratio, describe
+
+GROUP = "seats_ops.methods"
+"""Entry points of this group, in other packages, are modules that register methods."""
+F = TypeVar("F", bound=Callable[..., Schedule])
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a reader must know to compare a method's numbers with another's, a few words each.
+
+    Attributes:
+        ratio: what the ratio is a share of, and where it is measured.
+        group: tokens that share one budget.
+        rounding: of ratio times tokens.
+        minimum: tokens that a group keeps at least.
+        ties: which of equal scores goes first.
+        score: its source and reduction.
+        merge: what becomes of dropped tokens.
+        row_sum: of the merge's coefficients, "-" without one.
+        positions: kept or renumbered.
+        order: of the tokens kept.
+        kv: what earlier layers hold of tokens dropped inside the LLM, "-" before it.
+        audio: what happens to audio.
+        chance: "deterministic" or "seeded".
+    """
+
+    ratio: str
+    group: str
+    score: str
+    rounding: str = "round, half to even"
+    minimum: str = "1"
+    ties: str = "lowest index"
+    merge: str = "none"
+    row_sum: str = "-"
+    positions: str = "kept"
+    order: str = "ascending"
+    kv: str = "-"
+    audio: str = "as video"
+    chance: str = "deterministic"
+
+    def __str__(self) -> str:
+        return "; ".join(f"{item.name.replace('_', ' ')}: {getattr(self, item.name)}" for item in fields(self))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published method, or a baseline; call it for its schedule.
+
+    Attributes:
+        name: by which it is known, e.g. on the command line.
+        build: function of (config, ratio, **options) that makes the schedule.
+        protocol: see `Protocol`.
+        source: paper and section, and the code that was read.
+
+    Example:
+        >>> from seats_ops.methods import method
+        >>> evs = method("evs")
+        >>> print(evs(None, 0.3))
+        * prompt          all tokens
+        * before the LLM  Select(TemporalChange(), Ratio(0.3, group='item', rounding='floor'))
+        | layers 1 to the last
+    """
+
+    name: str
+    build: Callable[..., Schedule]
+    protocol: Protocol
+    source: str
+
+    @cached_property
+    def options(self) -> Mapping[str, Any]:
+        """Keyword options with their defaults."""
+        parameters = list(inspect.signature(self.build).parameters.values())[2:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def __call__(self, config: Any, ratio: float | Mapping[str, float], **options: Any) -> Schedule:
+        """The schedule for a model's config.
+
+        Args:
+            config: of a model or its thinker; only methods that act inside the LLM look at it.
+            ratio: in [0, 1], as `protocol.ratio` says; a mapping by modality where the method takes one.
+            **options: of this method.
+
+        Raises:
+            ValueError: an option of another method, a ratio outside [0, 1] or that the method cannot reach.
+        """
+        unknown = sorted(set(options) - set(self.options))
+        if unknown:
+            raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
+        for name, share in ratio.items() if isinstance(ratio, Mapping) else (("ratio", ratio),):
+            check_ratio(name, share)
+        return self.build(config, ratio, **options)
+
+
+def inputs_of(schedule: Schedule) -> tuple[str, ...]:
+    """Everything that the stages of a schedule ask for."""
+    return joined_inputs(stage.inputs for _, stage in schedule.stages())
+
+
+def count_kinds(schedule: Schedule) -> tuple[str, ...]:
+    """How the counts of its stages are known, each kind once; see `Stage`."""
+    counted = ("data", "shape")
+    kinds = (getattr(s, "count_kind", counted[hasattr(s, "count_tokens")]) for _, s in schedule.stages())
+    return tuple(dict.fromkeys(kinds))
+
+
+_METHODS: dict[str, Method] = {}
+MODULES = ()
+"""Modules of this package that register methods."""
+
+
+def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F], F]:
+    """Make a function of (config, ratio, *, options) known as a method.
+
+    Raises:
+        TypeError: not such a function. ValueError: the name is taken.
+
+    Example:
+        >>> from seats_ops import Ratio, Schedule, Select
+        >>> from seats_ops.methods import Protocol, method, register_method
+        >>> from seats_ops.operators.scorers import Saliency
+        >>> said = Protocol("share that enters the LLM", "modality", "attention in the encoder")
+        >>> @register_method("most-salient", said, "an example")
+        ... def most_salient(config, ratio):
+        ...     return Schedule(Select(Saliency(), Ratio(ratio)))
+        >>> method("most-salient")(None, 0.1).before_llm[0].inputs
+        ('saliency',)
+    """
+
+    def register(build: F) -> F:
+        parameters = list(inspect.signature(build).parameters.values())
+        if [p.name for p in parameters[:2]] != ["config", "ratio"] or any(
+            p.kind != p.KEYWORD_ONLY for p in parameters[2:]
+        ):
+            raise TypeError(f"register_method: expected a function of (config, ratio, *, ...), got {describe(build)}")
+        if name in _METHODS and _METHODS[name].build.__qualname__ != build.__qualname__:
+            raise ValueError(f"register_method: expected another name than {name!r}, which is taken")
+        _METHODS[name] = Method(name, build, protocol, source)
+        return build
+
+    return register
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name, those of other packages too (entry points of the group "seats_ops.methods")."""
+    for module in MODULES:
+        import_module(f"seats_ops.methods.{module}")
+    for point in entry_points(group=GROUP):
+        point.load()
+    return dict(sorted(_METHODS.items()))
+
+
+def method(name: str) -> Method:
+    """One of them. Raises ValueError: nobody registered the name."""
+    known = _METHODS if name in _METHODS else methods()
+    if name not in known:
+        raise ValueError(f"method: expected one of {', '.join(known)}, got {name!r}")
+    return known[name]
