@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -119,8 +120,6 @@ def count_kinds(schedule: Schedule) -> tuple[str, ...]:
 
 
 _METHODS: dict[str, Method] = {}
-MODULES = ()
-"""Modules of this package that register methods."""
 
 
 def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F], F]:
@@ -143,9 +142,8 @@ def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F],
 
     def register(build: F) -> F:
         parameters = list(inspect.signature(build).parameters.values())
-        if [p.name for p in parameters[:2]] != ["config", "ratio"] or any(
-            p.kind != p.KEYWORD_ONLY for p in parameters[2:]
-        ):
+        first, rest = [p.name for p in parameters[:2]], parameters[2:]
+        if first != ["config", "ratio"] or any(p.kind != p.KEYWORD_ONLY for p in rest):
             raise TypeError(f"register_method: expected a function of (config, ratio, *, ...), got {describe(build)}")
         if name in _METHODS and _METHODS[name].build.__qualname__ != build.__qualname__:
             raise ValueError(f"register_method: expected another name than {name!r}, which is taken")
@@ -157,8 +155,9 @@ def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F],
 
 def methods() -> dict[str, Method]:
     """All methods by name, those of other packages too (entry points of the group "seats_ops.methods")."""
-    for module in MODULES:
-        import_module(f"seats_ops.methods.{module}")
+    package = import_module("seats_ops.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
     for point in entry_points(group=GROUP):
         point.load()
     return dict(sorted(_METHODS.items()))

@@ -1,0 +1,98 @@
+"""Which anchor is nearest to a token, group by group, and the merges that follow from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.operators.selection import Merge
+
+METRICS = ("cosine", "euclidean")
+
+
+def nearest_anchor(
+    features: Tensor, ids: Tensor, anchors: Tensor, members: Tensor, *, metric: str = "cosine", eps: float = 1e-8
+) -> tuple[Tensor, Tensor]:
+    """For every member the nearest anchor of its group; ties go to the anchor of the lowest index.
+
+    Args:
+        features: [T, D] that are compared, in float32.
+        ids: int64 [T], the group of a token; below 0 for none.
+        anchors, members: bool [T]. A token that is both has itself among its anchors.
+        metric: "cosine" of rows divided by their norm plus `eps`, or "euclidean".
+
+    Returns:
+        (member, anchor): int64 [M] each, on the device of the features, members of groups without an anchor left out.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.anchors import nearest_anchor
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
+        >>> anchors = torch.tensor([True, True, False])
+        >>> nearest_anchor(features, torch.zeros(3, dtype=torch.int64), anchors, ~anchors)
+        (tensor([2]), tensor([0]))
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
+    ids = ids.to(features.device)
+    x = features.float()
+    if metric == "cosine":
+        x = x / (x.norm(dim=-1, keepdim=True) + eps)
+    anchor, anchor_at = _padded(ids, anchors & (ids >= 0))
+    member, member_at = _padded(ids, members & (ids >= 0))
+    if not len(anchor) or not len(member):
+        empty = member.new_zeros(0)
+        return empty, empty
+    groups = int(ids.max()) + 1
+    table = torch.full((groups, int(anchor_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
+    table[ids[anchor], anchor_at] = anchor
+    rows = torch.full((groups, int(member_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
+    rows[ids[member], member_at] = member
+    a, m = x[table.clamp(min=0)], x[rows.clamp(min=0)]
+    near = torch.matmul(m, a.transpose(1, 2)) if metric == "cosine" else -torch.cdist(m, a, compute_mode=EXACT)
+    near = near.masked_fill((table < 0)[:, None, :], -torch.inf)
+    best = table.gather(1, near.argmax(-1))
+    there = (rows >= 0) & (table >= 0).any(1, keepdim=True)
+    found, nearest = rows[there], best[there]
+    order = found.argsort()
+    return found[order], nearest[order]
+
+
+EXACT = "donot_use_mm_for_euclid_dist"
+"""Equal rows have a distance of 0, so that ties are ties."""
+
+
+def _padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 [K] tokens of a mask, and the how-manieth of its group each of them is."""
+    index = mask.nonzero().squeeze(1)
+    order = ids[index].argsort(stable=True)
+    group = ids[index][order]
+    starts = torch.searchsorted(group, group)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), dtype=torch.int64, device=ids.device) - starts
+    return index, place
+
+
+def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | float, others: Tensor | float) -> Merge:
+    """anchor' = own * anchor + others * mean of its members; an anchor without members stays as it is.
+
+    Args:
+        member, anchor: int64 [M], see `nearest_anchor`.
+        anchors: bool [T].
+        own, others: a number, or one for each of the T tokens, looked up at the anchor.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.anchors import mean_merge
+        >>> anchors = torch.tensor([True, False, False])
+        >>> merge = mean_merge(torch.tensor([1, 2]), torch.tensor([0, 0]), anchors, own=1.0, others=1.0)
+        >>> merge.coefficient
+        tensor([1.0000, 0.5000, 0.5000])
+    """
+    total, device = len(anchors), anchors.device
+    count = torch.zeros(total, dtype=torch.float32, device=device).index_add(0, anchor, torch.ones_like(anchor).float())
+    own = torch.as_tensor(own, dtype=torch.float32, device=device).expand(total)
+    others = torch.as_tensor(others, dtype=torch.float32, device=device).expand(total)
+    merged = (anchors & (count > 0)).nonzero().squeeze(1)
+    target, source = torch.cat([merged, anchor]), torch.cat([merged, member])
+    return Merge(target, source, torch.cat([own[merged], others[anchor] / count[anchor]]))
