@@ -18,13 +18,13 @@ from torch import Tensor
 
 from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch
-from seats_ops.ops.max_min_diversity.triton import (
+from seats_ops.ops.max_min_diversity.distance import (
     EPS,
     FARTHEST,
     LOWEST,
-    _distance,
-    _two_smallest,
+    cosine_distance,
     sane_weight,
+    two_smallest,
 )
 from seats_ops.ops.tile_tables import tiles
 from seats_ops.ops.tiles import Table, number_case
@@ -83,11 +83,11 @@ def second_smallest_kernel(
             b = tl.load(columns + (start + channel)[None, :], mask=(column < length)[:, None] & inside, other=0.0)
             product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
         inverse_columns = tl.load(inverse_norms + begin + column, mask=column < length, other=0.0)
-        distance = _distance(product, inverse_rows, inverse_columns)
+        distance = cosine_distance(product, inverse_rows, inverse_columns)
         distance = tl.where(
             distance != distance, tl.where(inverse_rows != inverse_rows, 0.0, FARTHEST)[:, None], distance
         )
-        first, second = _two_smallest(first, second, tl.where((column < length)[None, :], distance, float("inf")), lane)
+        first, second = two_smallest(first, second, tl.where((column < length)[None, :], distance, float("inf")), lane)
     second = tl.where(second < float("inf"), second, 0.0)
     tl.store(second_smallest + begin + row, second, mask=row < length)
 

@@ -20,17 +20,21 @@ from torch import Tensor
 from seats_ops.backend import MAX_GRID
 from seats_ops.ops.kernels import bounds
 from seats_ops.ops.launch import KernelConfig, launch, next_power_of_2
+from seats_ops.ops.max_min_diversity.distance import (
+    EPS,
+    FARTHEST,
+    LOWEST,
+    cosine_distance,
+    sane_weight,
+    two_smallest,
+)
+from seats_ops.ops.max_min_diversity.large import max_min_large
 from seats_ops.ops.max_min_diversity.op import MAX_MATRIX
 from seats_ops.ops.tile_tables import tiles
 from seats_ops.ops.tiles import Table, number_case
 
-EPS = tl.constexpr(1e-8)
 # A number of tokens or rows that bounds nothing.
 UNKNOWN = 2**62
-LOWEST = tl.constexpr(-3.4028234663852886e38)
-HIGHEST = tl.constexpr(3.4028234663852886e38)
-# Largest cosine distance: a token without a direction keeps nobody else from being picked.
-FARTHEST = tl.constexpr(2.0)
 # Bytes of distances held at once: 600 000 tokens in windows of 400, whose three launches then cover all windows.
 MATRIX_BYTES = 2**30
 
@@ -100,21 +104,6 @@ def gram_kernel(
         tl.store(inverse_norms + begin + row, tl.where(finite, inverse, float("nan")), mask=row < length)
 
 
-@triton.jit
-def _distance(product, inverse_rows, inverse_columns):
-    """1 - cos; NaN where either token has no finite norm."""
-    return 1.0 - product * inverse_rows[:, None] * inverse_columns[None, :]
-
-
-@triton.jit
-def _two_smallest(first, second, block, column):
-    """Merge the two smallest of each row of `block` into those seen so far."""
-    smallest = tl.min(block, 1)
-    at = tl.argmin(block, 1)
-    next_one = tl.min(tl.where(at[:, None] == column[None, :], float("inf"), block), 1)
-    return tl.minimum(first, smallest), tl.minimum(tl.maximum(first, smallest), tl.minimum(second, next_one))
-
-
 @triton.jit(do_not_specialize=["first_window", "total"])
 def distances_kernel(
     matrix,
@@ -142,24 +131,17 @@ def distances_kernel(
         stored = (row < length)[:, None] & (column < ld)[None, :]
         product = tl.load(cell, mask=stored, other=0.0)
         inverse_columns = tl.load(inverse_norms + begin + column, mask=column < length, other=0.0)
-        distance = _distance(product, inverse_rows, inverse_columns)
+        distance = cosine_distance(product, inverse_rows, inverse_columns)
         undefined = distance != distance
         odd_row, odd_column = inverse_rows != inverse_rows, inverse_columns != inverse_columns
         from_row = tl.where(undefined, tl.where(odd_column, 0.0, FARTHEST)[None, :], distance)
         tl.store(cell, from_row, mask=stored)
         to_row = tl.where(undefined, tl.where(odd_row, 0.0, FARTHEST)[:, None], distance)
         block = tl.where((column < length)[None, :], to_row, float("inf"))
-        first, second = _two_smallest(first, second, block, lane)
+        first, second = two_smallest(first, second, block, lane)
     # A window of one token has no second entry; any finite number serves its only candidate.
     second = tl.where(second < float("inf"), second, 0.0)
     tl.store(second_smallest + begin + row, second, mask=row < length)
-
-
-@triton.jit
-def sane_weight(weight):
-    """NaN counts as 0, infinities as the largest finite numbers."""
-    weight = tl.where(weight != weight, 0.0, weight)
-    return tl.minimum(tl.maximum(weight, LOWEST), HIGHEST)
 
 
 @triton.jit(do_not_specialize=["first_window", "total"])
@@ -214,8 +196,6 @@ def max_min_diversity(
     """See `api.max_min_diversity`."""
     num_windows = num_keep.shape[0]
     if num_windows and max_seqlen > MAX_MATRIX:
-        from seats_ops.ops.max_min_diversity.large import max_min_large
-
         packed = features if index is None else _rows(features, index)
         return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep)
     total = features.shape[0] if index is None else index.shape[0]
