@@ -145,7 +145,7 @@ def _long_windows(name: str, case: list[str], size: _Size) -> Work:
     from seats_ops.ops.max_min_diversity.large import max_min_large
 
     def call(features: Tensor, offsets: Tensor, keep: Tensor, **o: Any) -> Tensor:
-        return max_min_large(features, offsets, keep, o["weights"], o["max_seqlen"], o["max_keep"])
+        return max_min_large(features, offsets, keep, o["weights"], o["max_seqlen"], o["max_keep"], "spread")
 
     dtype = _dtype(case[0]) if name == "second_smallest" else torch.bfloat16
     return _selection(call, [size(6000, 50)], size(3584, 16), size(16, 3), dtype, size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seats_ops.ops.max_min_diversity.op import FIRST
 from seats_ops.testing.selection import NEAR_TIE
 
 DISTANCE_ERROR = 1e-6
@@ -47,13 +48,15 @@ def certify_greedy(
     keep_mask: Tensor,
     *,
     weights: Tensor | None = None,
+    first: str = "spread",
     near_tie: float = NEAR_TIE,
     distance_error: float = DISTANCE_ERROR,
 ) -> GreedyCertificate:
     """Is `keep_mask` what weighted greedy max-min selection by cosine distance may return (SEATS section 3.1)?
 
     Replays the greedy choice in float64 and looks for an order of the kept tokens in which every pick is the best of
-    all candidates, up to `near_tie` of the best value plus `distance_error` times the largest weight. It judges the set
+    all candidates, up to `near_tie` of the best value plus `distance_error` times the largest weight; a first pick by
+    weight alone is free of rounding, and must be the first of the largest weights. It judges the set
     that was returned, not agreement with another implementation, so it also holds where near-ties let two correct
     float32 implementations part ways.
 
@@ -63,9 +66,11 @@ def certify_greedy(
         num_keep: integer [W].
         keep_mask: bool [T].
         weights: finite float [T] or None.
+        first: "spread" or "weight", as it was given to `max_min_diversity`.
 
     Raises:
-        ValueError: features or weights are not finite; such data has no greedy order.
+        ValueError: features or weights are not finite; such data has no greedy order. An unknown `first`, or "weight"
+            without weights.
 
     Example:
         >>> import torch
@@ -76,6 +81,8 @@ def certify_greedy(
         >>> bool(certify_greedy(*problem, keep_mask)), bool(certify_greedy(*problem, ~keep_mask))
         (True, False)
     """
+    if first not in FIRST or (first == "weight" and weights is None):
+        raise ValueError(f"first: expected one of {FIRST}, and weights with 'weight', got {first!r}")
     values = torch.ones(len(features), dtype=torch.float64, device="cpu") if weights is None else weights
     if not bool(torch.isfinite(features).all()) or not bool(torch.isfinite(values).all()):
         raise ValueError("features, weights: expected finite numbers")
@@ -87,7 +94,7 @@ def certify_greedy(
         wanted = min(int(num_keep[window]), end - start)
         if len(kept) != wanted:
             return _refuse(orders, gaps, f"window {window}: {len(kept)} tokens kept, expected {wanted}")
-        search = _Window(features[start:end], values[start:end], kept, near_tie, distance_error)
+        search = _Window(features[start:end], values[start:end], kept, near_tie, distance_error, first)
         found = [(tuple(kept), 0.0)] if wanted == end - start else search.solve()
         if not found:
             return _refuse(orders, gaps, f"window {window}: {search.obstacle}")
@@ -103,13 +110,16 @@ def _refuse(orders: list[tuple[int, ...]], gaps: list[float], reason: str) -> Gr
 class _Window:
     """Depth-first search over pick orders of the kept tokens; it branches only where two of them nearly tie."""
 
-    def __init__(self, features: Tensor, weights: Tensor, kept: list[int], near_tie: float, error: float) -> None:
+    def __init__(
+        self, features: Tensor, weights: Tensor, kept: list[int], near_tie: float, error: float, first: str
+    ) -> None:
         rows = features.detach().cpu().double()
         rows = rows / (rows.norm(dim=1, keepdim=True) + 1e-8)
         self.distance = 1.0 - rows @ rows.T
         self.weights = weights.detach().cpu().double()
         self.kept = kept
         self.near_tie = near_tie
+        self.by_weight = first == "weight"
         self.slack = error * float(self.weights.abs().max()) if len(weights) else 0.0
         self.obstacle = "no order found within the search limit"
 
@@ -118,7 +128,10 @@ class _Window:
         if not self.kept:
             return [((), 0.0)]
         seen: set[frozenset[int]] = set()
-        start = self.distance.topk(2, dim=0, largest=False).values[1]
+        if self.by_weight:
+            start = torch.ones_like(self.weights)
+        else:
+            start = self.distance.topk(2, dim=0, largest=False).values[1]
         stack: list[tuple[tuple[int, ...], float, Tensor]] = [((), 0.0, start)]
         while stack and len(seen) < _MAX_STATES:
             picked, worst, nearest = stack.pop()
@@ -140,6 +153,8 @@ class _Window:
         rest = sorted(set(self.kept) - set(picked), key=lambda j: (score[j], -j))
         floor = best - self.near_tie * abs(best) - self.slack
         admissible = [j for j in rest if score[j] >= floor]
+        if self.by_weight and not picked:
+            admissible = [j for j in rest if j == score.index(best)]
         if not admissible:
             self.obstacle = (
                 f"pick {len(picked) + 1}: token {score.index(best)} scores {best:.6g}, "

@@ -5,6 +5,7 @@ Their data is made when this module is imported, outside of any mode.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,10 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "attention_received_half": (F.attention_received, (HEADS.half(), HEADS.flip(0).half(), OFFSETS)),
     "max_min_diversity": (F.max_min_diversity, (FEATURES, OFFSETS, COUNTS)),
     "max_min_diversity_half": (F.max_min_diversity, (FEATURES.bfloat16(), OFFSETS, COUNTS)),
+    "max_min_diversity_by_weight": (
+        functools.partial(F.max_min_diversity, weights=WEIGHTS, first="weight"),
+        (FEATURES, OFFSETS, COUNTS),
+    ),
     "max_min_order": (max_min_order, (FEATURES, OFFSETS, COUNTS, WEIGHTS)),
     "query_relevance": (F.query_relevance, (HEADS[:1], HEADS)),
     "query_relevance_rows": (F.query_relevance, (HEADS[:4].bfloat16(), HEADS.bfloat16(), OFFSETS)),

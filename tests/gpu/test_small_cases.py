@@ -58,21 +58,27 @@ def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("path", ["one chunk", "a chunk per window", "too long for a matrix", "scattered rows"])
-def test_max_min_diversity(dtype: torch.dtype, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", ["spread", "weight"])
+def test_max_min_diversity(dtype: torch.dtype, path: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of a first pick by weight are of both signs."""
     if path == "a chunk per window":
         monkeypatch.setattr(kernels, "MATRIX_BYTES", 1)
     if path == "too long for a matrix":
         monkeypatch.setattr(kernels, "MAX_MATRIX", 100)
     features = clustered_features(TOTAL, 100, seed=1, dtype=dtype)
     weights = near_constant_saliency(TOTAL, seed=1)
+    if first == "weight":
+        weights = torch.where(torch.arange(TOTAL) % 3 == 0, -weights, weights)
     offsets, counts = packed_offsets(LENGTHS), torch.tensor([20, 3, 9, 1])
     index = torch.randperm(TOTAL, generator=torch.Generator().manual_seed(0)) if path == "scattered rows" else None
     arguments = [x.to(DEVICE) for x in (features, offsets, counts)]
     scattered = {} if index is None else {"index": index.to(DEVICE)}
     bounds = {"max_seqlen": 150, "max_keep": 20}
-    keep = F.max_min_diversity(*arguments, weights=weights.to(DEVICE), **scattered, **bounds, backend="triton").cpu()
+    keep = F.max_min_diversity(
+        *arguments, weights=weights.to(DEVICE), first=first, **scattered, **bounds, backend="triton"
+    ).cpu()
     packed = features if index is None else features[index]
-    certificate = certify_greedy(packed, offsets, counts, keep, weights=weights)
+    certificate = certify_greedy(packed, offsets, counts, keep, weights=weights, first=first)
     assert certificate, certificate.reason
 
 

@@ -39,7 +39,7 @@ class TouchesHost(TorchDispatchMode):
 
 def long_window() -> tuple[str, tuple[Any, ...]]:
     return "max_min_diversity", (
-        torch.ones(20, 8), torch.tensor([0, 20]), torch.tensor([2]), None, None, 20, None, "triton",
+        torch.ones(20, 8), torch.tensor([0, 20]), torch.tensor([2]), None, None, 20, None, "spread", "triton",
     )  # fmt: skip
 
 

@@ -76,6 +76,16 @@ def test_steps_and_lengths_of_long_windows_share_a_compiled_kernel() -> None:
     assert all(other == keys[0] for other in keys[1:])
 
 
+@pytest.mark.parametrize("total", [905, 4500])
+def test_how_the_first_token_is_picked_compiles_nothing_more(total: int) -> None:
+    """By weight, a long window even needs a kernel less."""
+    spread, weight = (
+        {launch.key() for launch in launches_of("max_min_diversity", total, dim=64, first=first)}
+        for first in ("spread", "weight")
+    )
+    assert weight <= spread and len(weight) == len(spread) - (total > 4096 + 7)
+
+
 def assert_shipped(launches: list[Launch]) -> None:
     """Every launch has a shipped configuration, so that the checks of compiled code are about what runs."""
     for launch in launches:

@@ -46,6 +46,18 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
         (20,),
         torch.bool,
     ),
+    "max_min_diversity by weight": (
+        lambda: F.max_min_diversity(
+            torch.empty(20, 8, **VALUES),
+            torch.empty(4, **IDS),
+            torch.empty(3, **IDS),
+            weights=torch.empty(20, **VALUES),
+            max_seqlen=9,
+            first="weight",
+        ),
+        (20,),
+        torch.bool,
+    ),
     "query_relevance": (
         lambda: F.query_relevance(
             torch.empty(3, 4, 8, **VALUES), torch.empty(20, 2, 8, **VALUES), torch.empty(4, **IDS), max_seqlen=9

@@ -169,6 +169,8 @@ BAD = [
     ("max_seqlen", 4.0, TypeError),
     ("max_keep", 1, ValueError),
     ("max_keep", True, TypeError),
+    ("first", "nearest", ValueError),
+    ("first", None, ValueError),
     ("backend", "cuda", ValueError),
     ("backend", None, ValueError),
 ]
@@ -178,6 +180,11 @@ BAD = [
 def test_bad_arguments_are_named(name: str, value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=name):
         F.max_min_diversity(**{**VALID, name: value})
+
+
+def test_a_first_pick_by_weight_needs_weights() -> None:
+    with pytest.raises(ValueError, match=r"weights: expected a tensor \[6\] as first is 'weight', got None"):
+        F.max_min_diversity(**{**VALID, "weights": None}, first="weight")
 
 
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter runs kernels on CPU tensors")

@@ -88,6 +88,30 @@ def test_certificate_reports_counts_weights_and_order() -> None:
         certify_greedy(POINTS * float("nan"), offsets, torch.tensor([1]), mask("0010"))
 
 
+@pytest.mark.parametrize(
+    ("weights", "kept", "accepted"),
+    # By hand: the first of the largest weights, and no other that is as large, or larger by less than a rounding.
+    [
+        ([1.0, 1.0, 1.0, 1.0], "1000", True),
+        ([1.0, 1.0, 1.0, 1.0], "0010", False),
+        ([1.0, 1.0 + 1e-7, 1.0, 1.0], "0100", True),
+        ([1.0, 1.0 + 1e-7, 1.0, 1.0], "1000", False),
+        # All negative: the second pick is the nearest one.
+        ([-1.0, -2.0, -2.0, -2.0], "1100", True),
+        ([-1.0, -2.0, -2.0, -2.0], "1001", False),
+    ],
+)
+def test_certificate_of_a_first_pick_by_weight(weights: list[float], kept: str, accepted: bool) -> None:
+    arguments = POINTS, packed_offsets([4]), torch.tensor([kept.count("1")]), mask(kept)
+    assert bool(certify_greedy(*arguments, weights=torch.tensor(weights), first="weight")) is accepted
+
+
+@pytest.mark.parametrize("first", ["weight", "nearest"])
+def test_certificate_names_a_first_that_it_cannot_judge(first: str) -> None:
+    with pytest.raises(ValueError, match=f"first: expected one of .* got '{first}'"):
+        certify_greedy(POINTS, packed_offsets([4]), torch.tensor([1]), mask("1000"), first=first)
+
+
 def test_certificate_stays_quick_on_many_exact_duplicates() -> None:
     features, kept = torch.ones(60, 4), torch.arange(60) % 3 == 0
     assert certify_greedy(features, packed_offsets([60]), torch.tensor([20]), kept)

@@ -30,23 +30,26 @@ def max_min_diversity(
     index: Tensor | None = None,
     max_seqlen: int | None = None,
     max_keep: int | None = None,
+    first: str = "spread",
     backend: str = "auto",
     validate: bool = False,
 ) -> Tensor:
     """Greedy weighted max-min selection by cosine distance inside every window (SEATS section 3.1).
 
     d(i, j) = 1 - cos(x_i, x_j) with norms + 1e-8. First the token with the largest w_j * (second-smallest entry of
-    column j of d), then again and again the one with the largest w_j * min over picked s of d(s, j). Ties go to the
-    lowest index; a picked token is no candidate any more. Exactly min(num_keep[w], length of w) tokens of window w are
-    kept, whatever the data: a token whose norm is not finite in float32 (NaN, infinite or huge features) is a candidate
-    at distance 0 and, once picked, at distance 2 from all others; a NaN weight counts as 0 and an infinite one as the
-    largest finite number. Accumulation in float32.
+    column j of d), or with `first="weight"` that with the largest w_j; then again and again the one with the largest
+    w_j * min over picked s of d(s, j). Ties go to the lowest index; a picked token is no candidate any more. A weight
+    multiplies the distance whatever its sign: a token with a negative one scores at most 0, the nearer the better.
+    Exactly min(num_keep[w], length of w) tokens of window w are kept, whatever the data: a token whose norm is not
+    finite in float32 (NaN, infinite or huge features) is a candidate at distance 0 and, once picked, at distance 2 from
+    all others; a NaN weight counts as 0 and an infinite one as the largest or smallest finite number. Accumulation in
+    float32.
 
     Args:
         features: [T, D], float32, bfloat16 or float16; with `index`, [N, D] with any number of rows.
         cu_seqlens: integer [W+1], windows on the packed axis; empty windows are legal.
         num_keep: integer [W], entries >= 0; above the window's length the window is kept whole.
-        weights: float32, bfloat16 or float16 [T], saliency; None means all 1.
+        weights: float32, bfloat16 or float16 [T], saliency, of any sign; None means all 1.
         index: integer [T], row of `features` of every token of the packed axis; None means they are the rows in order.
             Windows whose tokens are no neighbours in memory are read where they are.
         max_seqlen: upper bound of the window lengths. Given as an int, nothing is read from the device. Kernels cut a
@@ -54,6 +57,8 @@ def max_min_diversity(
             is touched.
         max_keep: upper bound of `num_keep`. It spares the Triton backend a read when `max_seqlen` is above 4096, where
             every pick is a launch of its own.
+        first: "spread", the first pick lies far from its nearest other token, as later ones do from those picked; or
+            "weight", it is the token with the largest weight, whatever its distances; `weights` must be given.
         backend: "auto", "triton" or "reference".
         validate: check the values of device tensors too (one read each); those of CPU tensors always are.
 
@@ -63,7 +68,7 @@ def max_min_diversity(
     Raises:
         BackendUnavailable: "triton" cannot run here, or not at this size.
         TypeError: wrong dtypes. ValueError: wrong shapes, devices or offsets, a negative `num_keep`, an `index` that is
-            no row.
+            no row, an unknown `first`, or "weight" without weights.
 
     Example:
         >>> import torch
@@ -84,6 +89,10 @@ def max_min_diversity(
     num_keep = check_integers("num_keep", num_keep)
     check_length("num_keep", num_keep, cu_seqlens.shape[0] - 1, "cu_seqlens - 1")
     check_non_negative("num_keep", num_keep, validate)
+    if first not in op.FIRST:
+        raise ValueError(f"first: expected one of {op.FIRST}, got {first!r}")
+    if weights is None and first == "weight":
+        raise ValueError(f"weights: expected a tensor [{total}] as first is 'weight', got None")
     if weights is not None:
         check_length("weights", check_values("weights", weights, 1), total, packed)
     check_max_seqlen("max_seqlen", max_seqlen, cu_seqlens)
@@ -92,5 +101,5 @@ def max_min_diversity(
         max_seqlen = longest_segment(cu_seqlens)
     if max_keep is None and max_seqlen > op.MAX_MATRIX and num_keep.numel() and backend != "reference":
         max_keep = int(num_keep.max())
-    bounds = (max_seqlen, max_keep)
-    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, *bounds, check_backend(backend))
+    how = (max_seqlen, max_keep, first, check_backend(backend))
+    return op.max_min_diversity(features, cu_seqlens, num_keep, weights, index, *how)

@@ -176,6 +176,7 @@ def max_min_large(
     weights: Tensor | None,
     max_seqlen: int,
     max_keep: int | None,
+    first: str,
 ) -> Tensor:
     """See `api.max_min_diversity`. `max_keep` gives the number of launches; nothing is read from the device."""
     features, cu_seqlens, num_keep = features.contiguous(), cu_seqlens.contiguous(), num_keep.contiguous()
@@ -184,7 +185,9 @@ def max_min_large(
     num_windows = num_keep.shape[0]
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
     keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
-    inverse_norms, nearest = float32(total), float32(total)
+    inverse_norms = float32(total)
+    # At distance 1 of everything, the token with the largest weight is the first one.
+    nearest = float32(total) if first == "spread" else torch.ones_like(inverse_norms)
     table = tiles(features.device)
     norm, pair, single = table["norms"], table[f"second_smallest/{number_case(features.dtype)}"], table["step"]
     num_parts = triton.cdiv(max_seqlen, single["TOKENS"])
@@ -200,18 +203,19 @@ def max_min_large(
         channels,
         **norm.options,
     )
-    launch(
-        second_smallest_kernel,
-        (triton.cdiv(max_seqlen, pair["BLOCK"]), num_windows),
-        features,
-        inverse_norms,
-        nearest,
-        cu_seqlens,
-        channels,
-        total,
-        max_seqlen,
-        **pair.options,
-    )
+    if first == "spread":
+        launch(
+            second_smallest_kernel,
+            (triton.cdiv(max_seqlen, pair["BLOCK"]), num_windows),
+            features,
+            inverse_norms,
+            nearest,
+            cu_seqlens,
+            channels,
+            total,
+            max_seqlen,
+            **pair.options,
+        )
     for step in range(min(max_seqlen if max_keep is None else max_keep, max_seqlen) + 1):
         new, old = step % 2, (step + 1) % 2
         launch(

@@ -12,6 +12,8 @@ from seats_ops.ops.primitive import primitive
 MAX_MATRIX = 4096
 # Offsets inside a window of that many tokens fit 32 bits.
 MAX_CHANNELS = 2**31 // MAX_MATRIX - 1
+# How the first token of a window is picked.
+FIRST = ("spread", "weight")
 
 
 @primitive("max_min_diversity")
@@ -23,6 +25,7 @@ def max_min_diversity(
     index: Tensor | None,
     max_seqlen: int,
     max_keep: int | None,
+    first: str,
     backend: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
@@ -31,7 +34,7 @@ def max_min_diversity(
     if max_seqlen > MAX_MATRIX:
         unfit = unfit or too_many("windows, one of them long,", num_keep.shape[0])
     module = implementation("max_min_diversity", backend, features, unfit)
-    return module.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep)
+    return module.max_min_diversity(features, cu_seqlens, num_keep, weights, index, max_seqlen, max_keep, first)
 
 
 @max_min_diversity.register_fake
@@ -43,6 +46,7 @@ def _(
     index: Tensor | None,
     max_seqlen: int,
     max_keep: int | None,
+    first: str,
     backend: str,
 ) -> Tensor:
     return features.new_empty(features.shape[0] if index is None else index.shape[0], dtype=torch.bool)

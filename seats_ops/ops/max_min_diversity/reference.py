@@ -37,17 +37,23 @@ def max_min_diversity(
     index: Tensor | None,
     max_seqlen: int,
     _max_keep: int | None,
+    first: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     total = features.shape[0] if index is None else index.shape[0]
     keep_mask = torch.zeros(total, dtype=torch.bool, device=features.device)
-    for group, _, picked in _pick_groups(features, cu_seqlens, num_keep, weights, index, max_seqlen):
+    for group, _, picked in _pick_groups(features, cu_seqlens, num_keep, weights, index, max_seqlen, first):
         keep_mask = scatter_padded(keep_mask, group, picked)
     return keep_mask
 
 
 def max_min_order(
-    features: Tensor, cu_seqlens: Tensor, num_keep: Tensor, weights: Tensor | None = None, max_seqlen: int | None = None
+    features: Tensor,
+    cu_seqlens: Tensor,
+    num_keep: Tensor,
+    weights: Tensor | None = None,
+    max_seqlen: int | None = None,
+    first: str = "spread",
 ) -> Tensor:
     """The picks of `max_min_diversity` in the order they were made, for tests and for studying a selection.
 
@@ -56,7 +62,7 @@ def max_min_order(
     """
     if max_seqlen is None:
         max_seqlen = longest_segment(cu_seqlens)
-    groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, None, max_seqlen))
+    groups = list(_pick_groups(features, cu_seqlens, num_keep, weights, None, max_seqlen, first))
     width = max((order.shape[1] for _, order, _ in groups), default=0)
     result = torch.full((num_keep.shape[0], width), -1, dtype=torch.int64, device=features.device)
     for group, order, _ in groups:
@@ -71,6 +77,7 @@ def _pick_groups(
     weights: Tensor | None,
     index: Tensor | None,
     max_seqlen: int,
+    first: str,
 ) -> Iterator[tuple[PaddedGroup, Tensor, Tensor]]:
     """For every group of windows: the group, pick order [G, K] (-1 after the last), picked bool [G, n]."""
     index = None if index is None else index.long()
@@ -80,17 +87,17 @@ def _pick_groups(
         wanted = torch.minimum(num_keep[group.segments].long(), valid.sum(1))
         rows = group.index if index is None else index[group.index]
         distances = _Distances(features, rows, valid, padded=group.valid is not None)
-        yield group, *_greedy(distances, w.to(features.device), valid, wanted)
+        yield group, *_greedy(distances, w.to(features.device), valid, wanted, first)
 
 
-def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _greedy(distances: _Distances, weights: Tensor, valid: Tensor, wanted: Tensor, first: str) -> tuple[Tensor, Tensor]:
     num_windows, width = valid.shape
     # Without a free look at the counts, run as many steps as a window can need; finished windows pick nothing.
     steps = int(wanted.max()) if reads_are_free(wanted) else width
     windows = torch.arange(num_windows, dtype=torch.int64, device=valid.device)
     candidate = valid.clone()
     order = torch.full((num_windows, steps), -1, dtype=torch.int64, device=valid.device)
-    nearest = distances.second_smallest() if steps else weights
+    nearest = distances.second_smallest() if steps and first == "spread" else weights.new_ones(valid.shape)
     for step in range(steps):
         value = (weights * nearest).clamp(min=LOWEST)
         pick = torch.where(candidate, value, -torch.inf).argmax(1)

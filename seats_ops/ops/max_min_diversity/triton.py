@@ -192,12 +192,13 @@ def max_min_diversity(
     index: Tensor | None,
     max_seqlen: int,
     max_keep: int | None,
+    first: str,
 ) -> Tensor:
     """See `api.max_min_diversity`."""
     num_windows = num_keep.shape[0]
     if num_windows and max_seqlen > MAX_MATRIX:
         packed = features if index is None else _rows(features, index)
-        return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep)
+        return max_min_large(packed, cu_seqlens, num_keep, weights, max_seqlen, max_keep, first)
     total = features.shape[0] if index is None else index.shape[0]
     keep_mask = torch.empty(total, dtype=torch.bool, device=features.device)
     if not num_windows or not max_seqlen:
@@ -212,6 +213,8 @@ def max_min_diversity(
     matrix = float32(min(chunk, num_windows), ld, ld)
     inverse_norms = float32(total)
     second_smallest = torch.empty_like(inverse_norms)
+    # At distance 1 of everything, the token with the largest weight is the first one.
+    nearest = second_smallest if first == "spread" else torch.ones_like(inverse_norms)
     block = max(64, next_power_of_2(ld))
     table = tiles(features.device)
     gram, distances = table[f"gram/{number_case(features.dtype)}"], table["distances"]
@@ -252,8 +255,8 @@ def max_min_diversity(
             greedy_kernel,
             (here,),
             matrix,
-            second_smallest,
-            second_smallest if weights is None else weights,
+            nearest,
+            nearest if weights is None else weights,
             cu_seqlens,
             num_keep,
             keep_mask,

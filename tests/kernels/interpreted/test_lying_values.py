@@ -68,7 +68,8 @@ def test_max_min_diversity(offsets: list[int], matrix: int, monkeypatch: pytest.
     monkeypatch.setattr(diversity, "MAX_MATRIX", matrix)
     features, given = normal(TOTAL, 8), torch.tensor(offsets)
     for counts in ([5, 100], [-1, HUGE]):
-        diversity.max_min_diversity(features, given, torch.tensor(counts), None, None, 16, 3)
+        diversity.max_min_diversity(features, given, torch.tensor(counts), None, None, 16, 3, "spread")
+        diversity.max_min_diversity(features, given, torch.tensor(counts), normal(TOTAL), None, 16, 3, "weight")
 
 
 @pytest.mark.parametrize("most", [4096, 8], ids=["matrix", "long window"])
@@ -79,7 +80,7 @@ def test_an_index_that_names_no_row(entries: list[int], most: int, monkeypatch: 
     features, index = torch.eye(4)[[0, 0, 0, 1]].repeat(15, 1), torch.arange(20)
     index[[3, 7]] = torch.tensor(entries)
     counts = torch.tensor([4])
-    keep = diversity.max_min_diversity(features, torch.tensor([0, 20]), counts, None, index, 20, 4)
+    keep = diversity.max_min_diversity(features, torch.tensor([0, 20]), counts, None, index, 20, 4, "spread")
     assert keep.sum() == 4 if most < 20 else keep.nonzero().flatten().tolist() == [0, 3, 7, 11]
 
 
@@ -158,4 +159,4 @@ def test_any_offsets(offsets: list[int], max_seqlen: int, max_keep: int) -> None
     features, counts = normal(TOTAL, 8), torch.tensor(offsets[1:])
     attention_received(features[:, None], features[:, None], given, None, 0.5, max_seqlen)
     query_relevance(normal(segments, 1, 8), features[:, None], given, 0.5, max_seqlen)
-    diversity.max_min_diversity(features, given, counts, None, None, max_seqlen, max_keep)
+    diversity.max_min_diversity(features, given, counts, None, None, max_seqlen, max_keep, "spread")

@@ -92,42 +92,58 @@ def test_totals_of_an_absent_modality_are_not_spent_on_the_other() -> None:
     assert budgets.tolist() == [[0, 0], [3, 0]]
 
 
+WEIGHTED = ("not", "saliency", "either sign", "negative", "first by weight")
+
+
+def weights_of(weighted: str, total: int, seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor | None, str]:
+    """Weights, and how the first token is picked."""
+    if weighted == "not":
+        return None, "spread"
+    saliency = near_constant_saliency(total, seed=seed, dtype=dtype)
+    if weighted == "saliency":
+        return saliency, "spread"
+    if weighted == "negative":
+        return -saliency, "spread"
+    signs = torch.randint(0, 2, (total,), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return saliency * signs.to(dtype), "weight" if weighted == "first by weight" else "spread"
+
+
 @given(
     segment_lengths(max_segments=6, max_length=40),
     st.sampled_from([1, 24, 100]),
-    st.booleans(),
+    st.sampled_from(WEIGHTED),
     st.booleans(),
     seeds(),
     value_dtypes(),
 )
 def test_max_min_diversity(
-    lengths: list[int], dim: int, weighted: bool, indexed: bool, seed: int, dtype: torch.dtype
+    lengths: list[int], dim: int, weighted: str, indexed: bool, seed: int, dtype: torch.dtype
 ) -> None:
     features = clustered_features(sum(lengths), dim, seed=seed, dtype=dtype)
-    weights = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype) if weighted else None
+    weights, first = weights_of(weighted, sum(lengths), seed, dtype)
     num_keep = torch.tensor([n // 3 for n in lengths], dtype=torch.int64)
     rows, index = features, None
     if indexed:
         index = torch.randperm(len(features) + 3, generator=torch.Generator().manual_seed(seed))[: len(features)]
         rows = torch.full((len(features) + 3, dim), torch.nan, dtype=dtype).index_copy(0, index, features)
-    keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index)
-    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
+    keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index, first=first)
+    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights, first=first)
     assert certificate, certificate.reason
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("weighted", [True, False])
-def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weighted", WEIGHTED)
+def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", 32)
     lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 33, 1, 0])
     features = clustered_features(sum(lengths), 150, seed=3, dtype=dtype)
-    weights = near_constant_saliency(sum(lengths), seed=3) if weighted else None
+    weights, first = weights_of(weighted, sum(lengths), 3)
     index = torch.randperm(len(features), generator=torch.Generator().manual_seed(4))
     rows = torch.empty_like(features).index_copy(0, index, features)
     with count_launches() as launched:
-        keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index)
+        keep = F.max_min_diversity(rows, packed_offsets(lengths), num_keep, weights=weights, index=index, first=first)
     assert "gram_kernel" not in launched
-    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights)
+    certificate = certify_greedy(features, packed_offsets(lengths), num_keep, keep, weights=weights, first=first)
     assert certificate, certificate.reason
 
 

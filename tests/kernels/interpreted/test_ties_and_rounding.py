@@ -101,18 +101,33 @@ def test_equal_scores_of_a_segment_go_to_the_first_tokens() -> None:
 
 
 @pytest.mark.parametrize("matrix", [4096, 16], ids=["matrix", "too long for a matrix"])
-@pytest.mark.parametrize(("kinds", "weighted"), [(1, False), (3, True)])
-def test_ties_of_a_greedy_selection(matrix: int, weighted: bool, kinds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kinds", "some_weights", "first"),
+    [
+        (1, None, "spread"),
+        (3, [1.0, 2.0], "spread"),
+        (3, [1.0, -2.0], "spread"),
+        (3, [-1.0, -2.0], "spread"),
+        (3, [-1.0, 2.0], "weight"),
+        (2, [-1.0, -1.0], "weight"),
+    ],
+    ids=str,
+)
+def test_ties_of_a_greedy_selection(
+    matrix: int, some_weights: list[float] | None, kinds: int, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact duplicates in several blocks of tokens, and parts of several blocks."""
     monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", matrix)
     lengths, counts = [70, 33, 1], [6, 5, 1]
     features = tied_features(sum(lengths), seed=kinds, kinds=kinds)
-    weights = None if not weighted else torch.tensor([1.0, 2.0]).repeat(len(features) // 2)
+    weights = None if some_weights is None else torch.tensor(some_weights).repeat(len(features) // 2)
     offsets = packed_offsets(lengths)
-    expected, _ = brute_force_mask(features, offsets, counts, weights, np.float32)
+    expected, _ = brute_force_mask(features, offsets, counts, weights, np.float32, first)
     few_parts = {**DEFAULT, "step": changed(DEFAULT["step"], {"PARTS": 2})}
     with hold_tiles(few_parts):
-        keep = F.max_min_diversity(features, offsets, torch.tensor(counts), weights=weights, backend="triton")
+        keep = F.max_min_diversity(
+            features, offsets, torch.tensor(counts), weights=weights, first=first, backend="triton"
+        )
     assert keep.nonzero().flatten().tolist() == expected.nonzero().flatten().tolist()
 
 
