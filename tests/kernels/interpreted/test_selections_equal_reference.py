@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -131,8 +133,16 @@ def test_max_min_diversity(
     assert certificate, certificate.reason
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("weighted", WEIGHTED)
+@pytest.mark.parametrize(
+    ("dtype", "weighted"),
+    [
+        *itertools.product([torch.float32, torch.bfloat16, torch.float16], ["not", "saliency"]),
+        (torch.float32, "either sign"),
+        (torch.float32, "negative"),
+        (torch.bfloat16, "first by weight"),
+    ],
+    ids=str,
+)
 def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", 32)
     lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 33, 1, 0])

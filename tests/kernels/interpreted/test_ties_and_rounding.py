@@ -106,10 +106,8 @@ def test_equal_scores_of_a_segment_go_to_the_first_tokens() -> None:
     [
         (1, None, "spread"),
         (3, [1.0, 2.0], "spread"),
-        (3, [1.0, -2.0], "spread"),
         (3, [-1.0, -2.0], "spread"),
         (3, [-1.0, 2.0], "weight"),
-        (2, [-1.0, -1.0], "weight"),
     ],
     ids=str,
 )
