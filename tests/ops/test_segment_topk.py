@@ -86,6 +86,49 @@ def test_signed_zeros_are_equal_and_nan_comes_last() -> None:
     assert kept == [[], [1], [1, 2], [1, 2, 3], [1, 2, 3, 5], [0, 1, 2, 3, 5], [0, 1, 2, 3, 4, 5]]
 
 
+def first_of(order: list[int], count: int, total: int) -> list[bool]:
+    return [token in order[:count] for token in range(total)]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.sampled_from(["distinct", "tied", "special"]), seeds(), value_dtypes(), st.data())
+def test_forced_members_come_first_and_are_counted(
+    total: int, style: str, seed: int, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    """By +inf. What is infinite by itself is as good as forced; of too many the first are kept."""
+    scores = random_scores(total, style, torch.Generator().manual_seed(seed)).to(dtype)
+    forced = [t for t in range(total) if data.draw(st.booleans()) or scores[t] == math.inf]
+    values = [-math.inf if math.isnan(s) else s for s in scores.float().tolist()]
+    rest = sorted(set(range(total)) - set(forced), key=lambda t: (-values[t], t))
+    with_forced = scores.index_fill(0, torch.tensor(forced, dtype=torch.int64), math.inf)
+    one_group, count = torch.zeros(total, dtype=torch.int64), data.draw(st.integers(0, total + 2))
+
+    keep = F.segment_topk(with_forced, one_group, torch.tensor([count]))
+
+    assert keep.tolist() == first_of(forced + rest, count, total)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.sampled_from(["distinct", "tied", "special"]), seeds(), value_dtypes())
+def test_negated_scores_keep_the_lowest(total: int, style: str, seed: int, dtype: torch.dtype) -> None:
+    """Of equal ones the first, and NaN last, as among the highest."""
+    scores = random_scores(total, style, torch.Generator().manual_seed(seed)).to(dtype)
+    values = [math.inf if math.isnan(s) else s for s in scores.float().tolist()]
+    order = sorted(range(total), key=lambda t: (values[t], t))
+    for count in {0, 1, total // 2, total}:
+        keep = F.segment_topk(-scores, torch.zeros(total, dtype=torch.int64), torch.tensor([count]))
+        assert keep.tolist() == first_of(order, count, total)
+
+
+@pytest.mark.parametrize("score", [math.inf, -math.inf])
+def test_infinite_scores_of_a_whole_segment(score: float) -> None:
+    """Neither is another's business, nor what their numbers are."""
+    scores, segment = torch.full((9,), score), torch.arange(9) % 3
+    scores[segment == 1] = 0.0
+    kept = F.segment_topk(scores, segment, torch.tensor([2, 1, 0])).nonzero().flatten().tolist()
+    assert kept == [0, 1, 3]
+
+
 def test_tokens_outside_all_segments_are_kept_whatever_their_score() -> None:
     scores = torch.tensor([float("nan"), 9.0, float("-inf"), 1.0])
     keep = F.segment_topk(scores, torch.tensor([-1, 0, -1, 0]), torch.tensor([0]))
