@@ -109,15 +109,16 @@ def test_forced_members_come_first_and_are_counted(
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 40), st.sampled_from(["distinct", "tied", "special"]), seeds(), value_dtypes())
-def test_negated_scores_keep_the_lowest(total: int, style: str, seed: int, dtype: torch.dtype) -> None:
+@given(
+    st.integers(0, 40), st.integers(0, 42), st.sampled_from(["distinct", "tied", "special"]), seeds(), value_dtypes()
+)
+def test_negated_scores_keep_the_lowest(total: int, count: int, style: str, seed: int, dtype: torch.dtype) -> None:
     """Of equal ones the first, and NaN last, as among the highest."""
     scores = random_scores(total, style, torch.Generator().manual_seed(seed)).to(dtype)
     values = [math.inf if math.isnan(s) else s for s in scores.float().tolist()]
     order = sorted(range(total), key=lambda t: (values[t], t))
-    for count in {0, 1, total // 2, total}:
-        keep = F.segment_topk(-scores, torch.zeros(total, dtype=torch.int64), torch.tensor([count]))
-        assert keep.tolist() == first_of(order, count, total)
+    keep = F.segment_topk(-scores, torch.zeros(total, dtype=torch.int64), torch.tensor([count]))
+    assert keep.tolist() == first_of(order, count, total)
 
 
 @pytest.mark.parametrize("score", [math.inf, -math.inf])
