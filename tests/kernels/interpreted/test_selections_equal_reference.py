@@ -137,7 +137,6 @@ def test_max_min_diversity(
     ("dtype", "weighted"),
     [
         *itertools.product([torch.float32, torch.bfloat16, torch.float16], ["not", "saliency"]),
-        (torch.float32, "either sign"),
         (torch.float32, "negative"),
         (torch.bfloat16, "first by weight"),
     ],
