@@ -18,6 +18,7 @@ from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.query_relevance.api import query_relevance
 from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.ops.window_budget.api import window_budget
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "merge_rows",
     "query_relevance",
     "segment_topk",
+    "temporal_similarity",
     "window_budget",
 ]

@@ -157,6 +157,15 @@ def check_scale(value: object, head_dim: int) -> float:
     return float(value)
 
 
+def check_number(name: str, value: object) -> float:
+    """A number that float32 holds, or an infinity, as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {describe(value)}")
+    if not (abs(value) <= FLOAT32.max or math.isinf(value)):
+        raise ValueError(f"{name}: expected a number that float32 holds, or an infinity, got {value!r}")
+    return float(value)
+
+
 def check_positive(name: str, value: object) -> float:
     """A finite number above zero, in float32 too, as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

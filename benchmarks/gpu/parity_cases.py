@@ -176,6 +176,13 @@ def merge_rows(size: Size, dtype: torch.dtype) -> Case:
         "coefficient": _randn(2 * tokens, seed=7, dtype=torch.float32),
     }
     return Case(inputs, F.merge_rows, _differences)
+def temporal_similarity(size: Size, dtype: torch.dtype) -> Case:
+    """Every second frame compared with the one before it."""
+    places = size.side**2 // 4
+    token = torch.arange(size.video_tokens)
+    features = clustered_features(len(token), size.hidden_size, seed=1, clusters=40, dtype=dtype)
+    inputs = {"features": features, "partner": torch.where(token // places % 2 == 1, token - places, -1)}
+    return Case(inputs, F.temporal_similarity, functools.partial(_errors, absolute=1e-6))
 
 
 CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
@@ -189,5 +196,6 @@ CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
         segment_topk,
         compact,
         merge_rows,
+        temporal_similarity,
     )
 }

@@ -32,6 +32,7 @@ KERNELS = {
     "segment_topk": {"segment_topk": ("segment_topk_kernel",)},
     "compact": {"kept_index": ("kept_index_kernel",), "gather": ("gather_kernel",)},
     "merge_rows": {"triple_rows": ("triple_rows_kernel",), "merge_rows": ("merge_rows_kernel",)},
+    "temporal_similarity": {"temporal_similarity": ("temporal_similarity_kernel",)},
 }
 LONG = ("norms", "second_smallest", "step")
 WIDTHS = {"16": 16, "32": 32, "64": 64, "128": 128, "wide": 256}
@@ -205,3 +206,8 @@ def _merge_rows(name: str, case: list[str], size: _Size) -> Work:
     features = size.normal(total, size(3584, 24), dtype=torch.bfloat16)
     source = torch.arange(total, dtype=torch.int64, device=size.device)
     return _equal(F.merge_rows, features, size.numbers(total // 10, total), source, size.normal(total, seed=1))
+def _temporal_similarity(name: str, case: list[str], size: _Size) -> Work:
+    frames, places = size(64, 3), size(169, 30)
+    features = size.normal(frames * places, size(3584, 24), dtype=torch.bfloat16)
+    partner = torch.arange(frames * places, dtype=torch.int64, device=size.device) - places
+    return _close(F.temporal_similarity, 1e-6, features, partner.clamp(min=-1))

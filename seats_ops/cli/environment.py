@@ -25,6 +25,7 @@ PRIMITIVES = (
     "segment_topk",
     "compact",
     "merge_rows",
+    "temporal_similarity",
 )
 
 

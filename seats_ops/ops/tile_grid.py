@@ -53,6 +53,7 @@ GRID: Mapping[str, Grid] = {
     "gather": {"ROWS": (8, 16, 32), "COLUMNS": (64, 128, 256), "num_warps": (2, 4, 8)},
     "triple_rows": {"BLOCK": (256, 512, 1024), "num_warps": (2, 4)},
     "merge_rows": {"BLOCK": (256, 512, 1024), "num_warps": (1, 2, 4)},
+    "temporal_similarity": {"TOKENS": (8, 16, 32), "CHANNELS": (64, 128, 256), "num_warps": (2, 4, 8)},
 }
 
 

@@ -103,6 +103,7 @@ DEFAULT: Table = {
     "triple_rows": tile(BLOCK=512),
     # Channels of a row: eight per thread, one wide load of 16-bit features.
     "merge_rows": tile(BLOCK=1024),
+    "temporal_similarity": tile(4, TOKENS=16, CHANNELS=128),
 }
 
 OVERRIDES: Mapping[str, Table] = {

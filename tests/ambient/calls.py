@@ -32,6 +32,7 @@ LAYOUT = layout_of_runs([[(T, 3), (V, 150), (A, 60), (T, 2), (V, 30), (T, 5)], [
 SCORES = FEATURES[:, 0].softmax(0)
 SEGMENT = torch.arange(420) % 7 - 1
 BUDGET = torch.tensor([3, 0, 50, 100, 1, 9])
+PARTNER = (torch.arange(420) - 60).clamp(min=-1)
 MASK = FEATURES[:, 1] > 0
 PLACE = torch.arange(30)
 BIAS = clustered_features(2 * 2 * 60, 60, seed=3).view(2, 2, 60, 60)
@@ -79,6 +80,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "segment_topk_half": (F.segment_topk, (SCORES.bfloat16(), SEGMENT, BUDGET)),
     "merge_rows": (F.merge_rows, (FEATURES[:9], SEGMENT[:30] + 1, PLACE % 9, SCORES[:30])),
     "merge_rows_half": (F.merge_rows, (FEATURES[:9].bfloat16(), SEGMENT[:30] + 1, PLACE % 9, SCORES[:30].half())),
+    "temporal_similarity": (F.temporal_similarity, (FEATURES, PARTNER)),
+    "temporal_similarity_half": (F.temporal_similarity, (FEATURES.bfloat16(), PARTNER)),
     "compact": (F.compact, (MASK, FEATURES, SEGMENT, FEATURES.half())),
     "diversity_selector": (DiversitySelector(RATIO, weighted=False), (FEATURES[: len(LAYOUT)], LAYOUT)),
     "window_budget_allocator": (WindowBudgetAllocator(0.3), (SCORES[: len(LAYOUT)], LAYOUT, RATIO)),

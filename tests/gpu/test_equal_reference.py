@@ -83,6 +83,20 @@ def test_segment_topk(dtype: torch.dtype) -> None:
     assert torch.equal(keep.cpu(), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [3584, 1001])
+def test_temporal_similarity(dtype: torch.dtype, dim: int) -> None:
+    features, partner = normal((2000, dim), 0, dtype), torch.arange(2000).sub(169).clamp(min=-1)
+    features[500:600] = features[331:431]
+    expected = F.temporal_similarity(features, partner, backend="reference")
+    similarity = F.temporal_similarity(features.to(DEVICE), partner.to(DEVICE), backend="triton").cpu()
+    torch.testing.assert_close(similarity, expected, rtol=1e-5, atol=1e-6)
+    # Equal pairs tie, in either order and anywhere.
+    row = torch.arange(700) % 2
+    pair = F.temporal_similarity(features[row].to(DEVICE), torch.where(row == 0, 699, 350).to(DEVICE), backend="triton")
+    assert len(set(pair.tolist())) == 1
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_compact(dim: int) -> None:
     random = torch.Generator().manual_seed(0)

@@ -73,3 +73,18 @@ def test_attention_received_by_the_last_segment() -> None:
     saliency = F.attention_received(heads, heads, offsets, max_seqlen=max(lengths), backend="triton")
     expected = F.attention_received(tail.float(), tail.float(), packed_offsets([TAIL]), backend="reference")
     torch.testing.assert_close(saliency[-TAIL:].cpu(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_temporal_similarity_of_the_last_rows() -> None:
+    features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
+    tail = torch.randn(TAIL, CHANNELS).bfloat16()
+    features[-TAIL:] = tail.cuda()
+    partner = torch.full((TOTAL,), -1, device="cuda")
+    partner[:TAIL] = torch.arange(TOTAL - TAIL, TOTAL, device="cuda")
+    partner[-TAIL + 1 :] = torch.arange(TOTAL - TAIL, TOTAL - 1, device="cuda")
+    features[:TAIL] = features[-TAIL:].flip(0)
+    similarity = F.temporal_similarity(features, partner, backend="triton")
+    rows = torch.cat([tail.flip(0), tail])
+    pairs = torch.cat([torch.arange(TAIL, 2 * TAIL), torch.tensor([-1]), torch.arange(TAIL, 2 * TAIL - 1)])
+    expected = F.temporal_similarity(rows, pairs, backend="reference")
+    torch.testing.assert_close(torch.cat([similarity[:TAIL], similarity[-TAIL:]]).cpu(), expected, rtol=1e-5, atol=1e-6)

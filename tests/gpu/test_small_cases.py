@@ -107,6 +107,18 @@ def test_segment_topk(dtype: torch.dtype) -> None:
     assert torch.equal(keep.cpu(), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [24, 200])
+def test_temporal_similarity(dtype: torch.dtype, dim: int) -> None:
+    features, partner = normal((TOTAL, dim), 0, dtype), torch.arange(TOTAL).sub(40).clamp(min=-1)
+    features[90] = 0
+    features[7, 3] = float("nan")
+    expected = F.temporal_similarity(features, partner, missing=float("inf"), backend="reference")
+    moved = features.to(DEVICE), partner.to(DEVICE)
+    similarity = F.temporal_similarity(*moved, missing=float("inf"), backend="triton")
+    torch.testing.assert_close(similarity.cpu(), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
 @pytest.mark.parametrize("total", [1, 1023, 1300])
 def test_kept_index(total: int) -> None:
     keep = torch.rand(total, generator=torch.Generator().manual_seed(0)) < 0.3

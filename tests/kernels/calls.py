@@ -66,6 +66,8 @@ def merge_rows(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat
     merged = F.merge_rows(features, row // 3, row, torch.ones(total), **to)
     (grad,) = torch.autograd.grad(merged, features, torch.ones_like(merged))
     return grad
+def temporal_similarity(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    return F.temporal_similarity(torch.ones(total, dim, dtype=dtype), torch.arange(total) - 1, **to)
 
 
 CALLS = {
@@ -78,5 +80,6 @@ CALLS = {
         segment_topk,
         compact,
         merge_rows,
+        temporal_similarity,
     )
 }

@@ -78,6 +78,12 @@ def test_a_read_inside_an_operator_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     assert count.work.reads == 1
 
 
+def test_a_score_or_a_count_takes_one_launch() -> None:
+    with CountDeviceWork() as count:
+        F.temporal_similarity(device(TOTAL, 3584), device(TOTAL, dtype=torch.int64), backend="triton")
+    assert count.work.launches == 1 and count.work.reads == 0
+
+
 def test_a_drop_takes_at_most_eight_launches() -> None:
     """Relevance, budgets, selection; hidden states, cos, sin, positions, keys and values of 16 layers compacted."""
     layout = LAYOUT.to(torch.device("meta"))

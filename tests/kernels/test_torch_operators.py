@@ -35,6 +35,7 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
         ("query_relevance", (query[:3], key, offsets, 0.25, 15, BACKEND)),
         ("window_budget", (scores, ids, ids, torch.tensor([[3, 2]]), 3, 0.1, torch.tensor([0, 3]), BACKEND)),
         ("segment_topk", (scores, ids, counts, BACKEND)),
+        ("temporal_similarity", (values.bfloat16(), order - 1, 2.0, 1e-8, BACKEND)),
         ("kept_index", (mask, len(index), BACKEND)),
         ("kept_index", (mask, None, BACKEND)),
         ("merge_rows", (values.clone().requires_grad_(), ids, order, scores, None, BACKEND)),

@@ -22,6 +22,7 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "attention_received key": lambda x: F.attention_received(HEADS, x, OFFSETS),
     "query_relevance query": lambda x: F.query_relevance(x[:1], HEADS),
     "query_relevance key": lambda x: F.query_relevance(HEADS[:1], x),
+    "temporal_similarity features": lambda x: F.temporal_similarity(x[:, 0], torch.tensor([1, -1, 0, 3])),
 }
 
 

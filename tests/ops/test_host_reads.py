@@ -83,6 +83,11 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
         (20,),
         torch.bool,
     ),
+    "temporal_similarity": (
+        lambda: F.temporal_similarity(torch.empty(20, 8, **VALUES), torch.empty(20, **IDS)),
+        (20,),
+        torch.float32,
+    ),
     "compact": (
         lambda: F.compact(torch.empty(20, **VALUES) > 0, torch.empty(20, 3, **VALUES), num_kept=4)[0],
         (4, 3),

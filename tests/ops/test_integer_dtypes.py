@@ -60,6 +60,7 @@ CALLS: dict[str, Callable[[Cast], Tensor]] = {
     "query_relevance": lambda cast: F.query_relevance(HEADS[:3], HEADS, cast(OFFSETS)),
     "window_budget": budgets,
     "segment_topk": lambda cast: F.segment_topk(SCORES, cast(PLACE % 3), cast(torch.tensor([3, 0, 127]))),
+    "temporal_similarity": lambda cast: F.temporal_similarity(FEATURES, cast(INDEX)),
     "compact": lambda cast: F.compact(SCORES > 0.5, cast(INDEX))[0].long(),
     "merge_rows": lambda cast: F.merge_rows(FEATURES, cast(INDEX // 3), cast(INDEX), SCORES),
     "layout_select": lambda cast: layout(cast).select(SCORES > 0.5).position.long(),

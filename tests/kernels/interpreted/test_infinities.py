@@ -1,6 +1,8 @@
-"""Infinite and NaN keys in the kernels: what softmax gives where it is finite, NaN for a whole segment elsewhere."""
+"""Infinite and NaN values in the kernels: what softmax and cosine give where they are finite, NaN elsewhere."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -100,3 +102,27 @@ def test_a_huge_key_of_a_prompt() -> None:
     expected[3] = 1.0
     for backend in ("reference", "triton"):
         assert torch.equal(F.query_relevance(query, key, scale=0.25, backend=backend), expected)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3e38])
+def test_similarity_of_a_row_without_a_finite_norm(bad: float) -> None:
+    features = torch.tensor([[bad, 1.0], [0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [bad, 0.0]])
+    partner = torch.tensor([1, 0, 3, 2, -1])
+    for missing in (5.0, math.inf, -math.inf):
+        similarity = F.temporal_similarity(features, partner, missing=missing, backend="triton")
+        expected = F.temporal_similarity(features, partner, missing=missing, backend="reference")
+        assert expected.isnan().tolist() == [True, True, False, False, False]
+        torch.testing.assert_close(similarity, expected, rtol=1e-6, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12, 1e18])
+def test_similarity_where_the_product_of_norms_is_no_float32(size: float) -> None:
+    features = torch.tensor([[1.0, 2.0, 2.0], [2.0, 1.0, -2.0], [1.0, 2.0, 2.0]]) * torch.tensor(
+        [[size], [1.0], [size]]
+    )
+    partner = torch.tensor([1, 0, 2])
+    results = [
+        F.temporal_similarity(features, partner, eps=1e-30, backend=backend) for backend in ("triton", "reference")
+    ]
+    assert bool(results[0].isfinite().all()) and results[0][0] == results[0][1]
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)

@@ -26,6 +26,7 @@ INTEGERS: dict[str, dict[str, list[int]]] = {
     },
     "segment_topk": {"segment": [t % 3 for t in range(TOTAL)], "budget": [4, 0, 100]},
     "merge_rows": {"target": [t % 9 for t in range(TOTAL)], "source": list(range(TOTAL))[::-1]},
+    "temporal_similarity": {"partner": [t * 5 % TOTAL for t in range(TOTAL)]},
 }
 
 
@@ -39,6 +40,8 @@ def call(primitive: str, integers: dict[str, Tensor], backend: str) -> Tensor:
         return F.max_min_diversity(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=100, backend=backend)
     if primitive == "query_relevance":
         return F.query_relevance(heads[:3], heads, **given, max_seqlen=40, backend=backend)
+    if primitive == "temporal_similarity":
+        return F.temporal_similarity(heads[:, 0], **given, backend=backend)
     if primitive == "window_budget":
         given["totals"] = given["totals"].view(2, 2)
         return F.window_budget(scores, **given, num_windows=5, temperature=0.1, backend=backend)

@@ -21,6 +21,7 @@ from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_referenc
 from seats_ops.ops.merge_rows.triton import merge_rows
 from seats_ops.ops.query_relevance.triton import query_relevance
 from seats_ops.ops.segment_topk.triton import segment_topk
+from seats_ops.ops.temporal_similarity.triton import temporal_similarity
 from seats_ops.ops.window_budget.triton import window_budget
 from seats_ops.testing.memory import bounds_only
 
@@ -127,6 +128,16 @@ def test_segment_topk(ids: list[int], budget: list[int]) -> None:
     segment = torch.tensor(ids).repeat(20)
     keep = segment_topk(normal(80), segment, torch.tensor(budget))
     assert keep[segment < 0].all() and not keep[segment >= 3].any()
+
+
+@pytest.mark.parametrize(
+    "partner", [[3, -2, 0, HUGE], [TOTAL, -(2**63), 2**63 - 1, -HUGE], [2**32, 59, -1, 60]], ids=str
+)
+def test_a_partner_that_names_no_row(partner: list[int]) -> None:
+    """Counts as none."""
+    ids = torch.tensor(partner).repeat(TOTAL // 4)
+    similarity = temporal_similarity(normal(TOTAL, 8), ids, 7.0, 1e-8)
+    assert torch.equal(similarity == 7.0, (ids < 0) | (ids >= TOTAL))
 
 
 @pytest.mark.parametrize("offsets", [[0, 3, 9], [-4, 2, 5], [5, 0, 5], [-HUGE, HUGE, HUGE], [0, 5, 2**63 - 1]], ids=str)

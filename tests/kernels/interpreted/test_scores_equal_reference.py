@@ -1,4 +1,4 @@
-"""attention_received and query_relevance, kernel and reference measured against float64."""
+"""attention_received, query_relevance and temporal_similarity, kernel and reference measured against float64."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ def exact_relevance(query: Tensor, key: Tensor, lengths: list[int], scale: float
     return torch.cat(parts)
 
 
+def exact_similarity(features: Tensor, partner: Tensor, missing: float, eps: float) -> Tensor:
+    x, y = features.double(), features.double()[partner.long().clamp(min=0)]
+    cosine = (x * y).sum(1) / ((x.norm(dim=1) + eps) * (y.norm(dim=1) + eps))
+    return torch.where(partner < 0, missing, cosine)
+
+
 @given(segment_lengths(max_length=70), st.integers(1, 2), channels, seeds(), value_dtypes(), id_dtypes())
 def test_attention_received(
     lengths: list[int], heads: int, dim: int, seed: int, dtype: torch.dtype, ids: torch.dtype
@@ -69,6 +75,27 @@ def test_query_relevance(
         F.query_relevance(query, key, offsets, backend="reference"),
         exact_relevance(query, key, lengths, dim**-0.5),
     )
+
+
+@given(st.integers(1, 70), channels, st.sampled_from([1e-8, 1e-6, 0.5]), seeds(), value_dtypes(), id_dtypes())
+def test_temporal_similarity(total: int, dim: int, eps: float, seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
+    features = normal((total, dim), seed, dtype)
+    features[::5] = 0
+    partner = torch.randint(-1, total, (total,), generator=torch.Generator().manual_seed(seed)).to(ids)
+    assert_as_accurate(
+        F.temporal_similarity(features, partner, missing=2.0, eps=eps),
+        F.temporal_similarity(features, partner, missing=2.0, eps=eps, backend="reference"),
+        exact_similarity(features, partner, 2.0, eps),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dim", [1, 24, 300])
+def test_a_pair_has_one_similarity_wherever_it_stands(dim: int, dtype: torch.dtype) -> None:
+    """In either order, at any place: to the last bit."""
+    row = torch.arange(61) % 2
+    features, partner = normal((2, dim), 5, dtype)[row], torch.where(row == 0, 59, 30)
+    assert len(set(F.temporal_similarity(features, partner).tolist())) == 1
 
 
 @pytest.mark.parametrize("dim", [64, 80])
@@ -104,6 +131,7 @@ def test_the_order_of_programs_changes_no_bit(lengths: list[int], seed: int) -> 
     results = []
     for order in ("forward", "reversed", "shuffled"):
         with program_order(order, seed):
-            results.append((F.attention_received(key, key, offsets), F.query_relevance(query, key, offsets)))
+            scores = F.attention_received(key, key, offsets), F.query_relevance(query, key, offsets)
+            results.append((*scores, F.temporal_similarity(key[:, 0], torch.arange(len(key)) - 1)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))

@@ -96,6 +96,15 @@ def test_best_of_segments(table: Table, ties: bool) -> None:
 
 
 @tables
+@dtypes
+@pytest.mark.parametrize("channels", [3, 80, 300])
+def test_similarity(table: Table, dtype: torch.dtype, channels: int) -> None:
+    features, partner = random(70, channels).to(dtype), torch.arange(70) - 20
+    results = under(table, lambda: F.temporal_similarity(features, partner.clamp(min=-1)))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@tables
 @pytest.mark.parametrize("width", [1, 24, 130])
 def test_compaction(table: Table, width: int) -> None:
     keep, rows = random(2500) > 0.3, random(2500, width, seed=1)

@@ -1,0 +1,1 @@
+"""`temporal_similarity`: see `api.py` for the contract."""
