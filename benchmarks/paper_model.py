@@ -80,6 +80,7 @@ def primitives(size: Size = PAPER, element: int = 2) -> dict[str, Work]:
         "segment_topk/drop": Work(left, 13 * left, False),
         "compact/drop": Work(0, 2 * kept * row * element),
         "merge_rows/drop": Work(2 * left * hidden, left * (2 * hidden * element + 20), False),
+        "group_budget/clip": Work(4 * size.grids, 20 * size.grids, False),
         "temporal_similarity/clip": Work(
             6 * size.video_tokens * hidden, size.video_tokens * (hidden * element + 12), False
         ),

@@ -185,6 +185,18 @@ def temporal_similarity(size: Size, dtype: torch.dtype) -> Case:
     return Case(inputs, F.temporal_similarity, functools.partial(_errors, absolute=1e-6))
 
 
+def group_budget(size: Size, dtype: torch.dtype) -> Case:
+    """A quarter of the tokens shared over the grids of a clip, by a softmax."""
+    places = size.side**2 // 4
+    inputs = {
+        "scores": _randn(size.grids, seed=5, dtype=dtype),
+        "lengths": torch.full((size.grids,), places),
+        "totals": torch.tensor([size.video_tokens // 4]),
+        "cu_groups": packed_offsets([size.grids]),
+    }
+    return Case(inputs, functools.partial(F.group_budget, temperature=0.7, minimum=1), _differences)
+
+
 CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
     case.__name__: case
     for case in (
@@ -197,5 +209,6 @@ CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
         compact,
         merge_rows,
         temporal_similarity,
+        group_budget,
     )
 }

@@ -32,6 +32,7 @@ KERNELS = {
     "segment_topk": {"segment_topk": ("segment_topk_kernel",)},
     "compact": {"kept_index": ("kept_index_kernel",), "gather": ("gather_kernel",)},
     "merge_rows": {"triple_rows": ("triple_rows_kernel",), "merge_rows": ("merge_rows_kernel",)},
+    "group_budget": {"group_budget": ("group_budget_kernel",)},
     "temporal_similarity": {"temporal_similarity": ("temporal_similarity_kernel",)},
 }
 LONG = ("norms", "second_smallest", "step")
@@ -211,3 +212,11 @@ def _temporal_similarity(name: str, case: list[str], size: _Size) -> Work:
     features = size.normal(frames * places, size(3584, 24), dtype=torch.bfloat16)
     partner = torch.arange(frames * places, dtype=torch.int64, device=size.device) - places
     return _close(F.temporal_similarity, 1e-6, features, partner.clamp(min=-1))
+
+
+def _group_budget(name: str, case: list[str], size: _Size) -> Work:
+    groups = int(case[0]) - 1
+    scores = size.normal(groups)
+    lengths = torch.full((groups,), 169, dtype=torch.int64, device=size.device)
+    totals, offsets = lengths.sum(0, keepdim=True) // 4, packed_offsets([groups]).to(size.device)
+    return _equal(F.group_budget, scores, lengths, totals, offsets, temperature=0.7, minimum=1)

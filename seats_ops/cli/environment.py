@@ -26,6 +26,7 @@ PRIMITIVES = (
     "compact",
     "merge_rows",
     "temporal_similarity",
+    "group_budget",
 )
 
 

@@ -104,6 +104,10 @@ DEFAULT: Table = {
     # Channels of a row: eight per thread, one wide load of 16-bit features.
     "merge_rows": tile(BLOCK=1024),
     "temporal_similarity": tile(4, TOKENS=16, CHANNELS=128),
+    # By lanes of groups; several 64-bit numbers of each are held at once.
+    "group_budget/64": tile(2),
+    "group_budget/512": tile(4),
+    "group_budget/4096": tile(16),
 }
 
 OVERRIDES: Mapping[str, Table] = {

@@ -53,6 +53,11 @@ def _budgets(scores: Tensor, totals: Tensor) -> Tensor:
     )
 
 
+def _shares(scores: Tensor, totals: Tensor, temperature: float | None) -> Tensor:
+    lengths, offsets = SEGMENT[: len(scores)] + 1, OFFSETS[:1].new_tensor([0, 40, 60])
+    return F.group_budget(scores, lengths, totals, offsets, temperature=temperature, minimum=1)
+
+
 def _layout(*ids: Tensor) -> Tensor:
     layout = TokenLayout(*ids)
     return torch.stack([run_windows(layout), layout.rows()])
@@ -82,6 +87,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "merge_rows_half": (F.merge_rows, (FEATURES[:9].bfloat16(), SEGMENT[:30] + 1, PLACE % 9, SCORES[:30].half())),
     "temporal_similarity": (F.temporal_similarity, (FEATURES, PARTNER)),
     "temporal_similarity_half": (F.temporal_similarity, (FEATURES.bfloat16(), PARTNER)),
+    "group_budget": (_shares, (SCORES[:60], torch.tensor([90, 40]), None)),
+    "group_budget_softmax": (_shares, (FEATURES[:60, 2].half(), torch.tensor([90, 40]), 0.7)),
     "compact": (F.compact, (MASK, FEATURES, SEGMENT, FEATURES.half())),
     "diversity_selector": (DiversitySelector(RATIO, weighted=False), (FEATURES[: len(LAYOUT)], LAYOUT)),
     "window_budget_allocator": (WindowBudgetAllocator(0.3), (SCORES[: len(LAYOUT)], LAYOUT, RATIO)),

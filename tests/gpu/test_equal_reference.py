@@ -97,6 +97,18 @@ def test_temporal_similarity(dtype: torch.dtype, dim: int) -> None:
     assert len(set(pair.tolist())) == 1
 
 
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+@pytest.mark.parametrize("temperature", [None, 0.01, 0.7])
+@pytest.mark.parametrize("groups", [60, 400, 4000])
+def test_group_budget(groups: int, temperature: float | None, backend: str) -> None:
+    """Integers from the shares on, and a series for exp: a device gives what the CPU gives, by either backend."""
+    scores, lengths = normal((3 * groups,), 0, torch.float32).abs(), torch.arange(3 * groups) % 200
+    given = scores, lengths, torch.tensor([groups * 90, groups, groups * 20]), packed_offsets([groups] * 3)
+    bounds = {"temperature": temperature, "minimum": 3, "max_groups": groups}
+    expected = F.group_budget(*given, **bounds, backend="reference")
+    assert torch.equal(F.group_budget(*(x.to(DEVICE) for x in given), **bounds, backend=backend).cpu(), expected)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_compact(dim: int) -> None:
     random = torch.Generator().manual_seed(0)

@@ -119,6 +119,17 @@ def test_temporal_similarity(dtype: torch.dtype, dim: int) -> None:
     torch.testing.assert_close(similarity.cpu(), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_group_budget(dtype: torch.dtype, temperature: float | None) -> None:
+    scores, lengths = normal((TOTAL,), 0, dtype).abs(), torch.arange(TOTAL) % 23
+    scores[::9] = float("nan")
+    given = scores, lengths, torch.tensor([700, 5, 90, 9]), packed_offsets(LENGTHS)
+    bounds = {"temperature": temperature, "minimum": 2, "max_groups": 150}
+    expected = F.group_budget(*given, **bounds, backend="reference")
+    assert torch.equal(F.group_budget(*(x.to(DEVICE) for x in given), **bounds, backend="triton").cpu(), expected)
+
+
 @pytest.mark.parametrize("total", [1, 1023, 1300])
 def test_kept_index(total: int) -> None:
     keep = torch.rand(total, generator=torch.Generator().manual_seed(0)) < 0.3

@@ -82,6 +82,10 @@ def test_a_score_or_a_count_takes_one_launch() -> None:
     with CountDeviceWork() as count:
         F.temporal_similarity(device(TOTAL, 3584), device(TOTAL, dtype=torch.int64), backend="triton")
     assert count.work.launches == 1 and count.work.reads == 0
+    with CountDeviceWork() as count:
+        lengths, totals, offsets = (device(n, dtype=torch.int64) for n in (64, 2, 3))
+        F.group_budget(device(64), lengths, totals, offsets, temperature=0.7, max_groups=40, backend="triton")
+    assert count.work.launches == 1 and count.work.reads == 0
 
 
 def test_a_drop_takes_at_most_eight_launches() -> None:

@@ -42,7 +42,9 @@ def test_lengths_in_one_bucket_share_a_compiled_kernel(primitive: str) -> None:
     assert all(other == keys[0] for other in keys[1:])
 
 
-@pytest.mark.parametrize(("primitive", "size"), [("segment_topk", "segments"), ("window_budget", "windows")])
+@pytest.mark.parametrize(
+    ("primitive", "size"), [("segment_topk", "segments"), ("window_budget", "windows"), ("group_budget", "groups")]
+)
 def test_numbers_of_segments_share_a_compiled_kernel(primitive: str, size: str) -> None:
     keys = [{launch.key() for launch in launches_of(primitive, 700, **{size: n})} for n in (17, 30, 32)]
     assert all(other == keys[0] for other in keys[1:])

@@ -36,6 +36,8 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
         ("window_budget", (scores, ids, ids, torch.tensor([[3, 2]]), 3, 0.1, torch.tensor([0, 3]), BACKEND)),
         ("segment_topk", (scores, ids, counts, BACKEND)),
         ("temporal_similarity", (values.bfloat16(), order - 1, 2.0, 1e-8, BACKEND)),
+        ("group_budget", (scores.abs()[:3], counts, counts[:2], torch.tensor([0, 1, 3]), None, 1, 2, BACKEND)),
+        ("group_budget", (scores[:3], counts, counts[:1], torch.tensor([0, 3]), 0.7, 0, 3, BACKEND)),
         ("kept_index", (mask, len(index), BACKEND)),
         ("kept_index", (mask, None, BACKEND)),
         ("merge_rows", (values.clone().requires_grad_(), ids, order, scores, None, BACKEND)),

@@ -88,6 +88,18 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
         (20,),
         torch.float32,
     ),
+    "group_budget": (
+        lambda: F.group_budget(
+            torch.empty(9, **VALUES),
+            torch.empty(9, **IDS),
+            torch.empty(2, **IDS),
+            torch.empty(3, **IDS),
+            temperature=0.7,
+            max_groups=6,
+        ),
+        (9,),
+        torch.int64,
+    ),
     "compact": (
         lambda: F.compact(torch.empty(20, **VALUES) > 0, torch.empty(20, 3, **VALUES), num_kept=4)[0],
         (4, 3),

@@ -61,6 +61,7 @@ CALLS: dict[str, Callable[[Cast], Tensor]] = {
     "window_budget": budgets,
     "segment_topk": lambda cast: F.segment_topk(SCORES, cast(PLACE % 3), cast(torch.tensor([3, 0, 127]))),
     "temporal_similarity": lambda cast: F.temporal_similarity(FEATURES, cast(INDEX)),
+    "group_budget": lambda cast: F.group_budget(SCORES, cast(MODALITY * 9), cast(TOTALS[0]), cast(ROWS), minimum=1),
     "compact": lambda cast: F.compact(SCORES > 0.5, cast(INDEX))[0].long(),
     "merge_rows": lambda cast: F.merge_rows(FEATURES, cast(INDEX // 3), cast(INDEX), SCORES),
     "layout_select": lambda cast: layout(cast).select(SCORES > 0.5).position.long(),

@@ -26,6 +26,11 @@ INTEGERS: dict[str, dict[str, list[int]]] = {
     },
     "segment_topk": {"segment": [t % 3 for t in range(TOTAL)], "budget": [4, 0, 100]},
     "merge_rows": {"target": [t % 9 for t in range(TOTAL)], "source": list(range(TOTAL))[::-1]},
+    "group_budget": {
+        "lengths": [t % 7 for t in range(TOTAL)],
+        "totals": [60, 3, 50],
+        "cu_groups": [0, 40, 40, 57],
+    },
     "temporal_similarity": {"partner": [t * 5 % TOTAL for t in range(TOTAL)]},
 }
 
@@ -40,6 +45,8 @@ def call(primitive: str, integers: dict[str, Tensor], backend: str) -> Tensor:
         return F.max_min_diversity(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=100, backend=backend)
     if primitive == "query_relevance":
         return F.query_relevance(heads[:3], heads, **given, max_seqlen=40, backend=backend)
+    if primitive == "group_budget":
+        return F.group_budget(scores, **given, minimum=1, max_groups=40, backend=backend)
     if primitive == "temporal_similarity":
         return F.temporal_similarity(heads[:, 0], **given, backend=backend)
     if primitive == "window_budget":

@@ -34,6 +34,11 @@ def many_windows(number: int, backend: str) -> Tensor:
     return F.window_budget(ones, ones.long(), token, totals, num_windows=number, temperature=0.1, backend=backend)
 
 
+def many_groups(number: int, backend: str) -> Tensor:
+    ones, offsets = torch.ones(number), packed_offsets([number])
+    return F.group_budget(ones, ones.long(), torch.tensor([number]), offsets, backend=backend)
+
+
 def many_heads(number: int, backend: str) -> Tensor:
     q = torch.ones(1, number, 1)
     return F.attention_received(q, q, packed_offsets([1]), backend=backend)
@@ -62,6 +67,7 @@ def many_rows(number: int, backend: str) -> Tensor:
         (many_segments, 65535, "segments"),
         (many_prompts, 65535, "prompts"),
         (many_windows, 2048, "windows"),
+        (many_groups, 4096, "groups of a row"),
         (many_heads, 65535, "heads"),
         (many_key_heads, 65535, "key heads"),
         (many_channels_of_a_key, 65536, "channels"),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seats_ops.ops.attention_received.triton import attention_received
 from seats_ops.ops.compact.triton import gather, kept_index
+from seats_ops.ops.group_budget.triton import group_budget
 from seats_ops.ops.max_min_diversity import triton as diversity
 from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_reference
 from seats_ops.ops.merge_rows.triton import merge_rows
@@ -138,6 +139,18 @@ def test_a_partner_that_names_no_row(partner: list[int]) -> None:
     ids = torch.tensor(partner).repeat(TOTAL // 4)
     similarity = temporal_similarity(normal(TOTAL, 8), ids, 7.0, 1e-8)
     assert torch.equal(similarity == 7.0, (ids < 0) | (ids >= TOTAL))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@offsets_that_lie
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_group_budget(offsets: list[int], temperature: float | None) -> None:
+    """Ends, and inside its tensors."""
+    lengths = torch.tensor([-HUGE, 2**63 - 1, -(2**63), 3, HUGE, 0]).repeat(TOTAL // 6)
+    for scores in (-normal(TOTAL).abs(), normal(TOTAL) * 1e38, torch.ones(TOTAL)):
+        for totals in ([-HUGE, HUGE], [-(2**63), 2**63 - 1]):
+            given = lengths, torch.tensor(totals), torch.tensor(offsets)
+            group_budget(scores, *given, temperature, 2, 16)
 
 
 @pytest.mark.parametrize("offsets", [[0, 3, 9], [-4, 2, 5], [5, 0, 5], [-HUGE, HUGE, HUGE], [0, 5, 2**63 - 1]], ids=str)

@@ -152,6 +152,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "segment_topk": lambda: F.segment_topk(torch.ones(4), ids, counts),
         "compact": lambda: F.compact(ids == 0, ids),
         "merge_rows": lambda: F.merge_rows(torch.eye(4), ids, ids, torch.ones(4)),
+        "group_budget": lambda: F.group_budget(torch.ones(4), ids + 3, counts, offsets),
         "temporal_similarity": lambda: F.temporal_similarity(torch.eye(4), ids),
     }
 

@@ -196,3 +196,43 @@ def test_the_order_of_programs_changes_nothing(seed: int) -> None:
             results.append((keep, diverse, merged, *F.compact(keep, features, segment)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
+
+
+@given(
+    segment_lengths(max_segments=3, max_length=70),
+    st.sampled_from([None, 0.05, 0.7]),
+    st.integers(0, 4),
+    st.sampled_from([1, 6, 60]),
+    seeds(),
+    value_dtypes(),
+    id_dtypes(),
+)
+def test_group_budget(
+    groups: list[int],
+    temperature: float | None,
+    minimum: int,
+    width: int,
+    seed: int,
+    dtype: torch.dtype,
+    ids: torch.dtype,
+) -> None:
+    """Shares of a few and of many sizes, NaN and infinities among them."""
+    random = torch.Generator().manual_seed(seed)
+    scores = torch.randn(sum(groups), generator=random).mul(width).exp2() if temperature is None else None
+    scores = torch.randn(sum(groups), generator=random) if scores is None else scores
+    scores[::7], scores[::11], scores[::13] = 0.0, float("nan"), float("inf")
+    lengths = torch.randint(0, 60, (sum(groups),), generator=random).to(ids)
+    totals = torch.tensor([int(part.sum() * 0.4) for part in lengths.split(groups)] if groups else [], dtype=ids)
+    given = scores.to(dtype), lengths, totals, packed_offsets(groups, ids)
+    bounds = {"temperature": temperature, "minimum": minimum}
+    budgets = F.group_budget(*given, **bounds)
+    assert torch.equal(budgets, F.group_budget(*given, **bounds, backend="reference"))
+
+
+def test_group_budget_of_a_long_video() -> None:
+    random = torch.Generator().manual_seed(0)
+    scores, lengths, totals = torch.rand(3000, generator=random), torch.full((3000,), 169), torch.tensor([90000])
+    given = scores, lengths, totals, packed_offsets([3000])
+    for temperature in (None, 0.1):
+        budgets = F.group_budget(*given, temperature=temperature, minimum=1)
+        assert torch.equal(budgets, F.group_budget(*given, temperature=temperature, minimum=1, backend="reference"))

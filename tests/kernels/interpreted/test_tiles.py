@@ -96,6 +96,14 @@ def test_best_of_segments(table: Table, ties: bool) -> None:
 
 
 @tables
+@pytest.mark.parametrize("groups", [40, 90])
+def test_shares(table: Table, groups: int) -> None:
+    lengths, totals, offsets = torch.arange(groups) % 9, torch.tensor([2 * groups]), packed_offsets([groups])
+    results = under(table, lambda: F.group_budget(random(groups), lengths, totals, offsets, temperature=0.7))
+    assert torch.equal(*results)
+
+
+@tables
 @dtypes
 @pytest.mark.parametrize("channels", [3, 80, 300])
 def test_similarity(table: Table, dtype: torch.dtype, channels: int) -> None:

@@ -1,0 +1,1 @@
+"""`group_budget`: see `api.py` for the contract."""
