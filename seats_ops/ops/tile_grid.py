@@ -55,7 +55,7 @@ GRID: Mapping[str, Grid] = {
     "merge_rows": {"BLOCK": (256, 512, 1024), "num_warps": (1, 2, 4)},
     "group_budget/64": {"num_warps": (1, 2)},
     "group_budget/512": {"num_warps": (4, 8)},
-    "group_budget/4096": {"num_warps": (16, 32)},
+    "group_budget/2048": {"num_warps": (8, 16)},
     "temporal_similarity": {"TOKENS": (8, 16, 32), "CHANNELS": (64, 128, 256), "num_warps": (2, 4, 8)},
 }
 

@@ -107,7 +107,7 @@ DEFAULT: Table = {
     # By lanes of groups; several 64-bit numbers of each are held at once.
     "group_budget/64": tile(2),
     "group_budget/512": tile(4),
-    "group_budget/4096": tile(16),
+    "group_budget/2048": tile(8),
 }
 
 OVERRIDES: Mapping[str, Table] = {

@@ -71,14 +71,10 @@ def temporal_similarity(total: int, *, dim: int = 3584, dtype: torch.dtype = tor
 
 
 def group_budget(total: int, *, groups: int = 32, dtype: torch.dtype = torch.float32, **to: Any) -> Tensor:
-    """Rows of shares and one call with a softmax: kernels of both are looked at."""
     rows = max(1, total // groups)
     scores, lengths = torch.ones(rows * groups, dtype=dtype), torch.full((rows * groups,), 9)
     totals, offsets = torch.full((rows,), 5 * groups), packed_offsets([groups] * rows)
-    for temperature in (None, 0.7):
-        bounds = {"temperature": temperature, "minimum": 1, "max_groups": groups}
-        budgets = F.group_budget(scores, lengths, totals, offsets, **bounds, **to)
-    return budgets
+    return F.group_budget(scores, lengths, totals, offsets, minimum=1, max_groups=groups, **to)
 
 
 CALLS = {

@@ -10,8 +10,8 @@ from torch import Tensor
 from seats_ops.backend import implementation, too_many
 from seats_ops.ops.primitive import primitive
 
-# One program holds all groups of a row in registers; an hour of video has 3600 frames at one a second.
-MAX_GROUPS = 4096
+# One program holds all groups of a row in registers; half an hour of video has 1800 frames at one a second.
+MAX_GROUPS = 2048
 # Tokens of a row: times a share of 31 bits they still fit 63.
 MOST = 2**31 - 1
 

@@ -25,7 +25,7 @@ LOWEST = tl.constexpr(-10000.0)
 NOTHING = tl.constexpr(-(2**30))
 LOG2_E, LN_2 = tl.constexpr(1.4426950408889634), tl.constexpr(0.6931471805599453)
 # Groups of a row are held in one of these numbers of lanes.
-LANES = (64, 512, 4096)
+LANES = (64, 512, 2048)
 
 
 @triton.jit
@@ -56,6 +56,11 @@ def _softmax(value, exists, temperature):
     return tl.where(exists, mantissa, 0), tl.where(exists, power.to(tl.int32), NOTHING)
 
 
+@triton.jit
+def _sum(tokens):
+    return tl.sum(tokens.to(tl.int64), 0)
+
+
 @triton.jit(do_not_specialize=["minimum", "num_groups"])
 def group_budget_kernel(
     scores,
@@ -66,7 +71,6 @@ def group_budget_kernel(
     temperature,
     minimum,
     num_groups,
-    SOFTMAX: tl.constexpr,
     LANES: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -74,57 +78,63 @@ def group_budget_kernel(
     lane = tl.arange(0, LANES)
     inside = lane < end - begin
     upper = tl.load(lengths + begin + lane, mask=inside, other=0).to(tl.int64)
-    # Of the tokens of a row there are fewer; a length that lies makes no product that overflows twice.
-    upper = tl.minimum(tl.maximum(upper, 0), MOST)
+    # Nothing but a length that lies is cut here; all numbers of tokens then fit 32 bits, which takes fewer registers.
+    upper = tl.minimum(tl.maximum(upper, 0), MOST).to(tl.int32)
     lower = tl.minimum(upper, minimum)
-    total = tl.minimum(tl.load(totals + row).to(tl.int64), tl.sum(upper, 0))
-    total = tl.maximum(total, tl.sum(lower, 0))
+    total = tl.minimum(tl.load(totals + row).to(tl.int64), _sum(upper))
+    total = tl.maximum(total, _sum(lower))
     value = tl.load(scores + begin + lane, mask=inside, other=0.0).to(tl.float32)
-    mantissa, exponent = _softmax(value, upper > 0, temperature) if SOFTMAX else _linear(value, upper > 0)
+    if temperature > 0:
+        mantissa, exponent = _softmax(value, upper > 0, temperature)
+    else:
+        mantissa, exponent = _linear(value, upper > 0)
 
-    budget = lower
-    unlocked = upper > lower
-    left = total - tl.sum(tl.where(unlocked, 0, lower), 0)
+    # A group is locked by making both of its bounds the one that it met.
+    left = total - _sum(tl.where(upper > lower, 0, lower))
     whole = lower
     rest = tl.zeros((LANES,), tl.int64)
     norm = tl.full((), 1, tl.int64)
-    locked = tl.full((), 1, tl.int64)
+    locked = tl.full((), 1, tl.int32)
     while locked > 0:
+        unlocked = upper > lower
         largest = tl.max(tl.where(unlocked, exponent, NOTHING), 0)
         shift = tl.minimum(tl.maximum(largest - exponent, 0), 31)
-        weight = tl.where(unlocked, mantissa >> shift, 0).to(tl.int64)
+        weight = tl.where(unlocked, mantissa >> shift, 0)
         # Shares of 0 are equal shares where there are no others.
-        weight = tl.where(unlocked & (tl.sum(weight, 0) == 0), 1, weight)
-        norm = tl.maximum(tl.sum(weight, 0), 1)
-        whole = left * weight // norm
-        rest = left * weight - whole * norm
+        weight = tl.where(unlocked & (tl.max(weight, 0) == 0), 1, weight)
+        norm = tl.maximum(_sum(weight), 1)
+        product = left * weight.to(tl.int64)
+        quotient = product // norm
+        rest = product - quotient * norm
+        whole = quotient.to(tl.int32)
         above = unlocked & ((whole > upper) | ((whole == upper) & (rest > 0)))
         below = unlocked & (whole < lower)
         bound = tl.where(above, upper, lower)
         taken = tl.sum(tl.where(above | below, rest, 0), 0)
-        added = tl.sum(tl.where(above | below, bound - whole, 0), 0) - taken // norm
+        added = _sum(tl.where(above | below, bound - whole, 0)) - taken // norm
         even = (added == 0) & (taken % norm == 0)
         lock = (below & ((added > 0) | even)) | (above & (added <= 0))
-        budget = tl.where(lock, bound, budget)
-        left -= tl.sum(tl.where(lock, bound, 0), 0)
-        unlocked = unlocked & (lock == 0)
-        locked = tl.sum(lock.to(tl.int64), 0)
+        left -= _sum(tl.where(lock, bound, 0))
+        upper = tl.where(lock, bound, upper)
+        lower = tl.where(lock, bound, lower)
+        locked = tl.sum(lock.to(tl.int32), 0)
 
-    budget = tl.where(unlocked, whole, budget)
-    rest = tl.where(unlocked, rest, -1)
-    units = total - tl.sum(budget, 0)
+    budget = tl.where(upper > lower, whole, lower)
+    # -1 where a bound is met.
+    rest = tl.where(upper > lower, rest, -1)
+    units = total - _sum(budget)
     # The largest remainder that at least `units` groups reach.
     low = tl.full((), 0, tl.int64)
     high = norm
     while low < high:
         middle = (low + high + 1) // 2
-        enough = tl.sum((rest >= middle).to(tl.int64), 0) >= units
+        enough = tl.sum((rest >= middle).to(tl.int32), 0) >= units
         low = tl.where(enough, middle, low)
         high = tl.where(enough, high, middle - 1)
-    tied = (rest == low).to(tl.int64)
-    ties = units - tl.sum((rest > low).to(tl.int64), 0)
+    tied = (rest == low).to(tl.int32)
+    ties = units - tl.sum((rest > low).to(tl.int32), 0)
     up = (rest > low) | ((tied != 0) & (tl.cumsum(tied, 0) <= ties))
-    tl.store(budgets + begin + lane, budget + up.to(tl.int64), mask=inside)
+    tl.store(budgets + begin + lane, budget.to(tl.int64) + up.to(tl.int64), mask=inside)
 
 
 def group_budget(
@@ -147,10 +157,10 @@ def group_budget(
         totals.contiguous(),
         cu_groups.contiguous(),
         budgets,
-        1.0 if temperature is None else temperature,
+        # Of shares there is none.
+        0.0 if temperature is None else temperature,
         minimum,
         scores.shape[0],
-        SOFTMAX=temperature is not None,
         LANES=lanes,
         **tiles(scores.device)[f"group_budget/{lanes}"].options,
     )
@@ -161,7 +171,7 @@ def configs(table: Table) -> tuple[KernelConfig, ...]:
     """What is launched under a launch table."""
     return tuple(
         KernelConfig(
-            f"group_budget_{lanes}_{dtype}{'_softmax' if softmax else ''}",
+            f"group_budget_{lanes}_{dtype}",
             group_budget_kernel,
             {
                 "scores": f"*{dtype}",
@@ -170,10 +180,9 @@ def configs(table: Table) -> tuple[KernelConfig, ...]:
                 "minimum": "i32",
                 "num_groups": "i32",
             },
-            {"SOFTMAX": softmax, "LANES": lanes},
+            {"LANES": lanes},
             **table[f"group_budget/{lanes}"].limits,
         )
         for lanes in LANES
         for dtype in ("fp32", "bf16", "fp16")
-        for softmax in (False, True)
     )

@@ -67,7 +67,7 @@ def many_rows(number: int, backend: str) -> Tensor:
         (many_segments, 65535, "segments"),
         (many_prompts, 65535, "prompts"),
         (many_windows, 2048, "windows"),
-        (many_groups, 4096, "groups of a row"),
+        (many_groups, 2048, "groups of a row"),
         (many_heads, 65535, "heads"),
         (many_key_heads, 65535, "key heads"),
         (many_channels_of_a_key, 65536, "channels"),
