@@ -19,6 +19,7 @@ PACKAGES = ("torch", "triton", "transformers", "einops", "av", "pillow", "matplo
 DRIVERS = {"NVIDIA": Path("/proc/driver/nvidia/version"), "AMD": Path("/sys/module/amdgpu/version")}
 PRIMITIVES = (
     "attention_received",
+    "dpc_knn",
     "max_min_diversity",
     "query_relevance",
     "window_budget",

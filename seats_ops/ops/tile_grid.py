@@ -35,6 +35,8 @@ GRID: Mapping[str, Grid] = {
     "distances": {"BLOCK_OWN": (4, 8, 16), "BLOCK_WALK": (64, 128, 256), "num_warps": (2, 4, 8)},
     "greedy/4096": {"num_warps": (4, 8, 16), "max_registers": (128, 160, 255)},
     "greedy": {"num_warps": (1, 2, 4, 8), "max_registers": (128, 160, 255)},
+    "dpc_knn/fp32": {"BLOCK": (32, 64), "CHANNELS": (16, 32), "num_warps": (4, 8), "num_stages": (2, 3)},
+    "dpc_knn/16bit": {"BLOCK": (32, 64), "CHANNELS": (32, 64), "num_warps": (4, 8), "num_stages": (2, 3)},
     "norms": {"TOKENS": (16, 32, 64), "CHANNELS": (64, 128), "num_warps": (4, 8)},
     "second_smallest/fp32": {"BLOCK": (32, 64), "CHANNELS": (16, 32), "num_warps": (4, 8), "num_stages": (2, 3)},
     "second_smallest/16bit": {"BLOCK": (32, 64), "CHANNELS": (32, 64), "num_warps": (4, 8), "num_stages": (2, 3)},

@@ -1,8 +1,8 @@
 """How kernels are launched, without Triton: one table of sizes, warps and stages, and what differs by kind of device.
 
-An entry is named after its kernel and the case, "gram/fp32". `attention_received` is one entry for two kernels: both
-multiply tiles of the same shape, so that logits round the same way in both. `tile_tables.py` says which table a
-device follows, `tile_grid.py` which values there are to choose among.
+An entry is named after its kernel and the case, "gram/fp32". `attention_received` is one entry for two kernels, and
+`dpc_knn` for three: they multiply tiles of the same shape, so that products round the same way in all of them.
+`tile_tables.py` says which table a device follows, `tile_grid.py` which values there are to choose among.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ DEFAULT: Table = {
     "greedy/1024": tile(8, registers=160),
     "greedy/2048": tile(8, registers=160),
     "greedy/4096": tile(8, registers=160),
+    # One entry for three kernels, so that the product of a token with itself is that of two equal tokens.
+    "dpc_knn/fp32": tile(8, 2, 255, BLOCK=64, CHANNELS=16),
+    "dpc_knn/16bit": tile(8, 3, 255, BLOCK=64, CHANNELS=32),
     "norms": tile(8, TOKENS=32, CHANNELS=64),
     "second_smallest/fp32": tile(8, 2, 255, BLOCK=64, CHANNELS=16),
     "second_smallest/16bit": tile(8, 2, 255, BLOCK=64, CHANNELS=32),

@@ -1,0 +1,1 @@
+"""`dpc_knn`: see `api.py` for the contract."""
