@@ -97,7 +97,7 @@ class _Distances:
         if self.cosine:
             distance.div_(2.0).add_(self.lack[:, rows, None] + self.lack[:, None, :])
         else:
-            distance.sqrt_().div_(channels**0.5)
+            distance.sqrt_().mul_(channels**-0.5)
         if self.place is not None:
             away = self._away(rows)
             distance.add_(away.div_(self.largest(away)[..., None] + OFFSET_EPS), alpha=self.weight)

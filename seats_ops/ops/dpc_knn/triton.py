@@ -2,7 +2,7 @@
 
 A program is a block of tokens of one segment that walks over all blocks of the segment. First launch: squared norms,
 NaN for a token that does not count. Second: the distances of a block's rows, of which the smallest are kept in a list,
-and the densities. Third: the distances again, for the nearest denser token. Memory beyond the tensors is three floats a
+and the densities. Third: the distances again, for the nearest denser token. Memory beyond the tensors is five floats a
 token, whatever the lengths.
 
 The squared norm of a token is its product with itself, made as all products are made, so that it equals the product of
@@ -27,61 +27,45 @@ from seats_ops.ops.tiles import Table, number_case
 EPS = tl.constexpr(1e-8)
 OFFSET_EPS = tl.constexpr(1e-6)
 HIGHEST = tl.constexpr(3.4028234663852886e38)
-# What stays as it is in all calls of a kernel, or may be anything without another kernel being compiled.
-COUNTS = ["total", "longest", "num_rows", "num_coordinates", "indexed", "cosine"]
+# Runtime numbers for which no kernel is compiled anew.
+COUNTS = ["total", "longest", "num_rows", "num_coordinates", "indexed"]
 
 
 @triton.jit
-def _rows_of(features, index, begin, length, token, channels, num_rows, indexed):
-    """Addresses of the features of some tokens of a segment, as a column, and which of them may be read."""
-    at = tl.load(index + begin + token, mask=token < tl.where(indexed != 0, length, 0), other=0).to(tl.int64)
-    at = tl.where(indexed != 0, at, begin + token)
-    # An index that names no row counts as a row of zeros.
-    return features + (at * channels)[:, None], (token < length) & (at >= 0) & (at < num_rows)
+def _rows_of(features, index, begin, token, channels, num_rows, indexed):
+    """Addresses of the features of some tokens of a segment, as a column; an index that names no row counts as one."""
+    at = begin + token
+    if indexed != 0:
+        at = tl.load(index + at).to(tl.int64)
+    at = tl.minimum(tl.maximum(at, 0), num_rows - 1)
+    return features + (at * channels)[:, None]
 
 
 @triton.jit
-def _products(rows, read_rows, columns, read_columns, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr):
-    channel = tl.arange(0, CHANNELS)
+def _products(rows, columns, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr):
+    channel = tl.arange(0, CHANNELS)[None, :]
     product = tl.zeros((BLOCK, BLOCK), tl.float32)
     for start in range(0, channels, CHANNELS):
-        inside = (start + channel < channels)[None, :]
-        a = tl.load(rows + (start + channel)[None, :], mask=read_rows[:, None] & inside, other=0.0)
-        b = tl.load(columns + (start + channel)[None, :], mask=read_columns[:, None] & inside, other=0.0)
+        a = tl.load(rows + start + channel, mask=start + channel < channels, other=0.0)
+        b = tl.load(columns + start + channel, mask=start + channel < channels, other=0.0)
         product = tl.dot(a, tl.trans(b), product, input_precision="ieee")
     return product
 
 
 @triton.jit
-def _of_norm(square, cosine):
-    """What a token is multiplied by, its squared norm then, and half of what its cosine with itself lacks to 1."""
-    square = tl.where(square == square, square, 0.0)
-    norm = tl.sqrt_rn(square)
-    share = tl.div_rn(norm, norm + EPS)
-    factor = tl.where(cosine != 0, tl.div_rn(1.0, norm + EPS), 1.0)
-    return factor, square * factor * factor, tl.where(cosine != 0, (1.0 - share * share) * 0.5, 0.0)
+def _coordinate(offsets, token, num_coordinates, coordinate):
+    """Of some tokens; 0 where it is not finite, of a token that does not count."""
+    value = tl.load(offsets + token * num_coordinates + coordinate).to(tl.float32)
+    return tl.where(tl.abs(value) < float("inf"), value, 0.0)
 
 
 @triton.jit
-def _distance(product, row_squares, column_squares, root, cosine):
-    row_factor, row_square, row_lack = _of_norm(row_squares, cosine)
-    column_factor, column_square, column_lack = _of_norm(column_squares, cosine)
-    product = product * row_factor[:, None] * column_factor[None, :]
-    # Two differences, none of which is infinity less infinity.
-    apart = (row_square[:, None] - product) + (column_square[None, :] - product)
-    apart = tl.where(apart > 0.0, apart, 0.0)
-    by_angle = apart * 0.5 + (row_lack[:, None] + column_lack[None, :])
-    return tl.where(cosine != 0, by_angle, tl.div_rn(tl.sqrt_rn(apart), root))
-
-
-@triton.jit
-def _away(offsets, begin, length, row, column, num_coordinates, BLOCK: tl.constexpr):
-    """Distances of the offsets."""
-    square = tl.zeros((BLOCK, BLOCK), tl.float32)
+def _away(offsets, row, column, num_coordinates, zeros):
+    """Distances of the offsets, in the layout of `zeros`: two layouts would take twice the registers."""
+    square = zeros
     for coordinate in range(0, num_coordinates):
-        at = offsets + begin * num_coordinates + coordinate
-        own = tl.load(at + row.to(tl.int64) * num_coordinates, mask=row < length, other=0.0).to(tl.float32)
-        other = tl.load(at + column.to(tl.int64) * num_coordinates, mask=column < length, other=0.0).to(tl.float32)
+        own = _coordinate(offsets, row, num_coordinates, coordinate)
+        other = _coordinate(offsets, column, num_coordinates, coordinate)
         difference = own[:, None] - other[None, :]
         square += difference * difference
     return tl.minimum(tl.sqrt_rn(square), HIGHEST)
@@ -90,13 +74,16 @@ def _away(offsets, begin, length, row, column, num_coordinates, BLOCK: tl.conste
 @triton.jit
 def _tile(
     rows,
-    read_rows,
     row,
-    row_squares,
-    farthest,
+    row_square,
+    row_factor,
+    row_lack,
+    row_share,
     features,
     index,
     squares,
+    factors,
+    lacks,
     offsets,
     begin,
     length,
@@ -104,37 +91,48 @@ def _tile(
     channels,
     num_rows,
     num_coordinates,
-    offset_weight,
-    root,
+    unit,
     indexed,
-    cosine,
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Distances of a block of rows to a block of columns, and which columns count."""
-    columns, read_columns = _rows_of(features, index, begin, length, column, channels, num_rows, indexed)
-    product = _products(rows, read_rows, columns, read_columns, channels, BLOCK, CHANNELS)
-    column_squares = tl.load(squares + begin + column, mask=column < length, other=float("nan"))
-    distance = _distance(product, row_squares, column_squares, root, cosine)
+    """Distances of a block of rows to a block of columns, all finite, and which columns count."""
+    at = tl.minimum(column, length - 1)
+    columns = _rows_of(features, index, begin, at, channels, num_rows, indexed)
+    product = _products(rows, columns, channels, BLOCK, CHANNELS)
+    square = tl.load(squares + begin + at)
+    factor = tl.load(factors + begin + at)
+    lack = tl.load(lacks + begin + at)
+    product = product * row_factor[:, None] * factor[None, :]
+    # Two differences, none of which is infinity less infinity; NaN is not above 0.
+    apart = (row_square[:, None] - product) + (square[None, :] - product)
+    apart = tl.where(apart > 0.0, apart, 0.0)
+    # A unit is for lengths; without one, distances are those of directions.
+    by_angle = apart * 0.5 + (row_lack[:, None] + lack[None, :])
+    distance = tl.where(unit > 0.0, tl.sqrt_rn(apart) * unit, by_angle)
     if num_coordinates > 0:
-        away = _away(offsets, begin, length, row, column, num_coordinates, BLOCK)
-        distance += offset_weight * tl.div_rn(away, tl.zeros_like(away) + (farthest + OFFSET_EPS)[:, None])
-    return tl.minimum(distance, HIGHEST), column_squares == column_squares
+        # As what is made of products, zeros have their layout; a distance is never negative.
+        zeros = tl.where(distance < 0.0, distance, 0.0)
+        distance += row_share[:, None] * _away(offsets, begin + row, begin + at, num_coordinates, zeros)
+    return tl.minimum(distance, HIGHEST), (square == square) & (column < length)
 
 
-@triton.jit(do_not_specialize=COUNTS)
+@triton.jit(do_not_specialize=[*COUNTS, "cosine"])
 def squares_kernel(
     features,
     index,
     cu_seqlens,
     offsets,
     squares,
+    factors,
+    lacks,
     channels,
     total,
     longest,
     num_rows,
     num_coordinates,
     indexed,
+    cosine,
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
@@ -145,17 +143,24 @@ def squares_kernel(
         return
     lane = tl.arange(0, BLOCK)
     row = first + lane
-    rows, read = _rows_of(features, index, begin, length, row, channels, num_rows, indexed)
-    product = _products(rows, read, rows, read, channels, BLOCK, CHANNELS)
+    own = tl.minimum(row, length - 1)
+    rows = _rows_of(features, index, begin, own, channels, num_rows, indexed)
+    product = _products(rows, rows, channels, BLOCK, CHANNELS)
     square = tl.sum(tl.where(lane[:, None] == lane[None, :], product, 0.0), 1)
     place = tl.zeros((BLOCK,), tl.float32)
     for coordinate in range(0, num_coordinates):
-        at = offsets + (begin + row) * num_coordinates + coordinate
-        value = tl.load(at, mask=row < length, other=0.0).to(tl.float32)
+        value = tl.load(offsets + (begin + own) * num_coordinates + coordinate).to(tl.float32)
         place += value * value
     # NaN is below nothing.
     counts = (square < float("inf")) & (place < float("inf"))
+    norm = tl.sqrt_rn(tl.where(counts, square, 0.0))
+    factor = tl.where(cosine != 0, tl.div_rn(1.0, norm + EPS), 1.0)
+    share = tl.div_rn(norm, norm + EPS)
+    square = square * factor * factor
     tl.store(squares + begin + row, tl.where(counts, square, float("nan")), mask=row < length)
+    tl.store(factors + begin + row, factor, mask=row < length)
+    # Half of what the cosine of a token with itself lacks to 1: 0 unless its norm is tiny.
+    tl.store(lacks + begin + row, (1.0 - share * share) * 0.5, mask=row < length)
 
 
 @triton.jit(do_not_specialize=[*COUNTS, "num_neighbors", "include_self", "squared", "scaled"])
@@ -164,9 +169,11 @@ def density_kernel(
     index,
     cu_seqlens,
     squares,
+    factors,
+    lacks,
     offsets,
     scale,
-    farthest,
+    shares,
     density,
     channels,
     total,
@@ -175,9 +182,8 @@ def density_kernel(
     num_coordinates,
     num_neighbors,
     offset_weight,
-    root,
+    unit,
     indexed,
-    cosine,
     include_self,
     squared,
     scaled,
@@ -191,32 +197,42 @@ def density_kernel(
     if first >= length:
         return
     lane = tl.arange(0, BLOCK)
-    row = first + lane
-    rows, read_rows = _rows_of(features, index, begin, length, row, channels, num_rows, indexed)
-    row_squares = tl.load(squares + begin + row, mask=row < length, other=float("nan"))
-    counts = (row_squares == row_squares)[:, None]
-    most = tl.zeros((BLOCK,), tl.float32)
+    # Beyond the end the last token stands in: nothing is masked but what is written.
+    inside = first + lane < length
+    row = tl.minimum(first + lane, length - 1)
+    rows = _rows_of(features, index, begin, row, channels, num_rows, indexed)
+    row_square = tl.load(squares + begin + row)
+    row_factor = tl.load(factors + begin + row)
+    row_lack = tl.load(lacks + begin + row)
+    counts = row_square == row_square
+    farthest = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, tl.where(num_coordinates > 0, length, 0), BLOCK):
-        column = start + lane
-        column_squares = tl.load(squares + begin + column, mask=column < length, other=float("nan"))
-        away = _away(offsets, begin, length, row, column, num_coordinates, BLOCK)
-        away = tl.where((column_squares == column_squares)[None, :] & counts, away, 0.0)
-        most = tl.maximum(most, tl.max(away, 1))
+        at = begin + tl.minimum(start + lane, length - 1)
+        square = tl.load(squares + at)
+        away = _away(offsets, begin + row, at, num_coordinates, tl.zeros((BLOCK, BLOCK), tl.float32))
+        farthest = tl.maximum(farthest, tl.max(tl.where((square == square)[None, :], away, 0.0), 1))
+    row_share = tl.div_rn(tl.zeros_like(farthest) + offset_weight, farthest + OFFSET_EPS)
     slot = tl.arange(0, NEIGHBORS)[None, :]
     # The largest of the list gives way: places that are not asked for never do.
-    nearest = tl.zeros((BLOCK, NEIGHBORS), tl.float32) + tl.where(slot < num_neighbors, float("inf"), float("-inf"))
+    nearest = tl.zeros((BLOCK, NEIGHBORS), tl.float32)
+    nearest += tl.where((slot < num_neighbors) & counts[:, None], float("inf"), float("-inf"))
+    # A token that is not to be its own neighbour, by its place.
+    left_out = tl.where(include_self != 0, -1, row)
     count = tl.full((), 0, tl.int32)
     for start in range(0, length, BLOCK):
         column = start + lane
         distance, there = _tile(
             rows,
-            read_rows,
             row,
-            row_squares,
-            most,
+            row_square,
+            row_factor,
+            row_lack,
+            row_share,
             features,
             index,
             squares,
+            factors,
+            lacks,
             offsets,
             begin,
             length,
@@ -224,16 +240,15 @@ def density_kernel(
             channels,
             num_rows,
             num_coordinates,
-            offset_weight,
-            root,
+            unit,
             indexed,
-            cosine,
             BLOCK,
             CHANNELS,
         )
         count += tl.sum(there.to(tl.int32), 0)
-        neighbor = there[None, :] & counts & ((column[None, :] != row[:, None]) | (include_self != 0))
-        value = tl.where(neighbor, tl.where(squared != 0, distance * distance, distance), float("inf"))
+        value = tl.where(squared != 0, distance * distance, distance)
+        value = tl.maximum(value, tl.where(there, 0.0, float("inf"))[None, :])
+        value = tl.where(column[None, :] == left_out[:, None], float("inf"), value)
         least, worst = tl.min(value, 1), tl.max(nearest, 1)
         while tl.max((least < worst).to(tl.int32), 0) > 0:
             nearer = (least < worst)[:, None]
@@ -250,11 +265,11 @@ def density_kernel(
     divisor = tl.zeros((BLOCK,), tl.float32) + tl.maximum(used, 1).to(tl.float32)
     rho = tl.exp(-tl.div_rn(sums, divisor))
     if scaled != 0:
-        factor = tl.load(scale + begin + row, mask=row < length, other=0.0).to(tl.float32)
+        factor = tl.load(scale + begin + row).to(tl.float32)
         # NaN counts as 0, and so does what is below.
         rho *= tl.minimum(tl.where(factor > 0.0, factor, 0.0), HIGHEST)
-    tl.store(farthest + begin + row, most, mask=row < length)
-    tl.store(density + begin + row, rho, mask=row < length)
+    tl.store(shares + begin + row, row_share, mask=inside)
+    tl.store(density + begin + row, rho, mask=inside)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -263,8 +278,10 @@ def separation_kernel(
     index,
     cu_seqlens,
     squares,
+    factors,
+    lacks,
     offsets,
-    farthest,
+    shares,
     density,
     scores,
     channels,
@@ -272,10 +289,8 @@ def separation_kernel(
     longest,
     num_rows,
     num_coordinates,
-    offset_weight,
-    root,
+    unit,
     indexed,
-    cosine,
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
@@ -285,25 +300,32 @@ def separation_kernel(
     if first >= length:
         return
     lane = tl.arange(0, BLOCK)
-    row = first + lane
-    rows, read_rows = _rows_of(features, index, begin, length, row, channels, num_rows, indexed)
-    row_squares = tl.load(squares + begin + row, mask=row < length, other=float("nan"))
-    most = tl.load(farthest + begin + row, mask=row < length, other=0.0)
-    own = tl.load(density + begin + row, mask=row < length, other=0.0)
-    counts = (row_squares == row_squares)[:, None]
+    # Beyond the end the last token stands in: nothing is masked but what is written.
+    inside = first + lane < length
+    row = tl.minimum(first + lane, length - 1)
+    rows = _rows_of(features, index, begin, row, channels, num_rows, indexed)
+    row_square = tl.load(squares + begin + row)
+    row_factor = tl.load(factors + begin + row)
+    row_lack = tl.load(lacks + begin + row)
+    counts = row_square == row_square
+    row_share = tl.load(shares + begin + row)
+    own = tl.load(density + begin + row)
     nearest = tl.full((BLOCK,), float("inf"), tl.float32)
     largest = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, length, BLOCK):
         column = start + lane
         distance, there = _tile(
             rows,
-            read_rows,
             row,
-            row_squares,
-            most,
+            row_square,
+            row_factor,
+            row_lack,
+            row_share,
             features,
             index,
             squares,
+            factors,
+            lacks,
             offsets,
             begin,
             length,
@@ -311,21 +333,21 @@ def separation_kernel(
             channels,
             num_rows,
             num_coordinates,
-            offset_weight,
-            root,
+            unit,
             indexed,
-            cosine,
             BLOCK,
             CHANNELS,
         )
-        other = tl.load(density + begin + column, mask=column < length, other=0.0)[None, :]
-        denser = (other > own[:, None]) | ((other == own[:, None]) & (column[None, :] < row[:, None]))
-        both = there[None, :] & counts
-        nearest = tl.minimum(nearest, tl.min(tl.where(denser & both, distance, float("inf")), 1))
-        largest = tl.maximum(largest, tl.max(tl.where(both, distance, 0.0), 1))
+        other = tl.load(density + begin + tl.minimum(column, length - 1))
+        # Below every density.
+        other = tl.where(there, other, -1.0)[None, :]
+        earlier = column[None, :] < row[:, None]
+        denser = (other > own[:, None]) | ((other == own[:, None]) & earlier)
+        nearest = tl.minimum(nearest, tl.min(tl.where(denser, distance, float("inf")), 1))
+        largest = tl.maximum(largest, tl.max(tl.minimum(distance, tl.where(there, HIGHEST, 0.0)[None, :]), 1))
     score = own * tl.where(nearest < float("inf"), nearest, largest)
-    score = tl.where(row_squares == row_squares, tl.minimum(score, HIGHEST), float("-inf"))
-    tl.store(scores + begin + row, score, mask=row < length)
+    score = tl.where(counts, tl.minimum(score, HIGHEST), float("-inf"))
+    tl.store(scores + begin + row, score, mask=inside)
 
 
 def dpc_knn(
@@ -345,81 +367,94 @@ def dpc_knn(
     num_rows, channels = features.shape
     total = num_rows if index is None else index.shape[0]
     float32 = functools.partial(torch.empty, dtype=torch.float32, device=features.device)
-    scores, squares, farthest, density = (float32(total) for _ in range(4))
+    scores = float32(total)
     num_segments = cu_seqlens.shape[0] - 1
-    if not num_segments or not max_seqlen:
+    if not (num_segments and max_seqlen and num_rows):
         return scores
+    squares, factors, lacks, shares, density = (float32(total) for _ in range(5))
     shape = tiles(features.device)[f"dpc_knn/{number_case(features.dtype)}"]
     grid = (num_segments, triton.cdiv(max_seqlen, shape["BLOCK"]))
     # What is not given is not read.
     rows = torch.empty(1, dtype=torch.int64, device=features.device) if index is None else index.contiguous()
-    tokens = {"features": features.contiguous(), "index": rows, "cu_seqlens": cu_seqlens.contiguous()}
+    tokens = (features.contiguous(), rows, cu_seqlens.contiguous())
     place = squares if offsets is None else offsets.contiguous()
-    sizes = {"channels": channels, "total": total, "longest": max_seqlen, "num_rows": num_rows}
-    sizes |= {"num_coordinates": 0 if offsets is None else offsets.shape[1], "indexed": int(index is not None)}
-    terms = {"offset_weight": offset_weight, "root": channels**0.5, "cosine": int(metric == "cosine")}
-    launch(squares_kernel, grid, *tokens.values(), place, squares, **sizes, **shape.options)
+    scale = squares if density_scale is None else density_scale.contiguous()
+    cosine = metric == "cosine"
+    options = {
+        "channels": channels,
+        "total": total,
+        "longest": max_seqlen,
+        "num_rows": num_rows,
+        "num_coordinates": 0 if offsets is None else offsets.shape[1],
+        "indexed": int(index is not None),
+        **shape.options,
+    }
+    unit = 0.0 if cosine else channels**-0.5
+    launch(squares_kernel, grid, *tokens, place, squares, factors, lacks, cosine=int(cosine), **options)
     launch(
         density_kernel,
         grid,
-        *tokens.values(),
+        *tokens,
         squares,
+        factors,
+        lacks,
         place,
-        squares if density_scale is None else density_scale.contiguous(),
-        farthest,
+        scale,
+        shares,
         density,
-        **sizes,
-        **terms,
         num_neighbors=num_neighbors,
+        offset_weight=offset_weight,
+        unit=unit,
         include_self=int(include_self),
         squared=int(squared),
         scaled=int(density_scale is not None),
         NEIGHBORS=MAX_NEIGHBORS,
-        **shape.options,
+        **options,
     )
     launch(
         separation_kernel,
         grid,
-        *tokens.values(),
+        *tokens,
         squares,
+        factors,
+        lacks,
         place,
-        farthest,
+        shares,
         density,
         scores,
-        **sizes,
-        **terms,
-        **shape.options,
+        unit=unit,
+        **options,
     )
     return scores
 
 
 _ROWS = {"index": "*i64", "cu_seqlens": "*i32"}
-_FLOATS = {
-    squares_kernel: ("offsets", "squares"),
-    density_kernel: ("squares", "offsets", "scale", "farthest", "density"),
-    separation_kernel: ("squares", "offsets", "farthest", "density", "scores"),
-}
+_NORMS = ("squares", "factors", "lacks")
 _SIZES = dict.fromkeys(("channels", "total", "longest", "num_rows", "num_coordinates", "indexed"), "i32")
-_TERMS = {"offset_weight": "fp32", "root": "fp32", "cosine": "i32"}
 _FLAGS = dict.fromkeys(("num_neighbors", "include_self", "squared", "scaled"), "i32")
-_MORE = {squares_kernel: {}, density_kernel: {**_TERMS, **_FLAGS}, separation_kernel: _TERMS}
+# Of every kernel, the tensors of floats and what else it is told.
+_TOLD = {
+    squares_kernel: (("offsets", *_NORMS), {"cosine": "i32"}),
+    density_kernel: (
+        (*_NORMS, "offsets", "scale", "shares", "density"),
+        {"offset_weight": "fp32", "unit": "fp32", **_FLAGS},
+    ),
+    separation_kernel: ((*_NORMS, "offsets", "shares", "density", "scores"), {"unit": "fp32"}),
+}
 
 
 def configs(table: Table) -> tuple[KernelConfig, ...]:
     """What is launched under a launch table."""
     return tuple(
         KernelConfig(
-            f"dpc_{name}_{dtype}",
+            f"dpc_{kernel.fn.__name__.removesuffix('_kernel')}_{dtype}",
             kernel,
-            {"features": f"*{dtype}", **_ROWS, **dict.fromkeys(_FLOATS[kernel], "*fp32"), **_SIZES, **_MORE[kernel]},
+            {"features": f"*{dtype}", **_ROWS, **dict.fromkeys(floats, "*fp32"), **_SIZES, **more},
             {**shape.blocks, **({"NEIGHBORS": MAX_NEIGHBORS} if kernel is density_kernel else {})},
             expects=("wide_loads",) if dtype == "fp32" else ("mma", "wide_loads"),
             **shape.limits,
         )
-        for dtype, shape in (("fp32", table["dpc_knn/fp32"]), *((d, table["dpc_knn/16bit"]) for d in ("bf16", "fp16")))
-        for name, kernel in (
-            ("squares", squares_kernel),
-            ("density", density_kernel),
-            ("separation", separation_kernel),
-        )
+        for dtype in ("fp32", "bf16", "fp16")
+        for shape in (table["dpc_knn/fp32" if dtype == "fp32" else "dpc_knn/16bit"],)
+        for kernel, (floats, more) in _TOLD.items()
     )
