@@ -75,6 +75,7 @@ def primitives(size: Size = PAPER, element: int = 2) -> dict[str, Work]:
         "max_min_diversity/audio": Work(
             2 * hidden * size.audio_tokens * 50, size.audio_tokens * (hidden * element + 5)
         ),
+        "dpc_knn/frames": Work(2 * hidden * size.video_tokens * block // 2, size.video_tokens * (hidden * element + 4)),
         "query_relevance/drop": Work(2 * HEADS * HEAD_DIM * left, left * (KEY_HEADS * HEAD_DIM * element + 4), False),
         "window_budget/drop": Work(4 * left, 20 * left + 16 * windows, False),
         "segment_topk/drop": Work(left, 13 * left, False),

@@ -104,6 +104,17 @@ def query_relevance(size: Size, dtype: torch.dtype) -> Case:
     )
 
 
+def dpc_knn(size: Size, dtype: torch.dtype) -> Case:
+    """Frames of tokens at whole numbers on one axis: densities are equal or far apart."""
+    lengths = [size.side**2 // 4] * size.grids
+    features = torch.zeros(sum(lengths), size.hidden_size)
+    position = torch.randint(40, (sum(lengths),), generator=torch.Generator().manual_seed(5))
+    features[:, 0] = position.float() * 8
+    inputs = {"features": features.to(dtype), "cu_seqlens": packed_offsets(lengths)}
+    call = functools.partial(F.dpc_knn, num_neighbors=4, max_seqlen=lengths[0])
+    return Case(inputs, call, functools.partial(_errors, absolute=1e-6))
+
+
 def max_min_diversity(size: Size, dtype: torch.dtype) -> Case:
     lengths = [size.side**2 // 2] * (size.grids // 2)
     features = clustered_features(sum(lengths), size.hidden_size, seed=1, clusters=40, dtype=dtype)
@@ -203,6 +214,7 @@ CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
         attention_received,
         attention_received_audio,
         query_relevance,
+        dpc_knn,
         max_min_diversity,
         window_budget,
         segment_topk,

@@ -19,6 +19,7 @@ KERNELS = {
         "attention_received": ("row_logsumexp_kernel", "column_sum_kernel"),
         "head_mean": ("head_mean_kernel",),
     },
+    "dpc_knn": {"dpc_knn": ("squares_kernel", "density_kernel", "separation_kernel")},
     "max_min_diversity": {
         "gram": ("gram_kernel",),
         "distances": ("distances_kernel",),
@@ -131,6 +132,15 @@ def _query_relevance(name: str, case: list[str], size: _Size) -> Work:
     key = size.normal(total, size(4, 1), channels, seed=1, dtype=torch.bfloat16)
     offsets = packed_offsets([total]).to(size.device)
     return _close(F.query_relevance, 1e-7, query, key, offsets, max_seqlen=total)
+
+
+def _dpc_knn(name: str, case: list[str], size: _Size) -> Work:
+    lengths = [size(169, 20)] * size(64, 2)
+    # Whole numbers on one axis: densities are equal or far apart, so that no rounding moves a token's nearest peak.
+    features = torch.zeros(sum(lengths), size(3584, 16), device=size.device)
+    features[:, 0] = size.numbers(40, sum(lengths)).float() * 8
+    offsets = packed_offsets(lengths).to(size.device)
+    return _close(F.dpc_knn, 1e-6, features.to(_dtype(case[0])), offsets, num_neighbors=4, max_seqlen=lengths[0])
 
 
 def _max_min_diversity(name: str, case: list[str], size: _Size) -> Work:

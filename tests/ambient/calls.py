@@ -56,6 +56,11 @@ def _budgets(scores: Tensor, totals: Tensor) -> Tensor:
 def _shares(scores: Tensor, totals: Tensor, temperature: float | None) -> Tensor:
     lengths, offsets = SEGMENT[: len(scores)] + 1, OFFSETS[:1].new_tensor([0, 40, 60])
     return F.group_budget(scores, lengths, totals, offsets, temperature=temperature, minimum=1)
+def _peaks(features: Tensor, cu_seqlens: Tensor, scale: Tensor) -> Tensor:
+    place = features[:, :2]
+    return F.dpc_knn(
+        features, cu_seqlens, num_neighbors=5, density_scale=scale, offsets=place, offset_weight=0.2, metric="cosine"
+    )
 
 
 def _layout(*ids: Tensor) -> Tensor:
@@ -70,6 +75,8 @@ def _time(modality: Tensor, rows: Tensor) -> Tensor:
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "attention_received": (F.attention_received, (HEADS, HEADS.flip(2).contiguous(), OFFSETS)),
     "attention_received_half": (F.attention_received, (HEADS.half(), HEADS.flip(0).half(), OFFSETS)),
+    "dpc_knn": (_peaks, (FEATURES, OFFSETS, WEIGHTS)),
+    "dpc_knn_half": (_peaks, (FEATURES.bfloat16(), OFFSETS, WEIGHTS.bfloat16())),
     "max_min_diversity": (F.max_min_diversity, (FEATURES, OFFSETS, COUNTS)),
     "max_min_diversity_half": (F.max_min_diversity, (FEATURES.bfloat16(), OFFSETS, COUNTS)),
     "max_min_diversity_by_weight": (

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seats_ops import functional as F
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from tests.ops.dpc_oracle import wrong
 from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
 
 pytestmark = pytest.mark.gpu
@@ -54,6 +55,15 @@ def test_max_min_diversity(dtype: torch.dtype, lengths: list[int]) -> None:
     keep = F.max_min_diversity(*arguments, weights=weights.to(DEVICE), backend="triton").cpu()
     certificate = certify_greedy(features, offsets, counts, keep, weights=weights)
     assert certificate, certificate.reason
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("lengths", [[169] * 4 + [0, 1], [700]], ids=["frames", "a clip"])
+def test_dpc_knn(dtype: torch.dtype, lengths: list[int]) -> None:
+    features = clustered_features(sum(lengths), 256, seed=1, clusters=20, dtype=dtype)
+    given = features.to(DEVICE), packed_offsets(lengths).to(DEVICE)
+    scores = F.dpc_knn(*given, num_neighbors=4, backend="triton").cpu()
+    assert not wrong(scores, features, lengths, num_neighbors=4)
 
 
 @pytest.mark.parametrize("style", ["equal", "realistic", "peaked", "extreme"])

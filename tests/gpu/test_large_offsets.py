@@ -7,6 +7,7 @@ import torch
 
 from seats_ops import functional as F
 from seats_ops.testing import certify_greedy, clustered_features, packed_offsets
+from tests.ops.dpc_oracle import wrong
 
 pytestmark = pytest.mark.gpu
 CHANNELS = 4096
@@ -51,6 +52,17 @@ def test_max_min_diversity_of_the_last_window() -> None:
     )
     certificate = certify_greedy(tail, packed_offsets([TAIL]), counts[-1:], keep[-TAIL:].cpu())
     assert certificate, certificate.reason
+
+
+def test_dpc_knn_of_the_last_segment() -> None:
+    features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
+    tail = clustered_features(64, CHANNELS, seed=0, clusters=9, dtype=torch.bfloat16)
+    features[-64:] = tail.cuda()
+    lengths = [TAIL] * (TOTAL // TAIL - 1)
+    lengths = [*lengths, TOTAL - 64 - sum(lengths), 64]
+    offsets = packed_offsets(lengths).cuda()
+    scores = F.dpc_knn(features, offsets, num_neighbors=4, max_seqlen=max(lengths), backend="triton")
+    assert not wrong(scores[-64:].cpu(), tail, [64], num_neighbors=4)
 
 
 def test_query_relevance_of_the_last_prompt() -> None:

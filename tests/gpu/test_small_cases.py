@@ -9,6 +9,7 @@ from torch import Tensor
 from seats_ops import functional as F
 from seats_ops.ops.max_min_diversity import triton as kernels
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from tests.ops.dpc_oracle import wrong
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -54,6 +55,19 @@ def test_query_relevance(dtype: torch.dtype, dim: int) -> None:
     expected = F.query_relevance(query, key, offsets, backend="reference")
     scores = F.query_relevance(query.to(DEVICE), key.to(DEVICE), offsets.to(DEVICE), max_seqlen=150, backend="triton")
     torch.testing.assert_close(scores.cpu(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("placed", [False, True])
+def test_dpc_knn(dtype: torch.dtype, metric: str, placed: bool) -> None:
+    features = clustered_features(TOTAL, 80, seed=1, dtype=dtype)
+    place = {"offsets": torch.arange(TOTAL)[:, None] / TOTAL, "offset_weight": 0.2} if placed else {}
+    moved = {name: value.to(DEVICE) if isinstance(value, Tensor) else value for name, value in place.items()}
+    given = features.to(DEVICE), packed_offsets(LENGTHS).to(DEVICE)
+    options = {"num_neighbors": 5, "metric": metric}
+    scores = F.dpc_knn(*given, **options, **moved, max_seqlen=150, backend="triton").cpu()
+    assert not wrong(scores, features, LENGTHS, **options, **place)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -18,6 +18,13 @@ def attention_received(
     return F.attention_received(q, q, packed_offsets([total - 7, 7]), max_seqlen=total - 7, **to)
 
 
+def dpc_knn(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    features, offsets = torch.ones(total, dim, dtype=dtype), packed_offsets([total - 7, 7])
+    place, index = torch.ones(total, 3), torch.arange(total)
+    given = {"density_scale": torch.ones(total), "offsets": place, "offset_weight": 0.2, "index": index}
+    return F.dpc_knn(features, offsets, num_neighbors=7, max_seqlen=total - 7, **given, **to)
+
+
 def max_min_diversity(
     total: int, *, dim: int = 3584, windows: int = 2, dtype: torch.dtype = torch.bfloat16, **to: Any
 ) -> Tensor:
@@ -90,4 +97,5 @@ CALLS = {
         temporal_similarity,
         group_budget,
     )
+    for call in (attention_received, dpc_knn, max_min_diversity, query_relevance, window_budget, segment_topk, compact)
 }

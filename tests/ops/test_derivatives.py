@@ -20,6 +20,7 @@ OFFSETS = torch.tensor([0, 4])
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "attention_received query": lambda x: F.attention_received(x, HEADS, OFFSETS),
     "attention_received key": lambda x: F.attention_received(HEADS, x, OFFSETS),
+    "dpc_knn features": lambda x: F.dpc_knn(x.flatten(1), OFFSETS, num_neighbors=2),
     "query_relevance query": lambda x: F.query_relevance(x[:1], HEADS),
     "query_relevance key": lambda x: F.query_relevance(HEADS[:1], x),
     "temporal_similarity features": lambda x: F.temporal_similarity(x[:, 0], torch.tensor([1, -1, 0, 3])),

@@ -35,6 +35,19 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
         (20,),
         torch.float32,
     ),
+    "dpc_knn": (
+        lambda: F.dpc_knn(
+            torch.empty(20, 8, **VALUES),
+            torch.empty(4, **IDS),
+            num_neighbors=4,
+            density_scale=torch.empty(20, **VALUES),
+            offsets=torch.empty(20, 3, **VALUES),
+            offset_weight=0.2,
+            max_seqlen=9,
+        ),
+        (20,),
+        torch.float32,
+    ),
     "max_min_diversity": (
         lambda: F.max_min_diversity(
             torch.empty(20, 8, **VALUES),

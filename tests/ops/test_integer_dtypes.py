@@ -55,6 +55,8 @@ def budgets(cast: Cast) -> Tensor:
 
 CALLS: dict[str, Callable[[Cast], Tensor]] = {
     "attention_received": lambda cast: F.attention_received(HEADS, HEADS, cast(OFFSETS)),
+    "dpc_knn": lambda cast: F.dpc_knn(FEATURES, cast(OFFSETS), num_neighbors=4),
+    "dpc_knn_index": lambda cast: F.dpc_knn(FEATURES, OFFSETS, num_neighbors=4, index=cast(INDEX)),
     "max_min_diversity": lambda cast: F.max_min_diversity(FEATURES, cast(OFFSETS), cast(COUNTS)),
     "max_min_diversity_index": lambda cast: F.max_min_diversity(FEATURES, OFFSETS, COUNTS, index=cast(INDEX)),
     "query_relevance": lambda cast: F.query_relevance(HEADS[:3], HEADS, cast(OFFSETS)),

@@ -16,6 +16,7 @@ LENGTHS, TOTAL = [40, 0, 17], 57
 # Names of the integer arguments of every primitive, and what they hold.
 INTEGERS: dict[str, dict[str, list[int]]] = {
     "attention_received": {"cu_seqlens": [0, 40, 40, 57]},
+    "dpc_knn": {"cu_seqlens": [0, 40, 40, 57], "index": list(range(TOTAL))[::-1]},
     "max_min_diversity": {"cu_seqlens": [0, 40, 40, 57], "num_keep": [9, 0, 100], "index": list(range(TOTAL))[::-1]},
     "query_relevance": {"cu_seqlens": [0, 40, 40, 57]},
     "window_budget": {
@@ -41,6 +42,8 @@ def call(primitive: str, integers: dict[str, Tensor], backend: str) -> Tensor:
     given = dict(integers)
     if primitive == "attention_received":
         return F.attention_received(heads, heads.flip(0), **given, max_seqlen=40, backend=backend)
+    if primitive == "dpc_knn":
+        return F.dpc_knn(tied_features(TOTAL, seed=1), **given, num_neighbors=2, max_seqlen=40, backend=backend)
     if primitive == "max_min_diversity":
         return F.max_min_diversity(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=100, backend=backend)
     if primitive == "query_relevance":

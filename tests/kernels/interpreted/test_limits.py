@@ -59,6 +59,12 @@ def many_channels(number: int, backend: str) -> Tensor:
 def many_rows(number: int, backend: str) -> Tensor:
     none = torch.zeros(0, dtype=torch.int64)
     return F.merge_rows(torch.ones(number, 0), none, none, torch.ones(0), backend=backend)
+def many_neighbors(number: int, backend: str) -> Tensor:
+    return F.dpc_knn(torch.ones(number, 1), packed_offsets([number]), num_neighbors=number, backend=backend)
+
+
+def many_channels_of_a_token(number: int, backend: str) -> Tensor:
+    return F.dpc_knn(torch.ones(1, number), packed_offsets([1]), num_neighbors=1, backend=backend)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +79,8 @@ def many_rows(number: int, backend: str) -> Tensor:
         (many_channels_of_a_key, 65536, "channels"),
         (many_channels, 524287, "channels"),
         (many_rows, 2**31 - 2, "rows"),
+        (many_neighbors, 16, "neighbors"),
+        (many_channels_of_a_token, 2**24, "channels"),
     ],
 )
 def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:

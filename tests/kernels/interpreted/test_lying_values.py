@@ -17,6 +17,7 @@ from torch import Tensor
 from seats_ops.ops.attention_received.triton import attention_received
 from seats_ops.ops.compact.triton import gather, kept_index
 from seats_ops.ops.group_budget.triton import group_budget
+from seats_ops.ops.dpc_knn.triton import dpc_knn
 from seats_ops.ops.max_min_diversity import triton as diversity
 from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_reference
 from seats_ops.ops.merge_rows.triton import merge_rows
@@ -72,6 +73,23 @@ def test_max_min_diversity(offsets: list[int], matrix: int, monkeypatch: pytest.
     for counts in ([5, 100], [-1, HUGE]):
         diversity.max_min_diversity(features, given, torch.tensor(counts), None, None, 16, 3, "spread")
         diversity.max_min_diversity(features, given, torch.tensor(counts), normal(TOTAL), None, 16, 3, "weight")
+
+
+@offsets_that_lie
+def test_dpc_knn(offsets: list[int]) -> None:
+    options = (3, "euclidean", False, True, None, normal(TOTAL, 2), 0.2, None, 16)
+    dpc_knn(normal(TOTAL, 8), torch.tensor(offsets), *options)
+
+
+@pytest.mark.parametrize("entries", [[-1, 60], [HUGE, -HUGE], [-(2**63), 2**63 - 1]], ids=str)
+def test_an_index_that_names_no_row_to_dpc_knn(entries: list[int]) -> None:
+    """Counts as the first or the last row, whichever is nearer: a copy of it."""
+    index = torch.arange(20)
+    index[[3, 7]] = torch.tensor(entries)
+    options = (2, "euclidean", True, True, None, None, 0.0)
+    scores = dpc_knn(normal(TOTAL, 8), torch.tensor([0, 20]), *options, index, 20)
+    again = dpc_knn(normal(TOTAL, 8), torch.tensor([0, 20]), *options, index.clamp(0, TOTAL - 1), 20)
+    assert torch.equal(scores, again)
 
 
 @pytest.mark.parametrize("most", [4096, 8], ids=["matrix", "long window"])

@@ -73,6 +73,14 @@ def test_diversity(table: Table, dtype: torch.dtype, matrix: int, monkeypatch: p
 
 
 @tables
+@dtypes
+def test_density_peaks(table: Table, dtype: torch.dtype) -> None:
+    features, offsets = clustered_features(53, 40, seed=3).to(dtype), packed_offsets([36, 1, 16])
+    results = under(table, lambda: F.dpc_knn(features, offsets, num_neighbors=3, max_seqlen=36))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@tables
 @pytest.mark.parametrize("windows", [5, 40])
 @pytest.mark.parametrize("kinds", [1, 2])
 def test_budgets(table: Table, windows: int, kinds: int) -> None:
