@@ -16,6 +16,7 @@ from seats_ops.ops.attention_received.api import attention_received
 from seats_ops.ops.compact.api import compact
 from seats_ops.ops.group_budget.api import group_budget
 from seats_ops.ops.dpc_knn.api import dpc_knn
+from seats_ops.ops.greedy_dpp.api import greedy_dpp
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.query_relevance.api import query_relevance
@@ -28,6 +29,7 @@ __all__ = [
     "compact",
     "group_budget",
     "dpc_knn",
+    "greedy_dpp",
     "max_min_diversity",
     "merge_rows",
     "query_relevance",

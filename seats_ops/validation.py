@@ -121,6 +121,14 @@ def check_non_negative(name: str, value: Tensor, validate: bool) -> None:
         raise ValueError(f"{name}: expected entries >= 0, got a minimum of {int(value.min())}")
 
 
+def check_not_below_zero(name: str, value: Tensor, validate: bool) -> None:
+    """As `check_non_negative`, of floats; a NaN is not below zero."""
+    if value.numel() and (validate or reads_are_free(value)):
+        smallest = float(value.detach().nan_to_num(nan=0.0).min())
+        if smallest < 0:
+            raise ValueError(f"{name}: expected entries >= 0, got a minimum of {smallest}")
+
+
 def check_index(name: str, value: object, size: int, validate: bool) -> Tensor:
     """Integers [T] in [0, size); values of CPU tensors always, those of device tensors only with `validate`."""
     index = check_integers(name, value)

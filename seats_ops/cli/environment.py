@@ -21,6 +21,7 @@ PRIMITIVES = (
     "attention_received",
     "dpc_knn",
     "max_min_diversity",
+    "greedy_dpp",
     "query_relevance",
     "window_budget",
     "segment_topk",

@@ -85,6 +85,9 @@ DEFAULT: Table = {
     "second_smallest/fp32": tile(8, 2, 255, BLOCK=64, CHANNELS=16),
     "second_smallest/16bit": tile(8, 2, 255, BLOCK=64, CHANNELS=32),
     "step": tile(8, TOKENS=32, CHANNELS=64, PARTS=512),
+    # Few tokens a program: those of one image have to fill a device.
+    "dpp_variances": tile(4, TOKENS=16, CHANNELS=128),
+    "dpp_step": tile(4, TOKENS=16, CHANNELS=128, PARTS=512),
     # By channels: a tile of keys is held in 32 registers per thread.
     "query_logits/16": tile(BLOCK=256),
     "query_logits/32": tile(BLOCK=128),

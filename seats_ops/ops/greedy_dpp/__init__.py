@@ -1,0 +1,1 @@
+"""`greedy_dpp`: see `api.py` for the contract."""
