@@ -21,12 +21,14 @@ from seats_ops.testing.data import (
     packed_offsets,
     tied_features,
 )
+from seats_ops.testing.dpp_certificate import certify_dpp
 from seats_ops.testing.selection import assert_same_selection
 from seats_ops.testing.stage_protocol import check_stage
 
 __all__ = [
     "GreedyCertificate",
     "assert_same_selection",
+    "certify_dpp",
     "certify_greedy",
     "check_stage",
     "clustered_features",

@@ -84,6 +84,8 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         (FEATURES, OFFSETS, COUNTS),
     ),
     "max_min_order": (max_min_order, (FEATURES, OFFSETS, COUNTS, WEIGHTS)),
+    "greedy_dpp": (F.greedy_dpp, (FEATURES, OFFSETS, COUNTS)),
+    "greedy_dpp_half": (F.greedy_dpp, (FEATURES.bfloat16(), OFFSETS, COUNTS)),
     "query_relevance": (F.query_relevance, (HEADS[:1], HEADS)),
     "query_relevance_rows": (F.query_relevance, (HEADS[:4].bfloat16(), HEADS.bfloat16(), OFFSETS)),
     "window_budget": (_budgets, (SCORES[: len(LAYOUT)], torch.tensor([[40, 20], [30, 11]]))),

@@ -10,6 +10,7 @@ from torch import Tensor
 from seats_ops import functional as F
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 from tests.ops.dpc_oracle import wrong
+from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
 
 pytestmark = pytest.mark.gpu
@@ -64,6 +65,15 @@ def test_dpc_knn(dtype: torch.dtype, lengths: list[int]) -> None:
     given = features.to(DEVICE), packed_offsets(lengths).to(DEVICE)
     scores = F.dpc_knn(*given, num_neighbors=4, backend="triton").cpu()
     assert not wrong(scores, features, lengths, num_neighbors=4)
+@pytest.mark.parametrize("lengths", [[576] * 4 + [50, 0, 1], [9000, 40]], ids=["images", "a long segment"])
+def test_greedy_dpp(dtype: torch.dtype, lengths: list[int]) -> None:
+    features = clustered_features(sum(lengths), 1024, seed=1, clusters=40, dtype=dtype)
+    quality = near_constant_saliency(sum(lengths), seed=1, spread=0.9)
+    offsets, counts = packed_offsets(lengths), torch.tensor([min(64, n // 3) for n in lengths])
+    arguments = [x.to(DEVICE) for x in (features, offsets, counts)]
+    keep = F.greedy_dpp(*arguments, quality=quality.to(DEVICE), backend="triton").cpu()
+    certificate = certify_dpp(features, offsets, counts, keep, quality=quality)
+    assert certificate, certificate.reason
 
 
 @pytest.mark.parametrize("style", ["equal", "realistic", "peaked", "extreme"])

@@ -8,6 +8,7 @@ import torch
 from seats_ops import functional as F
 from seats_ops.testing import certify_greedy, clustered_features, packed_offsets
 from tests.ops.dpc_oracle import wrong
+from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, packed_offsets
 
 pytestmark = pytest.mark.gpu
 CHANNELS = 4096
@@ -63,6 +64,14 @@ def test_dpc_knn_of_the_last_segment() -> None:
     offsets = packed_offsets(lengths).cuda()
     scores = F.dpc_knn(features, offsets, num_neighbors=4, max_seqlen=max(lengths), backend="triton")
     assert not wrong(scores[-64:].cpu(), tail, [64], num_neighbors=4)
+def test_greedy_dpp_of_the_last_segment() -> None:
+    features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
+    tail = clustered_features(TAIL, CHANNELS, seed=0, clusters=30, dtype=torch.bfloat16)
+    features[-TAIL:] = tail.cuda()
+    offsets, counts = packed_offsets([TOTAL - TAIL, TAIL]), torch.tensor([1, 40])
+    keep = F.greedy_dpp(features, offsets.cuda(), counts.cuda(), max_seqlen=TOTAL - TAIL, max_keep=40, backend="triton")
+    certificate = certify_dpp(tail, packed_offsets([TAIL]), counts[-1:], keep[-TAIL:].cpu())
+    assert certificate, certificate.reason
 
 
 def test_query_relevance_of_the_last_prompt() -> None:

@@ -10,6 +10,7 @@ from seats_ops import functional as F
 from seats_ops.ops.max_min_diversity import triton as kernels
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 from tests.ops.dpc_oracle import wrong
+from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -93,6 +94,22 @@ def test_max_min_diversity(dtype: torch.dtype, path: str, first: str, monkeypatc
     ).cpu()
     packed = features if index is None else features[index]
     certificate = certify_greedy(packed, offsets, counts, keep, weights=weights, first=first)
+    assert certificate, certificate.reason
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scattered", [False, True])
+def test_greedy_dpp(dtype: torch.dtype, scattered: bool) -> None:
+    features = clustered_features(TOTAL, 100, seed=1, dtype=dtype)
+    quality = near_constant_saliency(TOTAL, seed=1, spread=0.5)
+    offsets, counts = packed_offsets(LENGTHS), torch.tensor([20, 3, 9, 1])
+    index = torch.randperm(TOTAL, generator=torch.Generator().manual_seed(0))
+    arguments = [x.to(DEVICE) for x in (features, offsets, counts)]
+    options = {"quality": quality.to(DEVICE), "max_seqlen": 150, "max_keep": 20}
+    options |= {"index": index.to(DEVICE)} if scattered else {}
+    keep = F.greedy_dpp(*arguments, **options, backend="triton").cpu()
+    packed = features[index] if scattered else features
+    certificate = certify_dpp(packed, offsets, counts, keep, quality=quality)
     assert certificate, certificate.reason
 
 

@@ -35,6 +35,12 @@ def max_min_diversity(
     return F.max_min_diversity(features, offsets, counts, weights=weights, max_seqlen=total - 7, max_keep=9, **to)
 
 
+def greedy_dpp(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
+    features, counts = torch.ones(total, dim, dtype=dtype), torch.full((2,), 9)
+    quality, offsets = torch.ones(total), packed_offsets([total - 7, 7])
+    return F.greedy_dpp(features, offsets, counts, quality=quality, max_seqlen=total - 7, max_keep=9, **to)
+
+
 def query_relevance(
     total: int, *, dim: int = 128, heads: int = 28, group: int = 7, dtype: torch.dtype = torch.bfloat16, **to: Any
 ) -> Tensor:
@@ -89,6 +95,7 @@ CALLS = {
     for call in (
         attention_received,
         max_min_diversity,
+        greedy_dpp,
         query_relevance,
         window_budget,
         segment_topk,
@@ -98,4 +105,5 @@ CALLS = {
         group_budget,
     )
     for call in (attention_received, dpc_knn, max_min_diversity, query_relevance, window_budget, segment_topk, compact)
+    )
 }

@@ -70,6 +70,15 @@ def test_a_long_window_takes_a_launch_per_pick_and_no_read() -> None:
     assert count.work.reads == 0
 
 
+def test_a_determinantal_selection_takes_a_launch_per_pick_and_no_read() -> None:
+    """One that clears the mask, one for norms, one that proposes; however many segments there are."""
+    for segments in (1, 200):
+        offsets, counts = device(segments + 1, dtype=torch.int32), device(segments, dtype=torch.int64)
+        with CountDeviceWork() as count:
+            F.greedy_dpp(device(5000, 64), offsets, counts, max_seqlen=5000, max_keep=40, backend="triton")
+        assert count.work.launches == 40 + 3 and count.work.reads == 0
+
+
 def test_a_read_inside_an_operator_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = "seats_ops.ops.segment_topk.triton.segment_topk"
     monkeypatch.setattr(launcher, lambda scores, segment, budget: budget.max().item())

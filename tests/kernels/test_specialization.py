@@ -12,7 +12,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
 from seats_ops import DiversitySelector, Modality, ModalityDropper, StagePruner
 from seats_ops import functional as F
-from seats_ops.testing import layout_of_runs
+from seats_ops.testing import layout_of_runs, packed_offsets
 from seats_ops.testing.launches import Launch, record_launches
 from seats_ops.testing.poison import poisoned_outputs
 from seats_ops.testing.shipped import shipped_configs
@@ -86,6 +86,29 @@ def test_how_the_first_token_is_picked_compiles_nothing_more(total: int) -> None
         for first in ("spread", "weight")
     )
     assert weight <= spread and len(weight) == len(spread) - (total > 4096 + 7)
+def test_steps_counts_and_segments_of_a_determinantal_selection_share_a_compiled_kernel() -> None:
+    """Two kernels: sixteen steps, however many picks there may be, odd and even ones."""
+    keys = set()
+    for total, most in ((905, 9), (1001, 16), (1024, 17), (5040, 40)):
+        features, offsets, counts = torch.ones(total, 64), packed_offsets([total - 7, 7]), torch.full((2,), 9)
+        with record_launches() as launches:
+            F.greedy_dpp(features, offsets, counts, max_seqlen=total - 7, max_keep=most, backend="triton")
+        assert len(launches) == 2 + most
+        keys |= {launch.key() for launch in launches}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("indexed", [True, False])
+def test_every_form_of_a_determinantal_selection_is_shipped(indexed: bool, dtype: torch.dtype) -> None:
+    index = torch.arange(40) if indexed else None
+    with record_launches() as launches:
+        F.greedy_dpp(
+            torch.ones(40, 64, dtype=dtype), packed_offsets([40]), torch.tensor([3]), index=index, max_seqlen=40,
+            max_keep=3, backend="triton",
+        )  # fmt: skip
+    assert len(launches) == 5
+    assert_shipped(launches)
 
 
 def assert_shipped(launches: list[Launch]) -> None:

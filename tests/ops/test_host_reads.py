@@ -67,6 +67,14 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
             weights=torch.empty(20, **VALUES),
             max_seqlen=9,
             first="weight",
+    "greedy_dpp": (
+        lambda: F.greedy_dpp(
+            torch.empty(20, 8, **VALUES),
+            torch.empty(4, **IDS),
+            torch.empty(3, **IDS),
+            quality=torch.empty(20, **VALUES),
+            max_seqlen=9,
+            max_keep=4,
         ),
         (20,),
         torch.bool,

@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[Cast], Tensor]] = {
     "dpc_knn_index": lambda cast: F.dpc_knn(FEATURES, OFFSETS, num_neighbors=4, index=cast(INDEX)),
     "max_min_diversity": lambda cast: F.max_min_diversity(FEATURES, cast(OFFSETS), cast(COUNTS)),
     "max_min_diversity_index": lambda cast: F.max_min_diversity(FEATURES, OFFSETS, COUNTS, index=cast(INDEX)),
+    "greedy_dpp": lambda cast: F.greedy_dpp(FEATURES, cast(OFFSETS), cast(COUNTS)),
+    "greedy_dpp_index": lambda cast: F.greedy_dpp(FEATURES, OFFSETS, COUNTS, index=cast(INDEX)),
     "query_relevance": lambda cast: F.query_relevance(HEADS[:3], HEADS, cast(OFFSETS)),
     "window_budget": budgets,
     "segment_topk": lambda cast: F.segment_topk(SCORES, cast(PLACE % 3), cast(torch.tensor([3, 0, 127]))),
@@ -101,6 +103,7 @@ def test_counts_beyond_int64_keep_everything() -> None:
     huge, zeros = torch.tensor([2**64 - 1, 2**63], dtype=torch.uint64), torch.zeros(9, dtype=torch.uint64)
     assert bool(F.segment_topk(SCORES[:9], zeros, huge).all())
     assert bool(F.max_min_diversity(FEATURES[:9], torch.tensor([0, 4, 9]), huge).all())
+    assert bool(F.greedy_dpp(FEATURES[:9], torch.tensor([0, 4, 9]), huge).all())
     budget = F.window_budget(SCORES[:9], torch.ones_like(PLACE[:9]), zeros, huge[None], num_windows=1, temperature=0.1)
     assert budget.tolist() == [[9, 0]]
     with pytest.raises(ValueError, match="segment: expected ids"):

@@ -18,7 +18,7 @@ from seats_ops.validation import reads_are_free
 MATRIX_CELLS = 2**24
 FEATURE_CELLS = 2**22
 EPS = 1e-8
-# Largest variance that counts as rounding: a float32 cosine of a few thousand channels is off by 1e-6, sums over hundreds of factors by 1e-5.
+# Largest variance that counts as rounding: a float32 cosine is off by 1e-6, what hundreds of factors leave by 1e-5.
 NOISE = 3e-5
 
 

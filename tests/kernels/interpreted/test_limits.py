@@ -65,6 +65,14 @@ def many_neighbors(number: int, backend: str) -> Tensor:
 
 def many_channels_of_a_token(number: int, backend: str) -> Tensor:
     return F.dpc_knn(torch.ones(1, number), packed_offsets([1]), num_neighbors=1, backend=backend)
+def many_channels_of_a_process(number: int, backend: str) -> Tensor:
+    features = torch.ones(1, 1).expand(1, number)
+    return F.greedy_dpp(features, packed_offsets([1]), torch.tensor([1]), backend=backend)
+
+
+def a_long_segment(number: int, backend: str) -> Tensor:
+    features = torch.ones(1, 1).expand(number, 1)
+    return F.greedy_dpp(features, packed_offsets([number]), torch.tensor([1]), backend=backend)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,8 @@ def many_channels_of_a_token(number: int, backend: str) -> Tensor:
         (many_rows, 2**31 - 2, "rows"),
         (many_neighbors, 16, "neighbors"),
         (many_channels_of_a_token, 2**24, "channels"),
+        (many_channels_of_a_process, 33554431, "channels"),
+        (a_long_segment, 524280, "tokens of a segment"),
     ],
 )
 def test_calls_too_large_for_a_kernel(call: Callable[[int, str], Tensor], most: int, what: str) -> None:

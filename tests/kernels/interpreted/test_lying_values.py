@@ -18,6 +18,7 @@ from seats_ops.ops.attention_received.triton import attention_received
 from seats_ops.ops.compact.triton import gather, kept_index
 from seats_ops.ops.group_budget.triton import group_budget
 from seats_ops.ops.dpc_knn.triton import dpc_knn
+from seats_ops.ops.greedy_dpp.triton import greedy_dpp
 from seats_ops.ops.max_min_diversity import triton as diversity
 from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_reference
 from seats_ops.ops.merge_rows.triton import merge_rows
@@ -90,6 +91,29 @@ def test_an_index_that_names_no_row_to_dpc_knn(entries: list[int]) -> None:
     scores = dpc_knn(normal(TOTAL, 8), torch.tensor([0, 20]), *options, index, 20)
     again = dpc_knn(normal(TOTAL, 8), torch.tensor([0, 20]), *options, index.clamp(0, TOTAL - 1), 20)
     assert torch.equal(scores, again)
+
+
+@offsets_that_lie
+def test_greedy_dpp(offsets: list[int]) -> None:
+    features, given, quality = normal(TOTAL, 8), torch.tensor(offsets), normal(TOTAL)
+    for counts in ([5, 100], [-1, HUGE]):
+        greedy_dpp(features, given, torch.tensor(counts), quality, None, 16, 3)
+
+
+@pytest.mark.parametrize("entries", [[-1, 60], [HUGE, -HUGE], [-(2**63), 2**63 - 1]], ids=str)
+def test_an_index_that_names_no_row_of_a_process(entries: list[int]) -> None:
+    """Counts as a row of zeros, which has no variance: it is kept when nothing else has any."""
+    features, index = torch.eye(4)[[0, 0, 0, 1]].repeat(15, 1), torch.arange(20)
+    index[[1, 7]] = torch.tensor(entries)
+    counts = torch.tensor([4])
+    keep = greedy_dpp(features, torch.tensor([0, 20]), counts, None, index, 20, 4)
+    assert keep.nonzero().flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_qualities_below_zero_count_as_zero() -> None:
+    quality = torch.tensor([-5.0, 1.0, float("-inf"), 2.0])
+    keep = greedy_dpp(torch.eye(4), torch.tensor([0, 4]), torch.tensor([3]), quality, None, 4, 3)
+    assert keep.tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize("most", [4096, 8], ids=["matrix", "long window"])
@@ -202,3 +226,5 @@ def test_any_offsets(offsets: list[int], max_seqlen: int, max_keep: int) -> None
     attention_received(features[:, None], features[:, None], given, None, 0.5, max_seqlen)
     query_relevance(normal(segments, 1, 8), features[:, None], given, 0.5, max_seqlen)
     diversity.max_min_diversity(features, given, counts, None, None, max_seqlen, max_keep, "spread")
+    diversity.max_min_diversity(features, given, counts, None, None, max_seqlen, max_keep)
+    greedy_dpp(features, given, counts, None, None, max_seqlen, max_keep)

@@ -146,6 +146,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "attention_received": lambda: F.attention_received(heads, heads, offsets),
         "dpc_knn": lambda: F.dpc_knn(torch.eye(4), offsets, num_neighbors=2),
         "max_min_diversity": lambda: F.max_min_diversity(torch.eye(4), offsets, counts),
+        "greedy_dpp": lambda: F.greedy_dpp(torch.eye(4), offsets, counts),
         "query_relevance": lambda: F.query_relevance(heads[:1], heads),
         "window_budget": lambda: F.window_budget(
             torch.ones(4), ids + 1, ids, torch.tensor([[2, 0]]), num_windows=1, temperature=0.1

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from seats_ops import functional as F
 from seats_ops.ops.launch import count_launches
-from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets, tied_features
+from seats_ops.testing import (
+    certify_dpp,
+    certify_greedy,
+    clustered_features,
+    near_constant_saliency,
+    packed_offsets,
+    tied_features,
+)
 from seats_ops.testing.interpreter import program_order
 from seats_ops.testing.strategies import id_dtypes, seeds, segment_lengths, value_dtypes
 from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
@@ -163,6 +170,60 @@ def test_max_min_diversity_ties(lengths: list[int], seed: int, kinds: int) -> No
     assert torch.equal(F.max_min_diversity(*arguments), F.max_min_diversity(*arguments, backend="reference"))
 
 
+@settings(max_examples=25)
+@given(
+    segment_lengths(max_segments=5, max_length=30),
+    st.sampled_from([3, 24, 150]),
+    st.booleans(),
+    st.booleans(),
+    seeds(),
+    value_dtypes(),
+)
+def test_greedy_dpp(lengths: list[int], dim: int, weighted: bool, indexed: bool, seed: int, dtype: torch.dtype) -> None:
+    features = clustered_features(sum(lengths), dim, seed=seed, dtype=dtype)
+    quality = near_constant_saliency(sum(lengths), seed=seed, spread=0.9, dtype=dtype) if weighted else None
+    num_keep = torch.tensor([n // 3 for n in lengths], dtype=torch.int64)
+    rows, index = features, None
+    if indexed:
+        index = torch.randperm(len(features) + 3, generator=torch.Generator().manual_seed(seed))[: len(features)]
+        rows = torch.full((len(features) + 3, dim), torch.nan, dtype=dtype).index_copy(0, index, features)
+    keep = F.greedy_dpp(rows, packed_offsets(lengths), num_keep, quality=quality, index=index)
+    certificate = certify_dpp(features, packed_offsets(lengths), num_keep, keep, quality=quality)
+    assert certificate, certificate.reason
+
+
+def test_greedy_dpp_of_many_picks() -> None:
+    """Factors of more than one block of channels, and of more than one block of parts; the reference agrees."""
+    features = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    quality = torch.linspace(1.0, 3.0, 200)[torch.randperm(200, generator=torch.Generator().manual_seed(1))]
+    offsets, num_keep = packed_offsets([200]), torch.tensor([140])
+    keep = F.greedy_dpp(features, offsets, num_keep, quality=quality)
+    certificate = certify_dpp(features, offsets, num_keep, keep, quality=quality)
+    assert certificate, certificate.reason
+    assert torch.equal(keep, F.greedy_dpp(features, offsets, num_keep, quality=quality, backend="reference"))
+
+
+@settings(max_examples=25)
+@given(segment_lengths(max_segments=5, max_length=30), seeds(), st.integers(1, 8), st.booleans())
+def test_greedy_dpp_ties(lengths: list[int], seed: int, kinds: int, weighted: bool) -> None:
+    features = tied_features(sum(lengths), seed=seed, kinds=kinds)
+    random = torch.Generator().manual_seed(seed)
+    quality = 2.0 ** torch.randint(-1, 2, (sum(lengths),), generator=random) if weighted else None
+    arguments = features, packed_offsets(lengths), torch.tensor([n // 2 for n in lengths], dtype=torch.int64)
+    keep = F.greedy_dpp(*arguments, quality=quality)
+    assert torch.equal(keep, F.greedy_dpp(*arguments, quality=quality, backend="reference"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_negative_control_of_greedy_dpp(seed: int) -> None:
+    features = clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)
+    offsets, num_keep = packed_offsets([66]), torch.tensor([16])
+    right = F.greedy_dpp(features, offsets, num_keep)
+    wrong = F.greedy_dpp(shuffled_features(seed), offsets, num_keep)
+    assert certify_dpp(features, offsets, num_keep, right)
+    assert not certify_dpp(features, offsets, num_keep, wrong)
+
+
 def shuffled_features(seed: int) -> Tensor:
     order = torch.randperm(66, generator=torch.Generator().manual_seed(seed))
     return clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)[order]
@@ -194,6 +255,8 @@ def test_the_order_of_programs_changes_nothing(seed: int) -> None:
             diverse = F.max_min_diversity(features, offsets, counts, weights=scores)
             merged = F.merge_rows(features[:9], segment.clamp(min=0), torch.arange(90) % 9, scores)
             results.append((keep, diverse, merged, *F.compact(keep, features, segment)))
+            spread = F.greedy_dpp(features, offsets, counts, quality=scores)
+            results.append((keep, diverse, spread, *F.compact(keep, features, segment)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
 

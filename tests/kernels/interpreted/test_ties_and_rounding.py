@@ -12,6 +12,7 @@ from seats_ops.ops.tile_grid import changed
 from seats_ops.ops.tile_tables import hold_tiles
 from seats_ops.ops.tiles import DEFAULT
 from seats_ops.testing import packed_offsets, tied_features
+from tests.ops.dpp_oracle import brute_force
 from tests.ops.greedy_oracle import brute_force_mask
 
 
@@ -127,6 +128,24 @@ def test_ties_of_a_greedy_selection(
             features, offsets, torch.tensor(counts), weights=weights, first=first, backend="triton"
         )
     assert keep.nonzero().flatten().tolist() == expected.nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize(("kinds", "weighted"), [(1, False), (3, True), (9, False)])
+def test_ties_of_a_determinantal_selection(weighted: bool, kinds: int) -> None:
+    """Exact duplicates in several blocks of tokens, and parts of several blocks; variances are 0 or 1."""
+    lengths, counts = [70, 33, 1], [6, 5, 1]
+    features = tied_features(sum(lengths), seed=kinds, kinds=kinds)
+    quality = None if not weighted else torch.tensor([1.0, 2.0]).repeat(len(features) // 2)
+    few_parts = {**DEFAULT, "dpp_step": changed(DEFAULT["dpp_step"], {"PARTS": 2})}
+    with hold_tiles(few_parts):
+        keep = F.greedy_dpp(features, packed_offsets(lengths), torch.tensor(counts), quality=quality, backend="triton")
+    expected, start = [], 0
+    for length, count in zip(lengths, counts, strict=True):
+        part = slice(start, start + length)
+        picks, _ = brute_force(features[part], count, None if quality is None else quality[part])
+        expected += sorted(start + pick for pick in picks)
+        start += length
+    assert keep.nonzero().flatten().tolist() == expected
 
 
 def largest_total(totals: list[int]) -> Tensor:
