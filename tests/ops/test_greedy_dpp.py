@@ -61,7 +61,7 @@ def test_quality_by_hand() -> None:
     assert kept(ROWS, 2, quality=torch.tensor([1.0, 9.0, 2.0, 4.0])) == [1, 2]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(segment_lengths(max_length=20), seeds(), st.booleans())
 def test_determinants_decide(lengths: list[int], seed: int, weighted: bool) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed)
@@ -85,7 +85,7 @@ def test_most_selections_of_the_oracle_are_decided() -> None:
     assert sum(gap > 1e-4 for gap in gaps) >= 15
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(segment_lengths(max_length=24), seeds(), value_dtypes(), id_dtypes())
 def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed, dtype=dtype)
@@ -141,7 +141,7 @@ def test_negative_control_wrong_data_is_refused(seed: int) -> None:
         assert not certify_dpp(features, cu_seqlens, num_keep, keep, quality=quality)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(segment_lengths(max_length=16), seeds(), st.integers(1, 8), st.booleans())
 def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds: int, weighted: bool) -> None:
     """Walsh rows and qualities that are powers of two: every variance is 0 or 1, so every tie is a tie everywhere."""
@@ -156,8 +156,8 @@ def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds:
     assert_same_selection(keep, expected, cu_seqlens)
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 30), st.integers(1, 6), seeds())
+@settings(max_examples=20)
+@given(st.integers(1, 20), st.integers(1, 6), seeds())
 def test_once_the_dimensions_are_used_up_the_lowest_indices_follow(length: int, dim: int, seed: int) -> None:
     """Not what rounding left of the variances: more picks than channels, most of them of no variance."""
     features = torch.randn(length, dim, generator=torch.Generator().manual_seed(seed))

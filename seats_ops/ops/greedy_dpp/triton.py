@@ -171,7 +171,7 @@ def dpp_step_kernel(
             similarity = tl.sum(products, 1) * mine * tl.load(inverse_norms + pick)
             spread = tl.load(variances + pick)
             # Nothing is explained by a token without variance, and of one without variance nothing is left to explain.
-            usable = (variance > 0) & (spread > 0)
+            usable = variance > tl.where(spread > 0, 0.0, float("inf"))
             root = tl.sqrt_rn(tl.where(spread > 0, spread, 1.0))
             factor = tl.where(usable, tl.div_rn(similarity - tl.sum(explained, 1), root), 0.0)
             tl.store(own + step - 1, factor, mask=inside)
@@ -272,7 +272,7 @@ def configs(table: Table) -> tuple[KernelConfig, ...]:
         for suffix in (f"{dtype}{'_indexed' if indexed else ''}",)
         for config in (
             KernelConfig(
-                f"variances_{suffix}",
+                f"dpp_variances_{suffix}",
                 variances_kernel,
                 {
                     "features": f"*{dtype}",
@@ -288,7 +288,7 @@ def configs(table: Table) -> tuple[KernelConfig, ...]:
             ),
             *(
                 KernelConfig(
-                    f"step_{suffix}{'' if weighted else '_unweighted'}",
+                    f"dpp_step_{suffix}{'' if weighted else '_unweighted'}",
                     dpp_step_kernel,
                     {
                         "features": f"*{dtype}",
