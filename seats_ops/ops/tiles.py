@@ -135,8 +135,9 @@ OVERRIDES: Mapping[str, Table] = {
         "attention_received/16bit/wide": tile(4, 2, 128, QUERIES=16, KEYS=16),
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },
-    # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps.
-    "gfx942": {"greedy/4096": tile(16, registers=160)},
+    # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps, and 3.7 some of
+    # scattered, unaligned rows with four.
+    "gfx942": {"greedy/4096": tile(16, registers=160), "dpp_step": tile(8, TOKENS=16, CHANNELS=128, PARTS=512)},
 }
 """What differs from `DEFAULT`, by kind of device; a kind that is not here follows `DEFAULT`."""
 

@@ -218,7 +218,7 @@ def test_greedy_dpp_ties(lengths: list[int], seed: int, kinds: int, weighted: bo
     assert torch.equal(keep, F.greedy_dpp(*arguments, quality=quality, backend="reference"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_negative_control_of_greedy_dpp(seed: int) -> None:
     features = clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)
     offsets, num_keep = packed_offsets([66]), torch.tensor([16])
