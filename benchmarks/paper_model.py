@@ -13,6 +13,7 @@ from benchmarks.drop_inputs import HEAD_DIM, HEADS, KEY_HEADS, TEXT
 from benchmarks.entry import PAPER, Size
 from seats_ops import Schedule, seats
 from seats_ops.cost import PromptLengths, prefill_cost, split_blocks, token_counts
+from seats_ops.stages import num_kept
 
 LAYERS = 28
 LAUNCH_SECONDS = 5e-6
@@ -66,6 +67,7 @@ def primitives(size: Size = PAPER, element: int = 2) -> dict[str, Work]:
     windows = size.seconds // 2
     left = TEXT + windows * sum(round(share * total / windows) for share, total in pieces)
     kept = left * 2 // 3
+    picks = num_kept(block, size.kept[0])
     # cos, sin, and the keys and values of 16 layers: what the entry `compact` thins beside the hidden states.
     row = hidden + 2 * HEAD_DIM + 2 * 16 * KEY_HEADS * HEAD_DIM
     return {
@@ -76,6 +78,9 @@ def primitives(size: Size = PAPER, element: int = 2) -> dict[str, Work]:
             2 * hidden * size.audio_tokens * 50, size.audio_tokens * (hidden * element + 5)
         ),
         "dpc_knn/frames": Work(2 * hidden * size.video_tokens * block // 2, size.video_tokens * (hidden * element + 4)),
+        "greedy_dpp/video": Work(
+            blocks * block * picks * (2 * hidden + picks - 1), blocks * block * (hidden * element + 5), False
+        ),
         "query_relevance/drop": Work(2 * HEADS * HEAD_DIM * left, left * (KEY_HEADS * HEAD_DIM * element + 4), False),
         "window_budget/drop": Work(4 * left, 20 * left + 16 * windows, False),
         "segment_topk/drop": Work(left, 13 * left, False),

@@ -16,6 +16,8 @@ from seats_ops import Modality
 from seats_ops import functional as F
 from seats_ops.operators.stage import num_kept
 from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from seats_ops.stages import num_kept
+from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 CPU = torch.device("cpu")
 GREEDY = "greedy"
@@ -138,6 +140,27 @@ def max_min_diversity(size: Size, dtype: torch.dtype) -> Case:
     return Case(inputs, functools.partial(F.max_min_diversity, max_seqlen=lengths[0]), judge)
 
 
+def greedy_dpp(size: Size, dtype: torch.dtype) -> Case:
+    lengths = [size.side**2 // 2] * (size.grids // 2)
+    features = clustered_features(sum(lengths), size.hidden_size, seed=1, clusters=40, dtype=dtype)
+    quality, offsets = near_constant_saliency(sum(lengths), seed=1, spread=0.5), packed_offsets(lengths)
+    most = num_kept(lengths[0], size.kept[0])
+    counts = torch.tensor([most] * len(lengths))
+
+    def judge(got: Tensor, expected: Tensor) -> dict[str, Any]:
+        certificate = certify_dpp(features, offsets, counts, got, quality=quality)
+        return {
+            "decided": int(expected.sum()),
+            "differing": int((expected & ~got).sum()),
+            "margin": max(certificate.worst_gap, default=0.0) if certificate else None,
+            "certificate": certificate.reason or GREEDY,
+            "allowed": {},
+        }
+
+    inputs = {"features": features, "cu_seqlens": offsets, "num_keep": counts, "quality": quality}
+    return Case(inputs, functools.partial(F.greedy_dpp, max_seqlen=lengths[0], max_keep=most), judge)
+
+
 def _drop(size: Size, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, int]:
     """Scores, modality and window of every token of a drop, number of windows."""
     layout = pruned_layout(size, CPU)
@@ -216,6 +239,7 @@ CASES: dict[str, Callable[[Size, torch.dtype], Case]] = {
         query_relevance,
         dpc_knn,
         max_min_diversity,
+        greedy_dpp,
         window_budget,
         segment_topk,
         compact,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seats_ops import functional as F
 from seats_ops.ops.tiles import DEFAULT
-from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 # Entries by primitive: the first part of their name says which kernel they are of.
 KERNELS = {
@@ -28,6 +28,7 @@ KERNELS = {
         "second_smallest": ("second_smallest_kernel",),
         "step": ("step_kernel",),
     },
+    "greedy_dpp": {"dpp_variances": ("variances_kernel",), "dpp_step": ("dpp_step_kernel",)},
     "query_relevance": {"query_logits": ("query_logits_kernel",), "query_scores": ("query_scores_kernel",)},
     "window_budget": {"window_budget": ("window_budget_kernel",)},
     "segment_topk": {"segment_topk": ("segment_topk_kernel",)},
@@ -161,6 +162,22 @@ def _long_windows(name: str, case: list[str], size: _Size) -> Work:
 
     dtype = _dtype(case[0]) if name == "second_smallest" else torch.bfloat16
     return _selection(call, [size(6000, 50)], size(3584, 16), size(16, 3), dtype, size)
+
+
+def _greedy_dpp(name: str, case: list[str], size: _Size) -> Work:
+    """Images of 576 tokens."""
+    length, keep = size(576, 50), size(64, 3)
+    lengths = [length] * size(8, 1)
+    features = clustered_features(sum(lengths), size(1024, 16), seed=1, clusters=40, dtype=torch.bfloat16)
+    quality = near_constant_saliency(sum(lengths), seed=1, spread=0.5)
+    offsets, counts = packed_offsets(lengths), torch.full((len(lengths),), keep, dtype=torch.int64)
+    arguments = [tensor.to(size.device) for tensor in (features, offsets, counts)]
+    options: dict[str, Any] = {"quality": quality.to(size.device), "max_seqlen": length, "max_keep": keep}
+
+    def fault(result: Tensor) -> str:
+        return certify_dpp(features, offsets, counts, result.cpu(), quality=quality).reason
+
+    return lambda: F.greedy_dpp(*arguments, **options, backend="triton"), fault
 
 
 def _selection(

@@ -123,3 +123,7 @@ def test_every_operator_and_primitive_has_a_page() -> None:
     assert sorted(page.stem for page in pages) == sorted(primitives | operators)
     readme = {target for _, target in targets_of(ROOT / "README.md")}
     assert {page.relative_to(ROOT).as_posix() for page in pages} <= readme
+    pages = [path for folder in ("operators", "ops") for path in (ROOT / "docs" / folder).glob("*.md")]
+    assert sorted(path.stem for path in pages) == sorted(primitives | operators)
+    readme = {target for _, target in targets_of(ROOT / "README.md")}
+    assert {path.relative_to(ROOT).as_posix() for path in pages} <= readme
