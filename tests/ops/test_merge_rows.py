@@ -264,6 +264,7 @@ def test_many_triples() -> None:
 
 def test_wide_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference holds few weighted elements at once."""
+    monkeypatch.setattr("seats_ops.ops.merge_rows.reference.CHANNELS", 8)
     monkeypatch.setattr("seats_ops.ops.merge_rows.reference.CELLS", 50)
     random = torch.Generator().manual_seed(3)
     features = torch.randn(9, 21, generator=random)

@@ -27,8 +27,8 @@ def merge(
     """`merge_op`, with its derivatives of either mode and the transforms of torch.func."""
     if is_transformed() or has_tangent(features):
         # Those pass an operator of torch's own kind by.
-        return _Merge.apply(features, target, source, coefficient, own, backend)  # type: ignore[no-any-return]
-    return merge_op(features, target, source, coefficient, own, backend)  # type: ignore[no-any-return]
+        return _Merge.apply(features, target, source, coefficient, own, backend)
+    return merge_op(features, target, source, coefficient, own, backend)
 
 
 @primitive("merge_rows")
@@ -78,12 +78,13 @@ class _Merge(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return merge(tangent, *ctx.saved_tensors, ctx.backend)
+        target, source, coefficient, own = ctx.saved_tensors
+        return merge(tangent, target, source, coefficient, own, ctx.backend)
 
     @staticmethod
     def vmap(
         info: Any,
-        in_dims: tuple[int | None, ...],
+        in_dims: tuple[Any, ...],
         features: Tensor,
         target: Tensor,
         source: Tensor,

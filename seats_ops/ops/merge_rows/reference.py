@@ -7,13 +7,14 @@ from torch import Tensor
 
 from seats_ops.ops.merge_rows.triples import known_targets
 
-# Weighted elements held at once (float32: 64 MiB).
-CELLS = 2**24
+# Weighted elements held at once (float32: 4 MiB, which stays in a cache), and fewest channels of a row among them.
+CELLS = 2**20
+CHANNELS = 64
 
 
 def merge_rows(features: Tensor, target: Tensor, source: Tensor, coefficient: Tensor, own: Tensor | None) -> Tensor:
     """See `op.merge_op`."""
-    total, channels = features.shape
+    total = features.shape[0]
     rows = known_targets(target, source, total)
     order = rows.argsort(stable=True)
     # The triples that count as none are one more segment, behind all others.
@@ -24,7 +25,7 @@ def merge_rows(features: Tensor, target: Tensor, source: Tensor, coefficient: Te
     taken = torch.where(rows < total, source.long(), 0)[order]
     weight = coefficient.float()[order, None]
     merged = []
-    for part in features.split(max(1, min(channels, CELLS // len(order))), dim=1):
+    for part in features.split(max(CHANNELS, CELLS // len(order)), dim=1):
         terms = part.index_select(0, taken).float() * weight
         sums = torch.segment_reduce(terms, "sum", lengths=lengths, unsafe=True, initial=0)[:total]
         sums = torch.where(own, sums + part.float(), sums).to(part.dtype)
