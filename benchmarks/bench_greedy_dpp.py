@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.entry import OURS, Entry, Size, randn
 from seats_ops import functional as F
-from seats_ops.stages import num_kept
+from seats_ops.operators.stage import num_kept
 from seats_ops.testing import near_constant_saliency, packed_offsets
 
 

@@ -13,7 +13,7 @@ from benchmarks.drop_inputs import HEAD_DIM, HEADS, KEY_HEADS, TEXT
 from benchmarks.entry import PAPER, Size
 from seats_ops import Schedule, seats
 from seats_ops.cost import PromptLengths, prefill_cost, split_blocks, token_counts
-from seats_ops.stages import num_kept
+from seats_ops.operators.stage import num_kept
 
 LAYERS = 28
 LAUNCH_SECONDS = 5e-6

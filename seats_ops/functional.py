@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from seats_ops.ops.attention_received.api import attention_received
 from seats_ops.ops.compact.api import compact
-from seats_ops.ops.group_budget.api import group_budget
 from seats_ops.ops.dpc_knn.api import dpc_knn
 from seats_ops.ops.greedy_dpp.api import greedy_dpp
+from seats_ops.ops.group_budget.api import group_budget
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.query_relevance.api import query_relevance
@@ -27,9 +27,9 @@ from seats_ops.ops.window_budget.api import window_budget
 __all__ = [
     "attention_received",
     "compact",
-    "group_budget",
     "dpc_knn",
     "greedy_dpp",
+    "group_budget",
     "max_min_diversity",
     "merge_rows",
     "query_relevance",

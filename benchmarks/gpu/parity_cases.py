@@ -15,8 +15,6 @@ from benchmarks.entry import Size
 from seats_ops import Modality
 from seats_ops import functional as F
 from seats_ops.operators.stage import num_kept
-from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
-from seats_ops.stages import num_kept
 from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
 
 CPU = torch.device("cpu")
@@ -210,6 +208,8 @@ def merge_rows(size: Size, dtype: torch.dtype) -> Case:
         "coefficient": _randn(2 * tokens, seed=7, dtype=torch.float32),
     }
     return Case(inputs, F.merge_rows, _differences)
+
+
 def temporal_similarity(size: Size, dtype: torch.dtype) -> Case:
     """Every second frame compared with the one before it."""
     places = size.side**2 // 4

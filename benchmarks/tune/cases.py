@@ -234,6 +234,8 @@ def _merge_rows(name: str, case: list[str], size: _Size) -> Work:
     features = size.normal(total, size(3584, 24), dtype=torch.bfloat16)
     source = torch.arange(total, dtype=torch.int64, device=size.device)
     return _equal(F.merge_rows, features, size.numbers(total // 10, total), source, size.normal(total, seed=1))
+
+
 def _temporal_similarity(name: str, case: list[str], size: _Size) -> Work:
     frames, places = size(64, 3), size(169, 30)
     features = size.normal(frames * places, size(3584, 24), dtype=torch.bfloat16)

@@ -56,6 +56,8 @@ def _budgets(scores: Tensor, totals: Tensor) -> Tensor:
 def _shares(scores: Tensor, totals: Tensor, temperature: float | None) -> Tensor:
     lengths, offsets = SEGMENT[: len(scores)] + 1, OFFSETS[:1].new_tensor([0, 40, 60])
     return F.group_budget(scores, lengths, totals, offsets, temperature=temperature, minimum=1)
+
+
 def _peaks(features: Tensor, cu_seqlens: Tensor, scale: Tensor) -> Tensor:
     place = features[:, :2]
     return F.dpc_knn(

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from seats_ops import functional as F
-from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
-from tests.ops.dpc_oracle import wrong
 from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from tests.ops.dpc_oracle import wrong
 from tests.ops.window_budget_oracle import literal_budgets, pack, random_prompt
 
 pytestmark = pytest.mark.gpu
@@ -65,6 +64,8 @@ def test_dpc_knn(dtype: torch.dtype, lengths: list[int]) -> None:
     given = features.to(DEVICE), packed_offsets(lengths).to(DEVICE)
     scores = F.dpc_knn(*given, num_neighbors=4, backend="triton").cpu()
     assert not wrong(scores, features, lengths, num_neighbors=4)
+
+
 @pytest.mark.parametrize("lengths", [[576] * 4 + [50, 0, 1], [9000, 40]], ids=["images", "a long segment"])
 def test_greedy_dpp(dtype: torch.dtype, lengths: list[int]) -> None:
     features = clustered_features(sum(lengths), 1024, seed=1, clusters=40, dtype=dtype)

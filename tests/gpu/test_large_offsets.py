@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from seats_ops import functional as F
-from seats_ops.testing import certify_greedy, clustered_features, packed_offsets
-from tests.ops.dpc_oracle import wrong
 from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, packed_offsets
+from tests.ops.dpc_oracle import wrong
 
 pytestmark = pytest.mark.gpu
 CHANNELS = 4096
@@ -64,6 +63,8 @@ def test_dpc_knn_of_the_last_segment() -> None:
     offsets = packed_offsets(lengths).cuda()
     scores = F.dpc_knn(features, offsets, num_neighbors=4, max_seqlen=max(lengths), backend="triton")
     assert not wrong(scores[-64:].cpu(), tail, [64], num_neighbors=4)
+
+
 def test_greedy_dpp_of_the_last_segment() -> None:
     features = torch.zeros(TOTAL, CHANNELS, dtype=torch.bfloat16, device="cuda")
     tail = clustered_features(TAIL, CHANNELS, seed=0, clusters=30, dtype=torch.bfloat16)

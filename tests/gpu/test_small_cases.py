@@ -8,9 +8,8 @@ from torch import Tensor
 
 from seats_ops import functional as F
 from seats_ops.ops.max_min_diversity import triton as kernels
-from seats_ops.testing import certify_greedy, clustered_features, near_constant_saliency, packed_offsets
-from tests.ops.dpc_oracle import wrong
 from seats_ops.testing import certify_dpp, certify_greedy, clustered_features, near_constant_saliency, packed_offsets
+from tests.ops.dpc_oracle import wrong
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"

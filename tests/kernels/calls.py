@@ -79,6 +79,8 @@ def merge_rows(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat
     merged = F.merge_rows(features, row // 3, row, torch.ones(total), **to)
     (grad,) = torch.autograd.grad(merged, features, torch.ones_like(merged))
     return grad
+
+
 def temporal_similarity(total: int, *, dim: int = 3584, dtype: torch.dtype = torch.bfloat16, **to: Any) -> Tensor:
     return F.temporal_similarity(torch.ones(total, dim, dtype=dtype), torch.arange(total) - 1, **to)
 
@@ -103,7 +105,6 @@ CALLS = {
         merge_rows,
         temporal_similarity,
         group_budget,
-    )
-    for call in (attention_received, dpc_knn, max_min_diversity, query_relevance, window_budget, segment_topk, compact)
+        dpc_knn,
     )
 }

@@ -86,6 +86,8 @@ def test_how_the_first_token_is_picked_compiles_nothing_more(total: int) -> None
         for first in ("spread", "weight")
     )
     assert weight <= spread and len(weight) == len(spread) - (total > 4096 + 7)
+
+
 def test_steps_counts_and_segments_of_a_determinantal_selection_share_a_compiled_kernel() -> None:
     """Two kernels: sixteen steps, however many picks there may be, odd and even ones."""
     keys = set()

@@ -67,6 +67,10 @@ PRIMITIVES: dict[str, tuple[Callable[[], Tensor], tuple[int, ...], torch.dtype]]
             weights=torch.empty(20, **VALUES),
             max_seqlen=9,
             first="weight",
+        ),
+        (20,),
+        torch.bool,
+    ),
     "greedy_dpp": (
         lambda: F.greedy_dpp(
             torch.empty(20, 8, **VALUES),

@@ -59,12 +59,16 @@ def many_channels(number: int, backend: str) -> Tensor:
 def many_rows(number: int, backend: str) -> Tensor:
     none = torch.zeros(0, dtype=torch.int64)
     return F.merge_rows(torch.ones(number, 0), none, none, torch.ones(0), backend=backend)
+
+
 def many_neighbors(number: int, backend: str) -> Tensor:
     return F.dpc_knn(torch.ones(number, 1), packed_offsets([number]), num_neighbors=number, backend=backend)
 
 
 def many_channels_of_a_token(number: int, backend: str) -> Tensor:
     return F.dpc_knn(torch.ones(1, number), packed_offsets([1]), num_neighbors=1, backend=backend)
+
+
 def many_channels_of_a_process(number: int, backend: str) -> Tensor:
     features = torch.ones(1, 1).expand(1, number)
     return F.greedy_dpp(features, packed_offsets([1]), torch.tensor([1]), backend=backend)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from seats_ops.ops.attention_received.triton import attention_received
 from seats_ops.ops.compact.triton import gather, kept_index
-from seats_ops.ops.group_budget.triton import group_budget
 from seats_ops.ops.dpc_knn.triton import dpc_knn
 from seats_ops.ops.greedy_dpp.triton import greedy_dpp
+from seats_ops.ops.group_budget.triton import group_budget
 from seats_ops.ops.max_min_diversity import triton as diversity
 from seats_ops.ops.merge_rows.reference import merge_rows as merge_rows_reference
 from seats_ops.ops.merge_rows.triton import merge_rows

@@ -78,6 +78,8 @@ def test_density_peaks(table: Table, dtype: torch.dtype) -> None:
     features, offsets = clustered_features(53, 40, seed=3).to(dtype), packed_offsets([36, 1, 16])
     results = under(table, lambda: F.dpc_knn(features, offsets, num_neighbors=3, max_seqlen=36))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
 def test_determinantal_selection(table: Table, dtype: torch.dtype) -> None:
     features, quality = clustered_features(106, 140, seed=3).to(dtype), random(106, seed=4).abs()
     offsets, counts = packed_offsets([70, 1, 35]), torch.tensor([6, 1, 3])
