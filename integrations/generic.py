@@ -13,6 +13,7 @@ from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
 from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage_checks import name_of
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.schedule import Schedule
@@ -81,6 +82,9 @@ class Pruning:
             raise ValueError(
                 f"saliency: expected a tensor [{len(layout)}] as the schedule has a stage with saliency, got None"
             )
+        renumbering = [name_of(stage) for _, stage in schedule.stages() if getattr(stage, "renumbers", False)]
+        if renumbering:
+            raise ValueError(f"schedule: expected stages that keep positions, which are yours, got {renumbering[0]}")
         if saliency is not None:
             check_length("saliency", check_values("saliency", saliency, 1), len(layout), "layout")
             check_same_device("layout", layout.modality, saliency=saliency)

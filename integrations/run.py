@@ -12,7 +12,7 @@ from torch import Tensor
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import parse_input
-from seats_ops.operators.selection import Merge, check_merge_faults, check_order, merge_faults
+from seats_ops.operators.selection import Merge, check_declared, check_merge_faults, check_order, merge_faults
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import (
@@ -153,6 +153,7 @@ class ScheduleRun:
         result = call_stage(stage, self.layout, tensors, self.backend)
         check_unchanged(where, given)
         selection = check_result(where, result, self.layout, tensors.get("features"))
+        check_declared(where, stage, selection)
         if layer == 0 and selection.positions != "kept":
             raise ValueError(f"{where}: expected positions to be kept before the LLM, got {selection.positions!r}")
         keep_mask = same_on_all_ranks(selection.keep_mask, self.group)

@@ -68,6 +68,7 @@ class Adapter:
         self.options = options
         inputs = frozenset(parse_input(name).name for _, stage in schedule.stages() for name in stage.inputs)
         self.asked = inputs
+        self.renumbers = any(getattr(stage, "renumbers", False) for _, stage in schedule.stages())
         self.needs_blocks = bool(inputs & {"features", "saliency"})
         self.saliency = SaliencyOptions(
             options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block
@@ -254,7 +255,9 @@ class Adapter:
         items = call.items(layout, self.family, self.media, scores)
         run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group, items=items, records_scores=scores)
         routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
-        call.prefill = Prefill(self.text_model, run, call.grid(layout), bool(self.heard), routes, self.asked)
+        call.prefill = Prefill(
+            self.text_model, run, call.grid(layout), bool(self.heard), routes, self.asked, self.renumbers
+        )
         kwargs = call.prefill.enter(self.schedule.before_llm, kwargs)
         if call.keeps_columns and call.prefill.gathers:
             # Columns that are gone already are refused before a layer runs.

@@ -34,27 +34,42 @@ class DeepStack:
         return hidden.flatten(0, 1).index_add(0, slots, features).view_as(hidden)
 
     def merge(self, merge: Merge, grid: Grid) -> None:
-        """Give kept tokens the sums that a stage gave them, of tokens that have features here.
+        """Give kept tokens the sums that a stage gave them, also those that had no features of their own.
 
         Args:
             merge: between the tokens of the grid.
             grid: of one copy of the prompts, before anything is dropped.
         """
-        token_of_slot = torch.full((grid.filled.numel(),), -1, dtype=torch.int64, device="cpu")
-        token_of_slot[grid.slots()] = torch.arange(int(grid.filled.sum()), dtype=torch.int64, device="cpu")
         target, source, coefficient = (part.cpu() for part in merge)
-        width, rows = grid.width, self.slots // grid.width
-        copy = rows % grid.copies
-        token = token_of_slot[(rows // grid.copies) * width + self.slots % width]
-        triples = []
-        for number in range(grid.copies):
-            mine = (copy == number).nonzero().squeeze(1)
-            row_of = torch.full((int(grid.filled.sum()),), -1, dtype=torch.int64, device="cpu")
-            row_of[token[mine]] = mine
-            both = (row_of[target] >= 0) & (row_of[source] >= 0)
-            triples.append(Merge(row_of[target[both]], row_of[source[both]], coefficient[both]))
-        whole = [torch.cat(parts) for parts in zip(*triples, strict=True)]
-        self.features = [merge_rows(rows, *(part.to(rows.device) for part in whole)) for rows in self.features]
+        slots = [self._slots_of_copy(grid, copy) for copy in range(grid.copies)]
+        to, from_, weight = (
+            torch.cat([tokens[target] for tokens in slots]),
+            torch.cat([tokens[source] for tokens in slots]),
+            coefficient.repeat(grid.copies),
+        )
+        row_of = torch.full((grid.all_rows().filled.numel(),), -1, dtype=torch.int64, device="cpu")
+        row_of[self.slots] = torch.arange(len(self.slots), dtype=torch.int64, device="cpu")
+        visual = row_of[from_] >= 0
+        to, from_, weight = to[visual], from_[visual], weight[visual]
+        new = to[row_of[to] < 0].unique()
+        row_of[new] = torch.arange(len(new), dtype=torch.int64, device="cpu") + len(self.slots)
+        self.slots = torch.cat([self.slots, new])
+        # A target that keeps nothing of itself has no triple of its own, and may be left without any.
+        forgotten = torch.cat([tokens[target] for tokens in slots])
+        alone = forgotten[~torch.isin(forgotten, to) & (row_of[forgotten] >= 0)].unique()
+        to, from_ = torch.cat([to, alone]), torch.cat([from_, alone])
+        weight = torch.cat([weight, torch.zeros(len(alone), dtype=weight.dtype, device="cpu")])
+        triples = row_of[to], row_of[from_], weight
+        self.features = [
+            merge_rows(torch.nn.functional.pad(rows, (0, 0, 0, len(new))), *(part.to(rows.device) for part in triples))
+            for rows in self.features
+        ]
+
+    def _slots_of_copy(self, grid: Grid, copy: int) -> Tensor:
+        """int64 [T]: flat slots, among all rows of the model, of the tokens of one copy of the prompts."""
+        slots = grid.slots()
+        row = slots // grid.width
+        return (row * grid.copies + copy) * grid.width + slots % grid.width
 
     def keep(self, num_slots: int, grid: Grid, source: Tensor) -> None:
         """Follow `Grid.keep`: `source` says which of the `num_slots` old slots each slot of `grid` was."""

@@ -56,6 +56,7 @@ class Prefill:
         embeds: what the text model was called with, [B, S, D], if somebody will want it (`keeps_embeds`).
         routes: the model will weigh how its router chose, over all columns.
         asked: inputs that any stage of the schedule names.
+        rope_ids: [..., B * C, M], positions that rotary embedding goes by; None unless a stage may renumber.
         previous: [B * C, M, D], what the layer that ran last started from, if some stage asks for it.
         fired: layers (0 = before the LLM) whose stages have run.
     """
@@ -68,6 +69,7 @@ class Prefill:
         keeps_embeds: bool = False,
         routes: bool = False,
         asked: frozenset[str] = frozenset(),
+        renumbers: bool = False,
     ) -> None:
         self.text_model = text_model
         self.run = run
@@ -77,6 +79,8 @@ class Prefill:
         self.asked = asked
         self.embeds: Tensor | None = None
         self.previous: Tensor | None = None
+        self.renumbers = renumbers
+        self.rope_ids: Tensor | None = None
         self.prompt_width = grid.width
         self.fired: set[int] = set()
         self.gathers: list[Gather] = []
@@ -117,6 +121,11 @@ class Prefill:
                 mask = torch.ones_like(self.position_ids) if mask is None else mask
             kwargs = {**kwargs, "inputs_embeds": embeds, "position_ids": position_ids, "attention_mask": mask}
         self.fired.add(0)
+        if self.renumbers:
+            if position_ids is None:
+                position_ids = torch.arange(embeds.shape[1], dtype=torch.int64, device=embeds.device).expand(3, 1, -1)
+            ids = position_ids.expand(*position_ids.shape[:-2], embeds.shape[0], -1)
+            self.rope_ids = ids[-3:] if ids.ndim == 3 else ids
         return kwargs
 
     def before_layer(
@@ -134,12 +143,19 @@ class Prefill:
             hidden, source = self._apply(stage, index, hidden, tensors)
             if source is None:
                 continue
+            if self.rope_ids is not None:
+                self.rope_ids = self._columns(source, self.rope_ids.to(hidden.device))
             if self.previous is not None:
                 self.previous = self._rows(source, self.previous)
             hidden, cos, sin = self._rows(source, hidden, cos, sin)
             position_ids = kwargs.get("position_ids")
             if position_ids is not None:
                 self.position_ids = self.grid.positions().to(position_ids)
+            if self.rope_ids is not None and getattr(stage, "renumbers", False):
+                # The last one of a prompt keeps its position: only differences count, and tokens to come follow it.
+                count = self.grid.positions().to(self.rope_ids)
+                self.rope_ids = self.rope_ids[..., -1:] - count[:, -1:] + count
+                cos, sin = self.text_model.rotary_emb(hidden, self.rope_ids)
             self.rotary = cos, sin
             self.attention_mask = causal_mask(self.text_model.config, hidden, self._padding_mask(hidden))
         if stages:

@@ -139,7 +139,7 @@ class Ratio(Stored):
             shape = torch.tensor(lengths, dtype=torch.int64, device="cpu")
             zeros = torch.zeros_like(shape)
             groups = Groups(zeros, shape, zeros, zeros)
-            left[name] = int(self._budgets(groups, torch.full((len(shape),), ratio, dtype=torch.float64)).sum())
+            left[name] = int(self._budgets(groups, torch.full_like(shape, ratio, dtype=torch.float64)).sum())
         return left
 
 

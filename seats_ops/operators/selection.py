@@ -68,6 +68,17 @@ class Selection:
     order: Tensor | None = None
 
 
+def check_declared(where: str, stage: object, selection: Selection) -> None:
+    """Raise ValueError for values or positions of a stage that does not say that it gives them."""
+    given = {
+        "merges": selection.merge is not None or selection.values is not None,
+        "renumbers": selection.positions == "renumbered",
+    }
+    for name, found in given.items():
+        if found and not getattr(stage, name, False):
+            raise ValueError(f"{where}: expected {name} = True of a stage that does, got False")
+
+
 def check_selection(where: str, selection: Selection, layout: TokenLayout, features: Tensor | None) -> None:
     """Shapes, dtypes, devices of all but mask and budgets; nothing is read from a device.
 

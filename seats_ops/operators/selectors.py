@@ -149,6 +149,6 @@ class RandomK(Stored):
         keep_mask = groups.ids < 0
         starts, lengths = cu_seqlens.tolist()[:-1], groups.lengths.tolist()
         for start, n, k, row in zip(starts, lengths, budgets.tolist(), groups.row.tolist(), strict=True):
-            drawn = torch.randperm(n, generator=tensors["generators"][row], device="cpu")[:k]
+            drawn = torch.randperm(n, generator=tensors["generators"][row], dtype=torch.int64, device="cpu")[:k]
             keep_mask[index[start + drawn]] = True
         return keep_mask.to(layout.modality.device, non_blocking=True)

@@ -14,7 +14,7 @@ from seats_ops.operators.inputs import AFTER_A_LAYER, parse_input
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.operators.stage import Stage
-from seats_ops.operators.stage_checks import check_stage_type
+from seats_ops.operators.stage_checks import check_stage_type, name_of
 from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.stored import classes_by_name, from_dict, to_dict
 from seats_ops.schedule import diagram, file
@@ -70,6 +70,8 @@ class Schedule:
             if layer < 1:
                 raise ValueError(f"after_layer: expected layers from 1, got {layer}")
         ordered = {n: _stages(f"after_layer[{n}]", after_layer[n]) for n in sorted(after_layer)}
+        for layer, stages in ordered.items():
+            _check_states(layer, stages)
         object.__setattr__(self, "after_layer", {n: stages for n, stages in ordered.items() if stages})
 
     def stages(self) -> list[tuple[int, Stage]]:
@@ -184,6 +186,17 @@ def _stages(name: str, value: object) -> tuple[Stage, ...]:
     if not isinstance(stages, Iterable) or isinstance(stages, (str, Mapping)):
         raise TypeError(f"{name}: expected a stage or a list of stages, got {describe(value)}")
     return tuple(check_stage_type(name, stage) for stage in stages)
+
+
+def _check_states(layer: int, stages: tuple[Stage, ...]) -> None:
+    """Raise ValueError for a stage that asks for states before the layer of rows that were merged after it."""
+    merged = None
+    for stage in stages:
+        before = [name for name in stage.inputs if name == "previous" or name.endswith("/attention")]
+        if merged is not None and before:
+            who = f"{name_of(stage)} after {name_of(merged)}, which merges rows"
+            raise ValueError(f"after_layer[{layer}]: expected {before[0]} to be asked for before rows merge, got {who}")
+        merged = stage if getattr(stage, "merges", False) else merged
 
 
 def _layer(key: object) -> int:

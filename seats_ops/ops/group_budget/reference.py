@@ -110,6 +110,6 @@ def _rounded(whole: Tensor, rest: Tensor, total: Tensor) -> Tensor:
     """One unit more for the largest remainders, the first among equal ones, up to the total."""
     order = rest.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+        1, order, torch.arange(order.shape[1], dtype=torch.int64, device=order.device).expand_as(order)
     )
     return whole + (rank < (total - whole.sum(1))[:, None]).long()
