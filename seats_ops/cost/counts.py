@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from seats_ops.cost.prompt_lengths import PromptLengths
-from seats_ops.layout import Modality
+from seats_ops.layout import MediaShape, Modality
 from seats_ops.operators.diversity_selector import DiversitySelector
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.stage import (
@@ -99,6 +99,20 @@ def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount
     return tuple(counts)
 
 
+class Found(dict[str, int]):
+    """Tokens by "text", "video", "audio" and "image", and what a stage may count by beside them.
+
+    Attributes:
+        shapes: the prompt's items; None where nobody said, and once a stage has thinned them.
+        before: tokens by modality before any stage.
+    """
+
+    def __init__(self, tokens: Mapping[str, int], shapes: tuple[MediaShape, ...] | None, before: Mapping[str, int]):
+        super().__init__(tokens)
+        self.shapes = shapes
+        self.before = dict(before)
+
+
 class _Span(NamedTuple):
     """A number of tokens: the expected one and what it is sure to lie between."""
 
@@ -113,11 +127,18 @@ def _exactly(n: int) -> _Span:
 
 class _State(NamedTuple):
     """Tokens left by modality; `av`: of video and audio together, with tighter bounds than its parts have; the Stage I
-    blocks of media, None once something else than lengths decides that."""
+    blocks of media, None once something else than lengths decides that; the lengths before any stage."""
 
     left: dict[Modality, _Span]
     av: _Span
     blocks: dict[Modality, tuple[int, ...] | None]
+    prompt: PromptLengths
+
+    def found(self) -> Found:
+        """What a stage is told that counts for itself."""
+        tokens = {m.name.lower(): span.value for m, span in self.left.items()}
+        before = {name: getattr(self.prompt, name) for name in tokens}
+        return Found(tokens, self.prompt.shapes if tokens == before else None, before)
 
     @classmethod
     def of(cls, lengths: PromptLengths) -> _State:
@@ -127,7 +148,7 @@ class _State(NamedTuple):
             Modality.IMAGE: lengths.image_blocks,
         }
         left = {Modality.TEXT: _exactly(lengths.text)} | {m: _exactly(sum(n or ())) for m, n in blocks.items()}
-        return cls(left, _exactly(lengths.video + lengths.audio), blocks)
+        return cls(left, _exactly(lengths.video + lengths.audio), blocks, lengths)
 
 
 def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
@@ -139,7 +160,10 @@ def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) ->
                 lengths = blocks[m]
                 if lengths is None:
                     raise ValueError(f"schedule: expected DiversitySelector before StagePruner for {m.name.lower()}")
-                blocks[m] = kept = tuple(stage.num_kept(n, m) for n in lengths)
+                kept = tuple(stage.num_kept(n, m) for n in lengths)
+                if stage.exact_total:
+                    kept = (max(stage.num_kept(sum(lengths), m), sum(n > 0 for n in lengths)),) if sum(lengths) else ()
+                blocks[m] = None if stage.exact_total else kept
                 left[m] = _exactly(sum(kept))
         case ModalityDropper() if type(stage) is ModalityDropper:
             for m in (Modality[name.upper()] for name in stage.modalities):
@@ -152,7 +176,7 @@ def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) ->
             return _counted(stage, state)
     changed = any(left[m] != state.left[m] for m in (Modality.VIDEO, Modality.AUDIO))
     parts = zip(left[Modality.VIDEO], left[Modality.AUDIO], strict=True)
-    return _State(left, _Span(*map(sum, parts)) if changed else state.av, blocks)
+    return _State(left, _Span(*map(sum, parts)) if changed else state.av, blocks, state.prompt)
 
 
 def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) -> _State:
@@ -161,24 +185,38 @@ def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) 
     if not callable(count):
         known = "DiversitySelector, StagePruner with WindowBudgetAllocator and ModalityDropper"
         raise TypeError(f"schedule: expected stages among {known}, or with count_tokens, got {name}")
-    found = {m.name.lower(): span.value for m, span in state.left.items()}
-    said = count(dict(found), *keep_ratio)
-    if not isinstance(said, Mapping) or set(said) != set(found) or any(type(n) is not int for n in said.values()):
-        raise TypeError(f"{name}.count_tokens: expected ints by {tuple(found)}, got {describe(said)}")
+    found = state.found()
+    said = count(Found(found, found.shapes, found.before), *keep_ratio)
+    _check_said(f"{name}.count_tokens", said, found, int)
     # Budgets are of video and audio.
     least = {key: n if keep_ratio and key not in BUDGETED else 0 for key, n in found.items()}
     if any(not least[key] <= said[key] <= n for key, n in found.items()):
-        raise ValueError(f"{name}.count_tokens: expected numbers from {least} to {found}, got {dict(said)}")
-    certain = all(span.low == span.high for span in state.left.values())
+        raise ValueError(f"{name}.count_tokens: expected numbers from {least} to {dict(found)}, got {dict(said)}")
+    exact = getattr(counter, "count_kind", "shape") in ("shape", "reconciled")
+    certain = exact and all(span.low == span.high for span in state.left.values())
+    bounds = {key: (0, n) for key, n in found.items()}
+    if not exact and hasattr(counter, "count_bounds") and all(span.low == span.high for span in state.left.values()):
+        bounds = counter.count_bounds(Found(found, found.shapes, found.before))
+        _check_said(f"{name}.count_bounds", bounds, found, tuple)
+        if any(not 0 <= bounds[key][0] <= said[key] <= bounds[key][1] <= n for key, n in found.items()):
+            raise ValueError(f"{name}.count_bounds: expected pairs around {dict(said)}, got {dict(bounds)}")
     left, blocks = dict(state.left), dict(state.blocks)
     for m, span in state.left.items():
-        n = said[m.name.lower()]
-        left[m] = _exactly(n) if certain else _Span(n, 0, span.high)
+        key = m.name.lower()
+        n, (low, high) = said[key], bounds[key]
+        left[m] = _exactly(n) if certain else _Span(n, low, max(high, span.high) if high == found[key] else high)
         if m in blocks and n != span.value:
             blocks[m] = None
     parts = [left[Modality.VIDEO], left[Modality.AUDIO]]
     low, high = sum(part.low for part in parts), sum(part.high for part in parts)
-    return _State(left, _Span(sum(part.value for part in parts), low, min(high, state.av.high)), blocks)
+    av = _Span(sum(part.value for part in parts), low, min(high, state.av.high))
+    return _State(left, av, blocks, state.prompt)
+
+
+def _check_said(where: str, said: object, found: Found, kind: type) -> None:
+    if not isinstance(said, Mapping) or set(said) != set(found) or any(type(n) is not kind for n in said.values()):
+        what = "ints" if kind is int else "pairs of ints"
+        raise TypeError(f"{where}: expected {what} by {tuple(found)}, got {describe(said)}")
 
 
 def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int], ...]) -> _State:
@@ -197,7 +235,7 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     of_video, of_audio = left[Modality.VIDEO].value, left[Modality.AUDIO].value
     occupied, both = sum(map(any, windows)), sum(map(all, windows))
     if occupied <= 1 or len(named) == 1 or not (video.high and audio.high):
-        return _State(left, _Span(of_video + of_audio, low, high), blocks)
+        return _State(left, _Span(of_video + of_audio, low, high), blocks, state.prompt)
 
     # Several windows share one total, and each keeps at least one token of what it has.
     least_video = min(video.value, sum(v > 0 for v, _ in windows))
@@ -211,7 +249,7 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     left[Modality.AUDIO] = _Span(
         total - of_video, max(min(1, audio.low), low - video.high), min(audio.high, high - min(1, video.low))
     )
-    return _State(left, _Span(total, low, high), blocks)
+    return _State(left, _Span(total, low, high), blocks, state.prompt)
 
 
 def tokens_per_layer(before: int, steps: Iterable[tuple[int, int]], num_layers: int) -> list[int]:

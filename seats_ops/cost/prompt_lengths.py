@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import MediaShape, Modality, TokenLayout
 from seats_ops.validation import describe
 
 
@@ -35,6 +35,8 @@ class PromptLengths:
             blocks, which Stage I keeps, is a block of 1.
         windows: (video, audio) tokens of every Stage II window of the original prompt, as the schedule's `windows` mode
             cuts it; empty means one window.
+        shapes: `MediaShape` of every item, in order of appearance, for stages that count by frames or items; None where
+            nobody knows. They hold all video, audio and image tokens.
 
     Raises:
         TypeError, ValueError: lengths that are not ints >= 0, windows that do not hold all audio and video tokens.
@@ -51,6 +53,7 @@ class PromptLengths:
     audio_blocks: tuple[int, ...] = ()
     image_blocks: tuple[int, ...] = ()
     windows: tuple[tuple[int, int], ...] = ()
+    shapes: tuple[MediaShape, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("video_blocks", "audio_blocks", "image_blocks", "windows"):
@@ -68,6 +71,12 @@ class PromptLengths:
         held = sum(video for video, _ in self.windows), sum(audio for _, audio in self.windows)
         if self.windows and held != (self.video, self.audio):
             raise ValueError(f"windows: expected all {(self.video, self.audio)} tokens of (video, audio), got {held}")
+        if self.shapes is not None:
+            object.__setattr__(self, "shapes", tuple(MediaShape(*shape) for shape in self.shapes))
+            sums = [sum(s.num_tokens for s in self.shapes if s.modality == m) for m in (1, 2, 3)]
+            held = [self.video, self.audio, self.image]
+            if sums != held:
+                raise ValueError(f"shapes: expected all {held} tokens of video, audio and image, got {sums}")
 
     @property
     def video(self) -> int:
@@ -112,7 +121,12 @@ class PromptLengths:
             tuple(n for (k, _), n in blocks.items() if k == m) for m in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE)
         )
         windows = tuple((cells[w, Modality.VIDEO], cells[w, Modality.AUDIO]) for w in sorted({w for w, _ in cells}))
-        return cls(kinds.count(Modality.TEXT), video, audio, image, windows)
+        shapes = None
+        if layout.shapes is not None and layout.grid is not None:
+            shapes = tuple(layout.shapes[i] for i in sorted(set(layout.grid[part, 0].tolist()) - {-1}))
+            if sum(shape.num_tokens for shape in shapes) != sum(kind != Modality.TEXT for kind in kinds):
+                shapes = None
+        return cls(kinds.count(Modality.TEXT), video, audio, image, windows, shapes)
 
 
 def _check_lengths(name: str, lengths: tuple[int, ...]) -> None:

@@ -115,6 +115,31 @@ class PerModality(_Parts):
         """One of them does."""
         return any(getattr(stage, "merges", False) for _, stage in self.stages)
 
+    @property
+    def count_kind(self) -> str:
+        """The least certain of its stages."""
+        kinds = [getattr(stage, "count_kind", _kind(stage)) for _, stage in self.stages]
+        return max(kinds, key=("shape", "reconciled", "text", "data").index, default="shape")
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`. Raises TypeError: a stage without it."""
+        left = dict(found)
+        for name, stage in self.stages:
+            if not hasattr(stage, "count_tokens"):
+                raise TypeError(f"schedule: expected stages with count_tokens, got {name_of(stage)}")
+            left[name] = stage.count_tokens(found)[name]
+        return left
+
+    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """See `Stage`."""
+        bounds = {name: (n, n) for name, n in found.items()}
+        for name, stage in self.stages:
+            n = stage.count_tokens(found)[name]
+            exact = getattr(stage, "count_kind", _kind(stage)) in ("shape", "reconciled")
+            known = hasattr(stage, "count_bounds")
+            bounds[name] = (n, n) if exact else stage.count_bounds(found)[name] if known else (0, found[name])
+        return bounds
+
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
         """See `Stage.__call__`; inputs by their full names."""
         keep_mask, merges = torch.ones_like(layout.modality, dtype=torch.bool), []
@@ -126,6 +151,10 @@ class PerModality(_Parts):
                 own = mine[found.merge.target]
                 merges.append(Merge(*(part[own] for part in found.merge)))
         return Selection(keep_mask, merge=_joined(layout, *merges))
+
+
+def _kind(stage: Stage) -> str:
+    return "shape" if hasattr(stage, "count_tokens") else "data"
 
 
 def _decide(stage: Stage, layout: TokenLayout, tensors: Mapping[str, Any], backend: str) -> Selection:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, check_layout
+from seats_ops.layout import Modality, TokenLayout, check_layout, group_tokens
 from seats_ops.layout.values import blocks_of
+from seats_ops.operators.exact_total import exact_budgets
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
@@ -24,6 +25,9 @@ class DiversitySelector(Stored):
         keep_ratio: in [0, 1]. A number applies to video and audio; a mapping to the modalities it names ("video",
             "audio", "image"). All other tokens are kept.
         weighted: multiply distances by the saliency of the candidate; needs `saliency` when called.
+        exact_total: rounding per block makes short prompts miss their ratio; this shares the tokens of a prompt and
+            modality over its blocks so that they keep as many as one block would, and each at least one. The paper
+            rounds per block.
 
     Example:
         >>> import torch
@@ -37,6 +41,7 @@ class DiversitySelector(Stored):
 
     keep_ratio: KeepRatio
     weighted: bool = field(default=True, kw_only=True)
+    exact_total: bool = field(default=False, kw_only=True)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -47,6 +52,8 @@ class DiversitySelector(Stored):
         object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
         if not isinstance(self.weighted, bool):
             raise TypeError(f"weighted: expected a bool, got {describe(self.weighted)}")
+        if not isinstance(self.exact_total, bool):
+            raise TypeError(f"exact_total: expected a bool, got {describe(self.exact_total)}")
 
     def __call__(
         self, features: Tensor, layout: TokenLayout, *, saliency: Tensor | None = None, backend: str = "auto"
@@ -75,7 +82,7 @@ class DiversitySelector(Stored):
 
         thinned, block, blocks = self._blocks(layout.plan())
         lengths = [n for _, n in blocks]
-        wanted = [self.num_kept(n, m) for m, n in blocks]
+        wanted = self._exact(layout) if self.exact_total else [self.num_kept(n, m) for m, n in blocks]
         counts, num_keep = (torch.tensor(n, dtype=torch.int64, device="cpu") for n in (lengths, wanted))
         offsets = counts_to_offsets(counts).int()
         # Tokens of one block need not be neighbours: audio and video interleave.
@@ -104,6 +111,20 @@ class DiversitySelector(Stored):
         thinned = layout.is_modality(*modalities) & (block >= 0)
         blocks = layout.blocks if layout.blocks is not None else _read_blocks(layout.modality, block, thinned)
         return thinned, block.long(), [(Modality(m), n) for m, n in blocks if m in modalities and n]
+
+    def _exact(self, layout: TokenLayout) -> list[int]:
+        """Tokens that the blocks keep, ascending by id, if they share what their prompt keeps of their modality."""
+        kinds = [m for m in MEDIA_MODALITIES if ratio_of(self.keep_ratio, m) is not None]
+        ratios = torch.zeros(len(Modality), dtype=torch.float64, device="cpu")
+        for kind in kinds:
+            ratios[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
+        plan = layout.plan()
+        groups = group_tokens(plan, "block", kinds)
+        budgets = exact_budgets(groups, ratios, "round", 1)
+        if plan.block is None:
+            return budgets.tolist()
+        ids = torch.zeros_like(budgets).scatter(0, groups.ids[groups.ids >= 0], plan.block[groups.ids >= 0].long())
+        return budgets[ids.argsort()].tolist()
 
     def num_kept(self, num_tokens: int, modality: Modality) -> int:
         """How many of a block of `num_tokens` tokens of one modality survive.

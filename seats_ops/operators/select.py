@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Groups, TokenLayout, group_tokens
-from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.exact_total import exact_budgets
+from seats_ops.operators.inputs import joined_inputs, parse_inputs
 from seats_ops.operators.selectors import Selector, TopK
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
 from seats_ops.operators.stage_call import call_with_inputs
@@ -105,27 +106,14 @@ class Ratio(Stored):
         ratios = torch.zeros(4, dtype=torch.float64, device="cpu")
         for kind in kinds:
             ratios[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
-        return Budgeted(groups, self._budgets(groups, ratios[groups.modality]))
+        return Budgeted(groups, self._budgets(groups, ratios))
 
     def _budgets(self, groups: Groups, ratios: Tensor) -> Tensor:
-        wanted = ratios * groups.lengths
-        budgets = getattr(wanted, self.rounding)().long()
-        least = groups.lengths.clamp(max=self.minimum)
-        if not self.exact_total:
-            return torch.maximum(budgets, least).minimum(groups.lengths)
-        budgets = torch.maximum(wanted.floor().long(), least)
-        for row, kind in {(int(r), int(m)) for r, m in zip(groups.row, groups.modality, strict=True)}:
-            mine = ((groups.row == row) & (groups.modality == kind)).nonzero().squeeze(1)
-            total = getattr(wanted[mine].sum(), self.rounding)().long().clamp(min=int(least[mine].sum()))
-            order = (wanted[mine] - budgets[mine]).argsort(descending=True, stable=True)
-            missing = int(total - budgets[mine].sum())
-            room = [int(i) for i in order if budgets[mine[i]] < groups.lengths[mine[i]]]
-            for i in room[: max(0, missing)]:
-                budgets[mine[i]] += 1
-            spare = [int(i) for i in order.flip(0) if budgets[mine[i]] > least[mine[i]]]
-            for i in spare[: max(0, -missing)]:
-                budgets[mine[i]] -= 1
-        return budgets
+        """int64 [G], for float64 [4] ratios by modality."""
+        if self.exact_total:
+            return exact_budgets(groups, ratios, self.rounding, self.minimum)
+        budgets = getattr(ratios[groups.modality] * groups.lengths, self.rounding)().long()
+        return torch.maximum(budgets, groups.lengths.clamp(max=self.minimum)).minimum(groups.lengths)
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """What is left of a prompt, see `Stage`; groups other than whole modalities are told by `found.shapes`."""
@@ -138,8 +126,9 @@ class Ratio(Stored):
             lengths = _lengths(self.group, kind, found[name], shapes)
             shape = torch.tensor(lengths, dtype=torch.int64, device="cpu")
             zeros = torch.zeros_like(shape)
-            groups = Groups(zeros, shape, zeros, zeros)
-            left[name] = int(self._budgets(groups, torch.full_like(shape, ratio, dtype=torch.float64)).sum())
+            groups = Groups(zeros, shape, zeros, torch.full_like(shape, int(kind)))
+            ratios = torch.full((4,), ratio, dtype=torch.float64, device="cpu")
+            left[name] = int(self._budgets(groups, ratios).sum())
         return left
 
 
@@ -206,8 +195,6 @@ class Select(Stored):
 
     def __call__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> Tensor:
         """bool [T] keep mask; arguments as `inputs` says, see `Stage`."""
-        from seats_ops.operators.inputs import parse_inputs
-
         passed = [item for item in parse_inputs(self.inputs) if not item.is_fact]
         layout = args[1 if passed else 0]
         tensors = {item.name: kwargs[item.keyword] for item in passed[1:]}

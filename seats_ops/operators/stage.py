@@ -59,11 +59,12 @@ class Stage(Protocol):
 
     - `from_dict`, a class method: the inverse, called by `Schedule.from_dict(data, types=[...])`, or without types for
       a class that is registered (`seats_ops.register_stage`).
-    - `count_kind`: "shape": what it keeps can be counted before anything runs; "reconciled": a repair makes it so;
-      "text": it depends on pixels and question; "data" (default): on anything.
+    - `count_kind`: "shape": what it keeps can be counted before anything runs (as without, if it has `count_tokens`);
+      "reconciled": a repair makes it so; "text": it depends on pixels and question; "data": on anything (as without).
     - `count_tokens(found)`, for `seats_ops.cost`: what it leaves of a prompt of which it finds `found`, both tokens by
-      "text", "video", "audio" and "image". `found.shapes` are the prompt's items, None once a stage has thinned them.
-      For "data" and "text" these are predictions, and `count_bounds(found)` gives the (least, most) of each.
+      "text", "video", "audio" and "image". `found.shapes` are the prompt's items, None once a stage has thinned them;
+      `found.before` the tokens before any stage. For "data" and "text" these are predictions, and
+      `count_bounds(found)` gives the (least, most) of each.
     - `kv_rule`: "sliced" (default): the keys that earlier layers hold of dropped tokens go, as the policy of `attach`
       says; "long": they stay.
     - `merges`, `renumbers`: True for one that gives kept rows new values, or new positions.
