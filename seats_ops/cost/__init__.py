@@ -22,15 +22,18 @@ from __future__ import annotations
 from seats_ops.cost.counts import StageCount, token_counts
 from seats_ops.cost.prefill import KV_POLICIES, Cost, StageCost, prefill_cost, realised_retention
 from seats_ops.cost.prompt_lengths import PromptLengths, split_blocks
+from seats_ops.cost.retained import Retained, retained
 
 __all__ = [
     "KV_POLICIES",
     "Cost",
     "PromptLengths",
+    "Retained",
     "StageCost",
     "StageCount",
     "prefill_cost",
     "realised_retention",
+    "retained",
     "split_blocks",
     "token_counts",
 ]

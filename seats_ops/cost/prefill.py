@@ -54,6 +54,15 @@ def _per_layer(before: int, steps: list[tuple[int, int]], num_layers: int) -> li
     return tokens_per_layer(before, steps, num_layers)
 
 
+def _held(schedule: Schedule, tokens: list[int], last: int, num_layers: int) -> list[int]:
+    """Keys per layer once all stages have acted: the survivors, and what stages dropped later whose rule is "long"."""
+    held = [last] * num_layers
+    for (layer, stage), before, after in zip(schedule.stages(), tokens, tokens[1:], strict=False):
+        if getattr(stage, "kv_rule", "sliced") == "long":
+            held[:layer] = [n + before - after for n in held[:layer]]
+    return held
+
+
 @dataclass(frozen=True)
 class StageCost:
     """What the layers cost that run on one stage's tokens; the first one is the prompt before any stage.
@@ -184,7 +193,8 @@ def prefill_cost(
     flops = [flops_per_mac * macs for macs in decoder.macs_per_layer(tokens, causal)]
     full = [flops_per_mac * macs for macs in decoder.macs_per_layer([lengths.total] * decoder.layers, causal)]
     head, key_bytes = flops_per_mac * decoder.hidden * decoder.vocab, 2 * decoder.kv_width * kv_element_bytes
-    kv_bytes = [key_bytes * (last if kv_policy == "uniform" else n) for n in tokens]
+    held = _held(schedule, [left for _, _, left in steps], last, decoder.layers)
+    kv_bytes = [key_bytes * (held[i] if kv_policy == "uniform" else n) for i, n in enumerate(tokens)]
     stages = []
     for (name, layer, left), (_, until, _) in pairwise([*steps, ("", decoder.layers, 0)]):
         stages.append(

@@ -73,10 +73,10 @@ class PromptLengths:
             raise ValueError(f"windows: expected all {(self.video, self.audio)} tokens of (video, audio), got {held}")
         if self.shapes is not None:
             object.__setattr__(self, "shapes", tuple(MediaShape(*shape) for shape in self.shapes))
-            sums = [sum(s.num_tokens for s in self.shapes if s.modality == m) for m in (1, 2, 3)]
-            held = [self.video, self.audio, self.image]
-            if sums != held:
-                raise ValueError(f"shapes: expected all {held} tokens of video, audio and image, got {sums}")
+            by_kind = [sum(s.num_tokens for s in self.shapes if s.modality == m) for m in (1, 2, 3)]
+            expected = [self.video, self.audio, self.image]
+            if by_kind != expected:
+                raise ValueError(f"shapes: expected all {expected} tokens of video, audio and image, got {by_kind}")
 
     @property
     def video(self) -> int:

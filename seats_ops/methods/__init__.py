@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seats_ops.methods.equal_cost import AtCost, at_equal_cost
 from seats_ops.methods.method import Method, Protocol, method, methods, register_method
 
-__all__ = ["Method", "Protocol", "method", "methods", "register_method"]
+__all__ = ["AtCost", "Method", "Protocol", "at_equal_cost", "method", "methods", "register_method"]
