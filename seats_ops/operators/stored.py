@@ -47,7 +47,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    return to_dict(value) if callable(value) else value
+    # Selectors are not called; a function is, and has no to_dict, of which the error tells.
+    return to_dict(value) if callable(value) or hasattr(value, "to_dict") else value
 
 
 def to_dict(value: Any) -> dict[str, Any]:
