@@ -183,6 +183,11 @@ class Select(Stored):
         return joined_inputs((of_scorer, self.selector.inputs, facts))
 
     @property
+    def seed(self) -> int:
+        """Of the selector's generators."""
+        return int(getattr(self.selector, "seed", 0))
+
+    @property
     def count_kind(self) -> str:
         """ "shape" where the budget can be counted beforehand."""
         return "shape" if hasattr(self.budget, "count_tokens") else "data"

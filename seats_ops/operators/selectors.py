@@ -123,17 +123,26 @@ class Strided(Stored):
         index, cu_seqlens = groups.packed()
         keep_mask = groups.ids < 0
         for start, n, k in zip(cu_seqlens.tolist()[:-1], groups.lengths.tolist(), budgets.tolist(), strict=True):
-            places = torch.linspace(0, n - 1, k, dtype=torch.float64, device="cpu").round().long()
-            keep_mask[index[start + places]] = True
+            # In whole numbers: a step of floating point misses halves, which then round the other way.
+            steps = torch.arange(k, dtype=torch.int64, device="cpu") * (n - 1)
+            places, rest = steps // max(k - 1, 1), steps % max(k - 1, 1)
+            up = (2 * rest > k - 1) | ((2 * rest == k - 1) & (places % 2 == 1))
+            keep_mask[index[start + places + up.long()]] = True
         return keep_mask.to(layout.modality.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class RandomK(Stored):
-    """By chance: the first k of a permutation that the prompt's own generator draws."""
+    """By chance: the first k of a permutation that the prompt's own generator draws.
+
+    Attributes:
+        seed: of the generators; every prompt of a batch has its own, from the same seed.
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("generators",)
     needs_scores: ClassVar[bool] = False
+
+    seed: int = 0
 
     def select(
         self,
