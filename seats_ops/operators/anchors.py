@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seats_ops.layout import Groups
 from seats_ops.operators.selection import Merge
 
 METRICS = ("cosine", "euclidean")
@@ -38,24 +39,47 @@ def nearest_anchor(
     x = features.float()
     if metric == "cosine":
         x = x / (x.norm(dim=-1, keepdim=True) + eps)
-    anchor, anchor_at = _padded(ids, anchors & (ids >= 0))
-    member, member_at = _padded(ids, members & (ids >= 0))
+    anchors, members = anchors & (ids >= 0), members & (ids >= 0)
+    empty = ids.new_zeros(0)
+    if not len(ids):
+        return empty, empty
+    # Groups of like size are compared at once, so that one large group does not make all others as large.
+    size = torch.bincount(ids[members], minlength=int(ids.max()) + 2).clamp(min=1)
+    level = size.float().log2().ceil()
+    level = torch.where(ids >= 0, level[ids], -1)
+    pairs = [
+        _nearest(x, ids, anchors & mine, members & mine, metric)
+        for mine in (level == step for step in level[members].unique().tolist())
+    ]
+    found, nearest = (torch.cat([empty, *parts]) for parts in zip(*pairs, strict=True)) if pairs else (empty, empty)
+    order = found.argsort()
+    return found[order], nearest[order]
+
+
+def _nearest(x: Tensor, ids: Tensor, anchors: Tensor, members: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    anchor, anchor_at = _padded(ids, anchors)
+    member, member_at = _padded(ids, members)
     if not len(anchor) or not len(member):
         empty = member.new_zeros(0)
         return empty, empty
-    groups = int(ids.max()) + 1
+    _, group = torch.cat([ids[anchor], ids[member]]).unique(return_inverse=True)
+    of_anchor, of_member = group.split([len(anchor), len(member)])
+    groups = int(group.max()) + 1
     table = torch.full((groups, int(anchor_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
-    table[ids[anchor], anchor_at] = anchor
+    table[of_anchor, anchor_at] = anchor
     rows = torch.full((groups, int(member_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
-    rows[ids[member], member_at] = member
+    rows[of_member, member_at] = member
     a, m = x[table.clamp(min=0)], x[rows.clamp(min=0)]
-    near = torch.matmul(m, a.transpose(1, 2)) if metric == "cosine" else -torch.cdist(m, a, compute_mode=EXACT)
+    if metric == "cosine":
+        # How float32 rounds a product depends on the shapes multiplied: equal anchors would not tie, and what a prompt
+        # gets would depend on its neighbours. Rounded from float64, products of equal rows are equal.
+        near = torch.matmul(m.double(), a.double().transpose(1, 2)).float()
+    else:
+        near = -torch.cdist(m, a, compute_mode=EXACT)
     near = near.masked_fill((table < 0)[:, None, :], -torch.inf)
     best = table.gather(1, near.argmax(-1))
     there = (rows >= 0) & (table >= 0).any(1, keepdim=True)
-    found, nearest = rows[there], best[there]
-    order = found.argsort()
-    return found[order], nearest[order]
+    return rows[there], best[there]
 
 
 EXACT = "donot_use_mm_for_euclid_dist"
@@ -96,3 +120,35 @@ def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | fl
     merged = (anchors & (count > 0)).nonzero().squeeze(1)
     target, source = torch.cat([merged, anchor]), torch.cat([merged, member])
     return Merge(target, source, torch.cat([own[merged], others[anchor] / count[anchor]]))
+
+
+def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors: Tensor) -> Tensor:
+    """Of the tokens of every group that are in `rest`, in order: those at 0, s, 2 s, ... with s = max(1, rest // anchors).
+
+    Args:
+        groups: see `seats_ops.layout.group_tokens`.
+        rest: bool [T] on the device; tokens outside all groups do not count.
+        num_rest: int64 [G] on the host: how many tokens of `rest` every group has.
+        num_anchors: int64 [G] on the host: how many to take, if there are as many.
+
+    Returns:
+        bool [T] on the device of `rest`.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import TokenLayout
+        >>> from seats_ops.layout import group_tokens
+        >>> from seats_ops.operators.anchors import strided_anchors
+        >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 1, 0]), torch.arange(6), torch.tensor([0, 6]))
+        >>> rest = torch.tensor([True, False, True, True, True, False])
+        >>> strided_anchors(group_tokens(layout, "modality"), rest, torch.tensor([4]), torch.tensor([2])).tolist()
+        [True, False, False, True, False, False]
+    """
+    index, cu_seqlens = groups.packed()
+    step = (num_rest // num_anchors.clamp(min=1)).clamp(min=1).repeat_interleave(groups.lengths)
+    limit = num_anchors.repeat_interleave(groups.lengths) * step
+    before = torch.nn.functional.pad(num_rest.cumsum(0), (1, 0))[:-1].repeat_interleave(groups.lengths)
+    index, step, limit, before = (part.to(rest.device, non_blocking=True) for part in (index, step, limit, before))
+    inside = rest[index]
+    place = inside.cumsum(0) - 1 - before
+    return torch.zeros_like(rest).index_put_((index,), inside & (place % step == 0) & (place < limit))

@@ -1,0 +1,53 @@
+"""DySeg: a video cut into segments of frames where neighbours look least alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def frame_similarity(frames: Tensor) -> Tensor:
+    """float32 [F - 1]: cosine of every frame with the next one.
+
+    Args:
+        frames: [F, D], one row a frame, e.g. the mean of its tokens.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.dyseg import frame_similarity
+        >>> frame_similarity(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])).tolist()
+        [1.0, 0.0]
+    """
+    x = frames.float()
+    x = x / (x.norm(dim=-1, keepdim=True) + 1e-8)
+    return (x[:-1] * x[1:]).sum(-1)
+
+
+def dyseg(similarity: Tensor, *, threshold: float, least: int = 1) -> list[int]:
+    """Lengths of the segments of a video of F frames, which add up to F.
+
+    Cut is wherever neighbours have a similarity below `threshold`, and then, until there are `least` segments, at the
+    smallest similarities that are left, ties to the first. This is what FastVID (arXiv 2503.11187, section 3.2: the
+    least - 1 smallest ones and all below the threshold) and FlashVID (2602.08024) cut. A video of fewer than `least`
+    frames is cut between all of them.
+
+    Args:
+        similarity: [F - 1], see `frame_similarity`; read to the host. NaN counts as a cut.
+        threshold: a similarity of this much holds frames together.
+        least: segments to be had, at least 1.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.dyseg import dyseg
+        >>> dyseg(torch.tensor([0.9, 0.2, 0.95, 0.8]), threshold=0.5, least=3)
+        [2, 2, 1]
+    """
+    if type(least) is not int or least < 1:
+        raise ValueError(f"least: expected an int from 1, got {least!r}")
+    # float32 as the similarities are: a similarity that equals the threshold is not below it.
+    held = (similarity.float().cpu() >= torch.tensor(threshold, dtype=torch.float32, device="cpu")).tolist()
+    values = similarity.float().cpu().tolist()
+    order = sorted(range(len(values)), key=lambda i: (held[i], values[i] if held[i] else 0.0, i))
+    cuts = sorted(order[: max(held.count(False), min(least - 1, len(values)))])
+    edges = [0, *(i + 1 for i in cuts), len(values) + 1]
+    return [end - start for start, end in zip(edges, edges[1:], strict=False)]

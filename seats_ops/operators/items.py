@@ -1,0 +1,70 @@
+"""The videos and pictures of a layout as wholes, for rules that look at their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+
+
+class Item(NamedTuple):
+    """One video, sound or picture of which nothing was dropped.
+
+    Attributes:
+        row: its prompt.
+        shape: t grids of h * w tokens.
+        index: int64 [t * h * w] on the host, its tokens in the layout, grid by grid.
+    """
+
+    row: int
+    shape: MediaShape
+    index: Tensor
+
+    @property
+    def grid(self) -> int:
+        """Tokens of a frame."""
+        return self.shape.h * self.shape.w
+
+
+def whole_items(who: str, layout: TokenLayout, kinds: Iterable[Modality] = (Modality.VIDEO,)) -> list[Item]:
+    """The items of some modalities, in the order of the layout.
+
+    Raises:
+        ValueError: a layout without grid and shapes, an item of which a token is missing.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout import MediaShape, Modality, TokenLayout
+        >>> from seats_ops.operators.items import whole_items
+        >>> grid = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0], [-1, -1, -1, -1]])
+        >>> shapes = (MediaShape(Modality.VIDEO, 2, 1, 1),)
+        >>> offsets = torch.tensor([0, 3])
+        >>> layout = TokenLayout(torch.tensor([1, 1, 0]), torch.arange(3), offsets, grid=grid, shapes=shapes)
+        >>> whole_items("Mine", layout)[0].index.tolist()
+        [0, 1]
+    """
+    plan = layout.plan()
+    if plan.grid is None or plan.shapes is None:
+        raise ValueError(f"{who}: expected a layout with grid and shapes, got one without")
+    groups = group_tokens(plan, "item", kinds)
+    index, _ = groups.packed()
+    found = []
+    for row, tokens in zip(groups.row.tolist(), index.split(groups.lengths.tolist()), strict=True):
+        shape = plan.shapes[int(plan.grid[tokens[0], 0])]
+        if len(tokens) != shape.num_tokens:
+            raise ValueError(f"{who}: expected all {shape.num_tokens} tokens of {shape}, got {len(tokens)}")
+        found.append(Item(row, shape, tokens))
+    return found
+
+
+def found_shapes(who: str, found: Mapping[str, Any], *kinds: Modality) -> list[MediaShape]:
+    """The items of a prompt to be counted, see `seats_ops.Stage`. Raises ValueError: nobody knows them any more."""
+    shapes = getattr(found, "shapes", None)
+    if shapes is None:
+        if not any(found[kind.name.lower()] for kind in kinds):
+            return []
+        raise ValueError(f"{who}: expected the shapes of all items to count tokens, got none")
+    return [shape for shape in shapes if shape.modality in kinds]
