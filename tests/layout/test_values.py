@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seats_ops import TokenLayout
+from seats_ops.layout import MediaShape, Modality
 
 GOOD: dict[str, Any] = {
     "modality": torch.tensor([0, 1, 1, 2, 0, 1]),
@@ -18,6 +19,9 @@ GOOD: dict[str, Any] = {
     "blocks": ((1, 2), (2, 1), (1, 1)),
     "num_windows": 2,
 }
+
+GRID = torch.tensor([[-1, -1, -1, -1], [0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [-1, -1, -1, -1], [2, 0, 0, 0]])
+SHAPES = (MediaShape(Modality.VIDEO, 2), MediaShape(Modality.AUDIO, 1), MediaShape(Modality.VIDEO, 1))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,17 @@ GOOD: dict[str, Any] = {
         ({"num_windows": 1}, ValueError, "num_windows"),
         ({"num_windows": "2"}, TypeError, "num_windows"),
         ({"position": [0, 1, 2, 3, 0, 1]}, TypeError, "position"),
+        ({"grid": GRID[:5], "shapes": SHAPES}, ValueError, "grid"),
+        ({"grid": GRID.float(), "shapes": SHAPES}, TypeError, "grid"),
+        ({"grid": GRID}, ValueError, "shapes"),
+        ({"shapes": SHAPES}, ValueError, "shapes"),
+        ({"grid": GRID, "shapes": SHAPES[:2]}, ValueError, "grid"),
+        ({"grid": GRID, "shapes": SHAPES[:1] + SHAPES}, ValueError, "grid"),
+        ({"grid": GRID.abs(), "shapes": SHAPES}, ValueError, "grid"),
+        ({"grid": GRID * 2, "shapes": SHAPES * 2}, ValueError, "grid"),
+        ({"seconds": torch.arange(6)}, TypeError, "seconds"),
+        ({"seconds": torch.ones(5)}, ValueError, "seconds"),
+        ({"question": torch.ones(6)}, TypeError, "question"),
     ],
 )
 def test_contradictions_are_named(changed: dict[str, Any], error: type[Exception], named: str) -> None:
@@ -57,3 +72,12 @@ def test_ids_that_nothing_can_be_held_for(name: str) -> None:
     ids = torch.tensor([-1, 0, 10**12])
     with pytest.raises(ValueError, match=f"{name}: expected ids from -1 to .* got -1 to 1000000000000"):
         TokenLayout(torch.tensor([0, 1, 1]), torch.arange(3), torch.tensor([0, 3]), **{name: ids})
+
+
+def test_facts_about_media_are_compared() -> None:
+    seconds = torch.tensor([torch.nan, 0.0, 1.0, 0.0, torch.nan, 0.0])
+    one, same, other = (
+        TokenLayout(**GOOD, grid=GRID.clone(), shapes=SHAPES, seconds=x.clone(), question=GOOD["modality"] == 0)
+        for x in (seconds, seconds, seconds.nan_to_num())
+    )
+    assert one == same and one != other
