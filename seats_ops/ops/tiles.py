@@ -79,8 +79,8 @@ DEFAULT: Table = {
     "greedy/2048": tile(8, registers=160),
     "greedy/4096": tile(8, registers=160),
     # One entry for three kernels, so that the product of a token with itself is that of two equal tokens.
-    "dpc_knn/fp32": tile(8, 2, 255, BLOCK=64, CHANNELS=16),
-    "dpc_knn/16bit": tile(8, 3, 255, BLOCK=64, CHANNELS=32),
+    "dpc_knn/fp32": tile(8, 2, BLOCK=64, CHANNELS=16),
+    "dpc_knn/16bit": tile(8, 3, BLOCK=64, CHANNELS=32),
     "norms": tile(8, TOKENS=32, CHANNELS=64),
     "second_smallest/fp32": tile(8, 2, 255, BLOCK=64, CHANNELS=16),
     "second_smallest/16bit": tile(8, 2, 255, BLOCK=64, CHANNELS=32),

@@ -198,7 +198,6 @@ def density_kernel(
         return
     lane = tl.arange(0, BLOCK)
     # Beyond the end the last token stands in: nothing is masked but what is written.
-    inside = first + lane < length
     row = tl.minimum(first + lane, length - 1)
     rows = _rows_of(features, index, begin, row, channels, num_rows, indexed)
     row_square = tl.load(squares + begin + row)
@@ -268,8 +267,8 @@ def density_kernel(
         factor = tl.load(scale + begin + row).to(tl.float32)
         # NaN counts as 0, and so does what is below.
         rho *= tl.minimum(tl.where(factor > 0.0, factor, 0.0), HIGHEST)
-    tl.store(shares + begin + row, row_share, mask=inside)
-    tl.store(density + begin + row, rho, mask=inside)
+    tl.store(shares + begin + row, row_share, mask=first + lane < length)
+    tl.store(density + begin + row, rho, mask=first + lane < length)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -301,15 +300,14 @@ def separation_kernel(
         return
     lane = tl.arange(0, BLOCK)
     # Beyond the end the last token stands in: nothing is masked but what is written.
-    inside = first + lane < length
     row = tl.minimum(first + lane, length - 1)
     rows = _rows_of(features, index, begin, row, channels, num_rows, indexed)
     row_square = tl.load(squares + begin + row)
     row_factor = tl.load(factors + begin + row)
     row_lack = tl.load(lacks + begin + row)
-    counts = row_square == row_square
     row_share = tl.load(shares + begin + row)
     own = tl.load(density + begin + row)
+    above = (own.to(tl.int32, bitcast=True) + 1).to(tl.float32, bitcast=True)
     nearest = tl.full((BLOCK,), float("inf"), tl.float32)
     largest = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, length, BLOCK):
@@ -341,13 +339,14 @@ def separation_kernel(
         other = tl.load(density + begin + tl.minimum(column, length - 1))
         # Below every density.
         other = tl.where(there, other, -1.0)[None, :]
-        earlier = column[None, :] < row[:, None]
-        denser = (other > own[:, None]) | ((other == own[:, None]) & earlier)
+        # An earlier token is denser if as dense, a later one from the next larger number on.
+        least = tl.where(column[None, :] < row[:, None], own[:, None], above[:, None])
+        denser = other >= least
         nearest = tl.minimum(nearest, tl.min(tl.where(denser, distance, float("inf")), 1))
         largest = tl.maximum(largest, tl.max(tl.minimum(distance, tl.where(there, HIGHEST, 0.0)[None, :]), 1))
     score = own * tl.where(nearest < float("inf"), nearest, largest)
-    score = tl.where(counts, tl.minimum(score, HIGHEST), float("-inf"))
-    tl.store(scores + begin + row, score, mask=inside)
+    score = tl.where(row_square == row_square, tl.minimum(score, HIGHEST), float("-inf"))
+    tl.store(scores + begin + row, score, mask=first + lane < length)
 
 
 def dpc_knn(
