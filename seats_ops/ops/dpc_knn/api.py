@@ -48,7 +48,8 @@ def dpc_knn(
     largest entry of its row. The score is rho_i * delta_i, for `segment_topk` to choose by.
 
     k is min(num_neighbors, n) with `include_self`, else min(num_neighbors, n - 1); a token without neighbours has
-    rho = 1. Equal rows are at euclidean distance exactly 0, and of equal tokens all but the first have a delta of 0.
+    rho = 1. Equal rows are at distance exactly 0 and equally dense, so all but the first have a delta of 0; in kernels
+    as far as the device multiplies all places of a tile alike.
     A token whose squared norm (or that of its offsets) is not finite in float32 scores -inf and counts for nobody else:
     the others score as if it were not there. All other scores are finite: what would be larger is the largest finite
     number, a NaN scale counts as 0. Accumulation in float32 or better. Scores are constants: forward-mode derivatives

@@ -5,8 +5,9 @@ NaN for a token that does not count. Second: the distances of a block's rows, of
 and the densities. Third: the distances again, for the nearest denser token. Memory beyond the tensors is five floats a
 token, whatever the lengths.
 
-The squared norm of a token is its product with itself, made as all products are made, so that it equals the product of
-two equal tokens bit by bit, and their distance is exactly 0.
+The squared norm of a token is its product with itself, made as all products are made: where a device multiplies all
+places of a tile alike, it equals the product of two equal tokens bit by bit, and their distance is exactly 0. NumPy,
+which multiplies in Triton's interpreter, does so for numbers whose sums are exact.
 """
 
 from __future__ import annotations
