@@ -88,7 +88,7 @@ def temporal_similarity(total: int, *, dim: int = 3584, dtype: torch.dtype = tor
 def group_budget(total: int, *, groups: int = 32, dtype: torch.dtype = torch.float32, **to: Any) -> Tensor:
     rows = max(1, total // groups)
     scores, lengths = torch.ones(rows * groups, dtype=dtype), torch.full((rows * groups,), 9)
-    totals, offsets = torch.full((rows,), 5 * groups), packed_offsets([groups] * rows)
+    totals, offsets = torch.full((rows,), 5 * groups), torch.arange(rows + 1) * groups
     return F.group_budget(scores, lengths, totals, offsets, minimum=1, max_groups=groups, **to)
 
 
