@@ -123,7 +123,7 @@ def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | fl
 
 
 def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors: Tensor) -> Tensor:
-    """Of the tokens of every group that are in `rest`, in order: those at 0, s, 2 s, ... with s = max(1, rest // anchors).
+    """Of every group's tokens that are in `rest`, in order: those at 0, s, 2 s, ... with s = max(1, rest // anchors).
 
     Args:
         groups: see `seats_ops.layout.group_tokens`.
@@ -144,7 +144,7 @@ def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors:
         >>> strided_anchors(group_tokens(layout, "modality"), rest, torch.tensor([4]), torch.tensor([2])).tolist()
         [True, False, False, True, False, False]
     """
-    index, cu_seqlens = groups.packed()
+    index, _ = groups.packed()
     step = (num_rest // num_anchors.clamp(min=1)).clamp(min=1).repeat_interleave(groups.lengths)
     limit = num_anchors.repeat_interleave(groups.lengths) * step
     before = torch.nn.functional.pad(num_rest.cumsum(0), (1, 0))[:-1].repeat_interleave(groups.lengths)

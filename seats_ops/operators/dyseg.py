@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -50,4 +52,4 @@ def dyseg(similarity: Tensor, *, threshold: float, least: int = 1) -> list[int]:
     order = sorted(range(len(values)), key=lambda i: (held[i], values[i] if held[i] else 0.0, i))
     cuts = sorted(order[: max(held.count(False), min(least - 1, len(values)))])
     edges = [0, *(i + 1 for i in cuts), len(values) + 1]
-    return [end - start for start, end in zip(edges, edges[1:], strict=False)]
+    return [end - start for start, end in pairwise(edges)]

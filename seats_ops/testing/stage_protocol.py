@@ -17,13 +17,14 @@ from torch import Tensor
 from seats_ops.cost.counts import token_counts
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import TokenLayout
+from seats_ops.operators.selection import check_declared, check_merge_faults, merge_faults
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import check_kept, check_result, name_of
 from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.schedule.schedule import STAGES, Schedule
 from seats_ops.testing.mixed_devices import OneDevice
-from seats_ops.testing.stage_inputs import INPUT_DTYPES, fixed_layouts, layout_of_row, tensors_for
+from seats_ops.testing.stage_inputs import INPUT_DTYPES, fixed_layouts, generators_for, layout_of_row, tensors_for
 
 
 def check_stage(stage: Stage, layouts: Sequence[TokenLayout] | None = None) -> None:
@@ -138,7 +139,7 @@ class _Findings:
         for title, layout in layouts.items():
             for dtype in dtypes:
                 where = title if dtype == dtypes[0] else f"{title} in {dtype}"
-                case = _Case(where, layout, tensors_for(layout, dtype))
+                case = _Case(where, layout, tensors_for(layout, dtype, inputs=self.stage.inputs))
                 mask = self.first_call(case)
                 if mask is None:
                     continue
@@ -151,12 +152,15 @@ class _Findings:
         for case, mask in earlier:
             self.compare(case, mask, "deterministic", "called again after others")
 
+    def call(self, layout: TokenLayout, tensors: dict[str, Any]) -> Any:
+        return call_stage(self.stage, layout, {**tensors, **generators_for(self.stage, layout)}, "auto")
+
     def first_call(self, case: _Case) -> Tensor | None:
         """The mask, None where there is none to go on with."""
         layout, tensors = copy.deepcopy((case.layout, case.tensors))
         states = _random_states()
         try:
-            result = call_stage(self.stage, case.layout, case.tensors, "auto")
+            result = self.call(case.layout, case.tensors)
         except Exception as error:
             self.note("call", f"on {case.where}: {_shown(error)}")
             return None
@@ -166,7 +170,10 @@ class _Findings:
             self.note("inputs", f"on {case.where}: expected layout and tensors to be left as they are")
             return None
         try:
-            mask = check_result(f"on {case.where}", result, layout).keep_mask
+            selection = check_result(f"on {case.where}", result, layout, tensors.get("features"))
+            check_declared(f"on {case.where}", self.stage, selection)
+            check_merge_faults(f"on {case.where}", merge_faults(selection))
+            mask = selection.keep_mask
         except (TypeError, ValueError) as error:
             self.note("result", error)
             return None
@@ -179,7 +186,7 @@ class _Findings:
     def compare(self, case: _Case, expected: Tensor, rule: str, how: str) -> None:
         where = f"on {case.where}, {how}"
         try:
-            result = call_stage(self.stage, case.layout, case.tensors, "auto")
+            result = self.call(case.layout, case.tensors)
             mask = check_result(where, result, case.layout).keep_mask
         except Exception as error:
             self.note(rule, f"{where}: {_shown(error)}")
@@ -194,7 +201,7 @@ class _Findings:
         rows = case.layout.num_rows
         for row in range(rows if rows > 1 else 0):
             part = slice(*case.layout.cu_seqlens[row : row + 2].tolist())
-            tensors = {name: tensor[part] for name, tensor in case.tensors.items()}
+            tensors = {n: x[row : row + 1] if n == "counts" else x[part] for n, x in case.tensors.items()}
             alone = _Case(case.where, layout_of_row(case.layout, row), tensors)
             self.compare(alone, mask[part], "prompts", f"prompt {row} alone")
 
@@ -204,7 +211,8 @@ class _Findings:
         try:
             with device:
                 layout = case.layout.to(device.place)
-                result = call_stage(self.stage, layout, device.put(case.tensors), "auto")
+                counts = {n: x for n, x in case.tensors.items() if n == "counts"}  # stays on the host
+                result = self.call(layout, device.put(case.tensors) | counts)
                 found = check_result(where, result, layout).keep_mask
         except Exception as error:
             self.note("device", f"{where}: {_shown(error)}")
@@ -220,12 +228,18 @@ class _Findings:
         for row in range(case.layout.num_rows):
             left = torch.bincount(case.layout.modality[mask & (rows == row)].long(), minlength=len(names)).tolist()
             lengths = PromptLengths.from_layout(case.layout, row)
+            if lengths.shapes is None and "grid" in self.stage.inputs:
+                return None  # thinned: its counts go by items that are no longer whole
             try:
                 (said,) = token_counts(Schedule(after_layer={1: self.stage}), lengths)
             except (TypeError, ValueError) as error:
                 self.note("count_tokens", f"on {case.where}: {error}")
                 return None
-            if left != [getattr(said, name) for name in names]:
+            counted_beforehand = getattr(self.stage, "count_kind", "shape") in ("shape", "reconciled")
+            if not counted_beforehand:
+                if not said.low <= sum(left) <= said.high:
+                    self.note("count_bounds", f"on {case.where}: expected {said.low} to {said.high}, got {sum(left)}")
+            elif left != [getattr(said, name) for name in names]:
                 counted = dict(zip(names, left, strict=True))
                 self.note("count_tokens", f"on {case.where}: expected the {counted} that are left, got {said}")
 

@@ -143,7 +143,7 @@ def test_ordered_tokens_keep_all_their_facts() -> None:
         ({"shapes": (SHAPES[0]._replace(h=1), *SHAPES[1:])}, "inside the shape of their item"),
         ({"shapes": (SHAPES[0]._replace(modality=AUDIO), *SHAPES[1:])}, "of the modality that shapes says"),
         ({"seconds": torch.zeros(3)}, r"seconds: expected \["),
-        ({"question": torch.zeros(28, dtype=torch.int64)}, "question: expected a bool tensor"),
+        ({"question": torch.zeros(36, dtype=torch.int64)}, "question: expected a bool tensor"),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
