@@ -45,6 +45,7 @@ def demo(
     model: arguments.Model = None,
     video: arguments.Video = None,
     schedule: arguments.Schedules = None,
+    method: arguments.Methods = None,
     question: Annotated[str, typer.Option(help="What to ask about the video.")] = arguments.QUESTION,
     out: Annotated[Path, typer.Option(help="Folder for pictures, traces and the report.")] = Path("seats-ops-demo"),
     fps: arguments.Fps = 2.0,
@@ -60,7 +61,7 @@ def demo(
 ) -> None:
     """Run one prompt about a video with all tokens and with SEATS at 35, 25, 15 and 10 percent, and compare.
 
-    With --schedule, schedules of your own take the place of the four.
+    With --schedule or --method, schedules of your own or published methods take the place of the four.
 
     Without options: a real clip, Qwen2.5-Omni's architecture at a small size with random weights, no download.
     """
@@ -68,6 +69,7 @@ def demo(
         model=model,
         video=video,
         schedules=tuple(schedule or ()),
+        methods=tuple(method or ()),
         question=question,
         out=out,
         fps=fps,
@@ -113,6 +115,21 @@ def inspect(
             show(console(), trace, indices=indices, as_json=as_json)
         else:
             write_page(console(), trace, html, other, row)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One of them: all that is to know of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the published methods that --method takes, and what the ratio of each one means."""
+    with user_errors():
+        from .method_list import list_methods, show_method
+
+        if name is None:
+            list_methods(console(), as_json=as_json)
+        else:
+            show_method(console(), name, as_json=as_json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ def compare(
         typer.Option(exists=True, dir_okay=False, help='JSON lines {"video": ..., "question": ..., "name": ...}.'),
     ] = None,
     schedule: arguments.Schedules = None,
+    method: arguments.Methods = None,
     retention: Annotated[
         str | None, typer.Option(help="Some of the paper's retention ratios in percent, such as 35,10.")
     ] = None,
@@ -51,6 +52,7 @@ def compare(
         model=model,
         video=video,
         schedules=tuple(schedule or ()),
+        methods=tuple(method or ()),
         question=question,
         out=out,
         fps=fps,

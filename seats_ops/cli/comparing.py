@@ -21,6 +21,7 @@ from .clip import bundled_clip, load_clip
 from .clip_list import ClipQuestion, read_clips
 from .device import one_thread, pick_device
 from .inputs import prompt_inputs
+from .method_runs import named_methods
 from .options import Options
 from .own_runs import own_runs
 from .prompt import tokenizer
@@ -58,9 +59,9 @@ def run_compare(
     """
     if clips is not None and options.video is not None:
         raise ValueError(f"--clips, --video: expected one of them, got {clips} and {options.video}")
-    if options.schedules and retention is not None:
-        got = f"{options.schedules[0]} and {retention}"
-        raise ValueError(f"--schedule, --retention: expected one of them, got {got}")
+    for name, given in (("--schedule", options.schedules), ("--method", options.methods)):
+        if given and retention is not None:
+            raise ValueError(f"{name}, --retention: expected one of them, got {given[0]} and {retention}")
     random = options.model is None
     listed = listed_clips(options, clips)
     # Traces lie in folders of their own.
@@ -69,9 +70,10 @@ def run_compare(
         for run in own_runs(options.schedules, options.out / "prompts")
         if run.schedule is not None
     }
-    percents = [] if options.schedules else retention_percents(retention)
+    percents = [] if options.schedules or options.methods else retention_percents(retention)
     device, status = pick_device(options.device), Console(stderr=True)
     model = thinker_of(options, device, status)
+    named |= named_methods(options.methods, model.config)
     named |= {f"SEATS {p}%": seats(model.config, video=v, audio=a) for p, (v, a) in percents}
     prompts = {clip.name: _prompt(clip, options, model.config) for clip in listed}
     settings = {

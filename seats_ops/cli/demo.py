@@ -15,6 +15,7 @@ from . import model as models
 from .clip import bundled_clip, load_clip
 from .device import one_thread, pick_device
 from .inputs import prompt_inputs
+from .method_runs import named_methods
 from .options import Options
 from .own_runs import check_runs, own_runs
 from .report import CREDIT, make_folder, write_files
@@ -32,7 +33,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     How far it is goes to the standard error, so that a pipe or a file gets the result alone.
     """
     random = options.model is None
-    own = own_runs(options.schedules, options.out) if options.schedules else None
+    own = own_runs(options.schedules, options.out)
     clip = load_clip(options.video or bundled_clip(), fps=options.fps, max_frames=options.max_frames)
     if options.video is None:
         clip = replace(clip, name="Big Buck Bunny")
@@ -40,7 +41,8 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     progress = Console(stderr=True, highlight=False)
     thinker = thinker_of(options, device, progress)
     config = thinker.config
-    runs = own or paper_runs(config)
+    own += [Run(name, schedule, retention=None) for name, schedule in named_methods(options.methods, config).items()]
+    runs = own if len(own) > 1 else paper_runs(config)
     check_runs(runs, config)
     inputs, prepared_by = prompt_inputs(options, clip, config)
     layout = build_token_layout(

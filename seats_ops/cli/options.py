@@ -15,6 +15,7 @@ class Options:
     model: str | None = None
     video: Path | None = None
     schedules: tuple[Path, ...] = ()
+    methods: tuple[str, ...] = ()
     fps: float = 2.0
     max_frames: int = 128
     frame_tokens: int | None = None

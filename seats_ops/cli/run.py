@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Run:
 
 def slug(name: str) -> str:
     """A run's name as part of file names."""
-    return name.lower().replace(" ", "-").rstrip("%")
+    return re.sub(r"[^\w.%-]+", "-", name.lower()).rstrip("%")
 
 
 def paper_runs(config: Any) -> list[Run]:

@@ -20,6 +20,14 @@ Schedules = Annotated[
     list[Path] | None,
     typer.Option(help="A schedule of your own (.json, .yaml) instead of SEATS at four ratios; may be repeated."),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME=RATIO",
+        help="A published method instead of SEATS (seats-ops methods), such as divprune=0.1; may be repeated.",
+    ),
+]
 Fps = Annotated[float, typer.Option(min=0.01, help="Frames per second to look at.")]
 MaxFrames = Annotated[int, typer.Option(min=2, help="Upper bound of frames, spread over a video.")]
 FrameTokens = Annotated[

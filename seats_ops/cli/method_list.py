@@ -1,0 +1,48 @@
+"""`seats-ops methods`: what is known by name, and what each one's numbers mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from seats_ops.methods import Method, Protocol, method, methods
+
+from .tables import new_table
+
+
+def list_methods(console: Console, *, as_json: bool) -> None:
+    """Every method in a line: what its ratio means, by what it selects, what becomes of the rest."""
+    known = methods()
+    if as_json:
+        typer.echo(json.dumps([_plain(one) for one in known.values()], indent=1))
+        return
+    table = new_table("Methods", ["name", "ratio", "score", "merge"])
+    for column in table.columns:
+        column.justify, column.no_wrap, column.overflow = "left", column is table.columns[0], "fold"
+    table.padding = (0, 1, 0, 0)
+    for one in known.values():
+        table.add_row(one.name, one.protocol.ratio, one.protocol.score, one.protocol.merge)
+    console.print(table)
+    console.print("seats-ops methods NAME shows all that is to know of one.", style="dim")
+
+
+def show_method(console: Console, name: str, *, as_json: bool) -> None:
+    """The protocol line, the source and the options of one method. Raises ValueError: nobody knows it."""
+    one = method(name)
+    if as_json:
+        typer.echo(json.dumps(_plain(one), indent=1))
+        return
+    console.print(one.name, style="bold", markup=False)
+    shown = {item.name.replace("_", " "): getattr(one.protocol, item.name) for item in fields(Protocol)}
+    options = ", ".join(f"{option}={default!r}" for option, default in one.options.items())
+    for title, text in {**shown, "options": options or "none", "source": one.source}.items():
+        console.print(f"  {title + ':':<11}{text}", markup=False)
+
+
+def _plain(one: Method) -> dict[str, Any]:
+    options = {name: repr(default) for name, default in one.options.items()}
+    return {"name": one.name, "protocol": asdict(one.protocol), "options": options, "source": one.source}
