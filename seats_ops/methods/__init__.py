@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from seats_ops.methods.equal_cost import AtCost, at_equal_cost
-from seats_ops.methods.method import Method, Protocol, method, methods, register_method
+from seats_ops.methods.method import Method, Protocol, at_layer, method, methods, register_method
 
-__all__ = ["AtCost", "Method", "Protocol", "at_equal_cost", "method", "methods", "register_method"]
+__all__ = ["AtCost", "Method", "Protocol", "at_equal_cost", "at_layer", "method", "methods", "register_method"]

@@ -107,6 +107,29 @@ class Method:
         return self.build(config, ratio, **options)
 
 
+def at_layer(schedule: Schedule, layer: int) -> Schedule:
+    """What a schedule does before the LLM, done after a layer instead, on its hidden states; all else stays.
+
+    Args:
+        layer: 1-based. Stages that are there already come after those that are moved.
+
+    Raises:
+        ValueError: a layer below 1.
+
+    Example:
+        >>> from seats_ops import DiversitySelector, Schedule
+        >>> from seats_ops.methods import at_layer
+        >>> print(at_layer(Schedule(DiversitySelector(0.25)), 2))
+        * prompt          all tokens
+        | layers 1 to 2
+        * after layer 2   DiversitySelector(0.25)
+        | layers 3 to the last
+    """
+    after = dict(schedule.after_layer)
+    after[layer] = (*schedule.before_llm, *after.get(layer, ()))
+    return Schedule((), after)
+
+
 def inputs_of(schedule: Schedule) -> tuple[str, ...]:
     """Everything that the stages of a schedule ask for."""
     return joined_inputs(stage.inputs for _, stage in schedule.stages())

@@ -24,7 +24,8 @@ ROOT = f"{Path(__file__).parents[2]}/"
 SOURCES = (f"{ROOT}seats_ops/", f"{ROOT}integrations/")
 # Tools of tests, what calls the whole of a model's `generate`, and what calls every hook.
 _ADAPTERS = (f"{ROOT}integrations/", f"{ROOT}seats_ops/integrations/")
-AROUND = (f"{ROOT}seats_ops/testing/", *(f"{folder}{name}.py" for folder in _ADAPTERS for name in ("guards", "hooks")))
+_CALLERS = ("huggingface/guards/guards.py", "huggingface/hooks.py")
+AROUND = (f"{ROOT}seats_ops/testing/", *(f"{folder}{name}" for folder in _ADAPTERS for name in _CALLERS))
 DEVICE, HOST = torch.device("meta"), torch.device("cpu")
 
 
