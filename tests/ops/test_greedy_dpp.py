@@ -61,8 +61,8 @@ def test_quality_by_hand() -> None:
     assert kept(ROWS, 2, quality=torch.tensor([1.0, 9.0, 2.0, 4.0])) == [1, 2]
 
 
-@settings(max_examples=30)
-@given(segment_lengths(max_length=20), seeds(), st.booleans())
+@settings(max_examples=15)
+@given(segment_lengths(max_segments=3, max_length=20), seeds(), st.booleans())
 def test_determinants_decide(lengths: list[int], seed: int, weighted: bool) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed)
     quality = torch.rand(sum(lengths), generator=torch.Generator().manual_seed(seed)) if weighted else None
@@ -85,8 +85,8 @@ def test_most_selections_of_the_oracle_are_decided() -> None:
     assert sum(gap > 1e-4 for gap in gaps) >= 15
 
 
-@settings(max_examples=20)
-@given(segment_lengths(max_length=24), seeds(), value_dtypes(), id_dtypes())
+@settings(max_examples=15)
+@given(segment_lengths(max_segments=3, max_length=24), seeds(), value_dtypes(), id_dtypes())
 def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed, dtype=dtype)
     quality = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype, spread=0.5)
@@ -100,7 +100,7 @@ def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_image_passes_the_certificate(weighted: bool) -> None:
-    lengths, num_keep = [576, 50, 330], torch.tensor([64, 24, 120])
+    lengths, num_keep = [144, 25, 60], torch.tensor([32, 12, 24])
     features = clustered_features(sum(lengths), 96, seed=3, clusters=24)
     quality = near_constant_saliency(sum(lengths), seed=3, spread=0.9) if weighted else None
     cu_seqlens = packed_offsets(lengths)
@@ -111,8 +111,11 @@ def test_an_image_passes_the_certificate(weighted: bool) -> None:
     assert certificate, certificate.reason
 
 
-@pytest.mark.parametrize("lengths", [[4300, 3], list(range(31)) * 8], ids=["one long segment", "many segments"])
-def test_sizes_that_are_worked_off_in_parts(lengths: list[int]) -> None:
+@pytest.mark.parametrize("lengths", [[150, 3], list(range(31))], ids=["one long segment", "many segments"])
+def test_sizes_that_are_worked_off_in_parts(lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Similarities of one segment that do not fit the bound of the reference, and those of a few that do."""
+    monkeypatch.setattr("seats_ops.ops.greedy_dpp.reference.MATRIX_CELLS", 2000)
+    monkeypatch.setattr("seats_ops.ops.greedy_dpp.reference.FEATURE_CELLS", 500)
     features = clustered_features(sum(lengths), 12, seed=1, clusters=9)
     quality = near_constant_saliency(sum(lengths), seed=1)
     cu_seqlens, num_keep = packed_offsets(lengths), torch.tensor([min(8, n // 2) for n in lengths])
@@ -123,26 +126,20 @@ def test_sizes_that_are_worked_off_in_parts(lengths: list[int]) -> None:
     assert certificate, certificate.reason
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 def test_negative_control_wrong_data_is_refused(seed: int) -> None:
     """The data can tell right from wrong: with features or qualities of other tokens there is no certificate."""
     features, cu_seqlens, num_keep = clustered_features(48, 24, seed=seed), packed_offsets([48]), torch.tensor([14])
     quality = near_constant_saliency(48, seed=seed, spread=0.9)
     order = torch.randperm(48, generator=torch.Generator().manual_seed(seed))
     for wrong in ((features[order], quality), (features, quality[order])):
-        assert certify_dpp(
-            wrong[0],
-            cu_seqlens,
-            num_keep,
-            F.greedy_dpp(wrong[0], cu_seqlens, num_keep, quality=wrong[1]),
-            quality=wrong[1],
-        )
         keep = F.greedy_dpp(wrong[0], cu_seqlens, num_keep, quality=wrong[1])
+        assert certify_dpp(wrong[0], cu_seqlens, num_keep, keep, quality=wrong[1])
         assert not certify_dpp(features, cu_seqlens, num_keep, keep, quality=quality)
 
 
-@settings(max_examples=30)
-@given(segment_lengths(max_length=16), seeds(), st.integers(1, 8), st.booleans())
+@settings(max_examples=15)
+@given(segment_lengths(max_segments=3, max_length=16), seeds(), st.integers(1, 8), st.booleans())
 def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds: int, weighted: bool) -> None:
     """Walsh rows and qualities that are powers of two: every variance is 0 or 1, so every tie is a tie everywhere."""
     features = tied_features(sum(lengths), seed=seed, kinds=kinds)
@@ -156,7 +153,7 @@ def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds:
     assert_same_selection(keep, expected, cu_seqlens)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.integers(1, 20), st.integers(1, 6), seeds())
 def test_once_the_dimensions_are_used_up_the_lowest_indices_follow(length: int, dim: int, seed: int) -> None:
     """Not what rounding left of the variances: more picks than channels, most of them of no variance."""
@@ -170,7 +167,7 @@ def test_once_the_dimensions_are_used_up_the_lowest_indices_follow(length: int, 
     assert got == sorted(explained + rest[: count - len(explained)])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_exact_duplicates_of_a_picked_token_come_last(seed: int) -> None:
     base = clustered_features(9, 32, seed=seed, spread=1.0)
     copies = torch.arange(27) % 9
@@ -180,8 +177,8 @@ def test_exact_duplicates_of_a_picked_token_come_last(seed: int) -> None:
     assert kept(base[copies], 9) == firsts
 
 
-@settings(max_examples=30)
-@given(segment_lengths(max_length=20), seeds(), st.integers(-40, 40))
+@settings(max_examples=15)
+@given(segment_lengths(max_segments=3, max_length=20), seeds(), st.integers(-40, 40))
 def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, exponent: int) -> None:
     """Powers of two change no rounding: squares of qualities need not fit float32."""
     features = clustered_features(sum(lengths), 16, seed=seed)
@@ -196,8 +193,8 @@ def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, expon
     assert torch.equal(scaled, keep)
 
 
-@settings(max_examples=30)
-@given(segment_lengths(min_segments=2, max_length=20), seeds())
+@settings(max_examples=15)
+@given(segment_lengths(min_segments=2, max_segments=3, max_length=20), seeds())
 def test_packed_segments_equal_segments_alone(lengths: list[int], seed: int) -> None:
     features, cu_seqlens = clustered_features(sum(lengths), 16, seed=seed), packed_offsets(lengths)
     counts = counts_for(lengths, seed)
@@ -212,8 +209,8 @@ def test_packed_segments_equal_segments_alone(lengths: list[int], seed: int) -> 
     assert_same_selection(keep, torch.cat(parts), cu_seqlens, gap=gaps)
 
 
-@settings(max_examples=30)
-@given(st.integers(2, 20), seeds())
+@settings(max_examples=6)
+@given(st.integers(2, 12), seeds())
 def test_a_larger_count_keeps_what_a_smaller_one_keeps(length: int, seed: int) -> None:
     features = clustered_features(length, 16, seed=seed)
     quality = near_constant_saliency(length, seed=seed)

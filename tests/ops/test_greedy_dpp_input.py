@@ -55,7 +55,7 @@ def test_counts_of_unusual_sizes(lengths: list[int], num_keep: list[int]) -> Non
     ],
 )
 def test_what_does_not_differ_is_kept_from_the_first_on(features: Tensor, quality: Tensor | None) -> None:
-    for count in range(13):
+    for count in (0, 1, 7, 12):
         keep = F.greedy_dpp(features, packed_offsets([12]), torch.tensor([count]), quality=quality)
         assert keep.tolist() == [True] * count + [False] * (12 - count)
 
@@ -80,8 +80,8 @@ def test_norms_that_the_epsilon_is_not_small_against() -> None:
         assert keep.nonzero().flatten().tolist() == [first]
 
 
-@settings(max_examples=40)
-@given(segment_lengths(min_segments=1, max_length=14), seeds())
+@settings(max_examples=12)
+@given(segment_lengths(min_segments=1, max_segments=3, max_length=14), seeds())
 def test_non_finite_data_keep_exact_counts_and_stay_in_their_segment(lengths: list[int], seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     total = sum(lengths)
