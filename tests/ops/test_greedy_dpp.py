@@ -85,7 +85,7 @@ def test_most_selections_of_the_oracle_are_decided() -> None:
     assert sum(gap > 1e-4 for gap in gaps) >= 15
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(segment_lengths(max_segments=3, max_length=24), seeds(), value_dtypes(), id_dtypes())
 def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed, dtype=dtype)
@@ -100,7 +100,7 @@ def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_image_passes_the_certificate(weighted: bool) -> None:
-    lengths, num_keep = [144, 25, 60], torch.tensor([32, 12, 24])
+    lengths, num_keep = [96, 25, 40], torch.tensor([24, 12, 16])
     features = clustered_features(sum(lengths), 96, seed=3, clusters=24)
     quality = near_constant_saliency(sum(lengths), seed=3, spread=0.9) if weighted else None
     cu_seqlens = packed_offsets(lengths)
@@ -111,7 +111,7 @@ def test_an_image_passes_the_certificate(weighted: bool) -> None:
     assert certificate, certificate.reason
 
 
-@pytest.mark.parametrize("lengths", [[150, 3], list(range(31))], ids=["one long segment", "many segments"])
+@pytest.mark.parametrize("lengths", [[150, 3], list(range(17))], ids=["one long segment", "many segments"])
 def test_sizes_that_are_worked_off_in_parts(lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Similarities of one segment that do not fit the bound of the reference, and those of a few that do."""
     monkeypatch.setattr("seats_ops.ops.greedy_dpp.reference.MATRIX_CELLS", 2000)
@@ -153,7 +153,7 @@ def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds:
     assert_same_selection(keep, expected, cu_seqlens)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.integers(1, 20), st.integers(1, 6), seeds())
 def test_once_the_dimensions_are_used_up_the_lowest_indices_follow(length: int, dim: int, seed: int) -> None:
     """Not what rounding left of the variances: more picks than channels, most of them of no variance."""
@@ -177,7 +177,7 @@ def test_exact_duplicates_of_a_picked_token_come_last(seed: int) -> None:
     assert kept(base[copies], 9) == firsts
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(segment_lengths(max_segments=3, max_length=20), seeds(), st.integers(-40, 40))
 def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, exponent: int) -> None:
     """Powers of two change no rounding: squares of qualities need not fit float32."""
@@ -193,7 +193,7 @@ def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, expon
     assert torch.equal(scaled, keep)
 
 
-@settings(max_examples=15)
+@settings(max_examples=4)
 @given(segment_lengths(min_segments=2, max_segments=3, max_length=20), seeds())
 def test_packed_segments_equal_segments_alone(lengths: list[int], seed: int) -> None:
     features, cu_seqlens = clustered_features(sum(lengths), 16, seed=seed), packed_offsets(lengths)
