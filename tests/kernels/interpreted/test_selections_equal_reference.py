@@ -260,6 +260,7 @@ def test_the_order_of_programs_changes_nothing(seed: int) -> None:
             merged = F.merge_rows(features[:9], segment.clamp(min=0), torch.arange(90) % 9, scores)
             results.append((keep, diverse, merged, *F.compact(keep, features, segment)))
             spread = F.greedy_dpp(features, offsets, counts, quality=scores)
+            spread = F.greedy_dpp(features, offsets, counts // 3, quality=scores)
             results.append((keep, diverse, spread, *F.compact(keep, features, segment)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
