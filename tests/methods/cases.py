@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seats_ops import Modality, TokenLayout
+from seats_ops import Modality, Schedule, TokenLayout
 from seats_ops import functional as F
 from seats_ops.layout import MediaShape
 from seats_ops.operators.inputs import VARIANTS
@@ -131,6 +133,7 @@ def layout_of(*prompts: Sequence[Part]) -> TokenLayout:
     )
 
 
+@functools.cache
 def layouts() -> dict[str, TokenLayout]:
     """Single prompts, then batches of them, by name."""
     alone = {name: layout_of(prompt) for name, prompt in PROMPTS.items()}
@@ -277,3 +280,42 @@ def merge_sums(selection: Selection) -> dict[int, float]:
     totals = torch.zeros(len(selection.keep_mask), dtype=torch.float64)
     totals.index_add_(0, selection.merge.target, selection.merge.coefficient.double())
     return {int(i): float(totals[i]) for i in selection.merge.target.unique()}
+
+
+def members(layout: TokenLayout, row: int, kind: Modality) -> list[int]:
+    """Tokens of one modality of a prompt."""
+    start, end = layout.cu_seqlens[row : row + 2].tolist()
+    return [i for i, found in enumerate(layout.modality.tolist()) if found == kind and start <= i < end]
+
+
+def frames_of(layout: TokenLayout, item: int) -> list[list[int]]:
+    """Tokens of an item, frame by frame, each row by row."""
+    assert layout.grid is not None and layout.shapes is not None
+    found: list[list[int]] = [[] for _ in range(layout.shapes[item].t)]
+    for i, (of, t, _, _) in enumerate(layout.grid.tolist()):
+        if of == item:
+            found[t].append(i)
+    return found
+
+
+class Found(dict[str, int]):
+    """What `count_tokens` is given of a prompt of which nothing is gone."""
+
+    def __init__(self, layout: TokenLayout, row: int) -> None:
+        alone, _ = row_alone(layout, row, {})
+        super().__init__((kind.name.lower(), len(members(alone, 0, kind))) for kind in Modality)
+        self.shapes = alone.shapes
+
+
+def check_counts(stage: Any, layout: TokenLayout, selection: Selection) -> None:
+    """`count_tokens` is right for every prompt."""
+    assert getattr(stage, "count_kind", "shape") in ("shape", "reconciled")
+    for row in range(layout.num_rows):
+        left = {k.name.lower(): sum(map(bool, selection.keep_mask[members(layout, row, k)])) for k in Modality}
+        assert stage.count_tokens(Found(layout, row)) == left, f"prompt {row}"
+
+
+def check_stored(schedule: Schedule) -> None:
+    """A schedule is what its JSON form is read back as."""
+    assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule
+    assert hash(schedule) == hash(schedule) and str(schedule)
