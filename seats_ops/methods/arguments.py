@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seats_ops.operators.stage import KeepRatio
-from seats_ops.validation import describe
+from seats_ops.validation import check_ratio, describe
 
 
 def of_video(ratio: KeepRatio) -> dict[str, float]:
     """A number is for video alone, a mapping for the modalities it names: how methods for vision take a ratio."""
     return dict(ratio) if isinstance(ratio, Mapping) else {"video": ratio}
+
+
+def video_alone(ratio: KeepRatio) -> float:
+    """A ratio of video, as a number or a mapping. ValueError: one of another modality."""
+    ratios = of_video(ratio)
+    if set(ratios) != {"video"}:
+        raise ValueError(f"ratio: expected a number, or one for video alone, got {sorted(ratios)}")
+    return check_ratio("ratio", ratios["video"])
 
 
 def num_layers(config: Any) -> int:

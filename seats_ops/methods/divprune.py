@@ -14,7 +14,7 @@ def _protocol(whom: str, audio: str) -> Protocol:
     return Protocol(
         ratio=f"share that enters the LLM; a number is for {whom}",
         group="modality of a prompt",
-        score="greedy max-min of 1 - cosine of embeddings; a picked token is not picked again, a single one is kept or not",
+        score="greedy max-min of 1 - cosine of embeddings; a token that was picked is no candidate again",
         minimum="0",
         audio=audio,
     )

@@ -75,11 +75,11 @@ class AudioIntact(Stored):
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`. A share that not even nothing after the layer reaches leaves one token."""
-        averaged = zip(BUDGETED, self.shares(found["video"], found["audio"]), strict=True)
-        later = {
-            name: (share * self.num_layers - self.layer) / (self.num_layers - self.layer) for name, share in averaged
-        }
-        return {**found, **{name: num_kept(found[name], share) for name, share in later.items()}}
+        left = dict(found)
+        for name, share in zip(BUDGETED, self.shares(found["video"], found["audio"]), strict=True):
+            later = (share * self.num_layers - self.layer) / (self.num_layers - self.layer)
+            left[name] = num_kept(found[name], later)
+        return left
 
     def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
         """Groups of video and audio; nothing is read from the device."""
@@ -97,9 +97,7 @@ def after_layer(name: str, share: float, layer: int, total: int) -> float:
     """The share kept after a layer for one averaged over `total` layers. ValueError: it cannot be reached."""
     later = (check_ratio(name, share) * total - layer) / (total - layer)
     if later < 0:
-        raise ValueError(
-            f"{name}: expected at least {layer / total:.4g}, as {layer} of {total} layers see all tokens, got {share}"
-        )
+        raise ValueError(f"{name}: expected at least {layer} / {total}, layers that see all tokens, got {share}")
     return later
 
 

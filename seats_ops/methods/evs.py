@@ -1,0 +1,77 @@
+"""EVS: of every video the first frame, and of the rest what changed most against the frame before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods.arguments import video_alone
+from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.select import Budgeted, Select
+from seats_ops.operators.stage import KeepRatio
+from seats_ops.operators.stored import Stored
+from seats_ops.operators.temporal import TemporalChange
+from seats_ops.schedule import Schedule
+from seats_ops.validation import check_ratio
+
+PROTOCOL = Protocol(
+    ratio="1 - q, share of a video that enters the LLM",
+    group="video",
+    score="1 - cosine to the embedding at the same place of the frame before, in float32; the first frame before all",
+    rounding="down, of n * (1 - q) with q = 1 - ratio in floating point",
+    minimum="the tokens of one frame",
+    audio="stays",
+)
+
+
+@dataclass(frozen=True)
+class VideoShare(Stored):
+    """Of every video max(h w, int(t h w (1 - q))) tokens.
+
+    Attributes:
+        pruning_rate: q, in [0, 1].
+    """
+
+    group: ClassVar[str] = "item"
+
+    pruning_rate: float
+
+    def __post_init__(self) -> None:
+        check_ratio("pruning_rate", self.pruning_rate)
+
+    def num_kept(self, shape: MediaShape) -> int:
+        """Tokens of one video."""
+        # As the host counts: 1000 * (1 - 0.8) is a little below 200, and 199 are kept.
+        return min(shape.num_tokens, max(shape.h * shape.w, int(shape.num_tokens * (1.0 - self.pruning_rate))))
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`; needs `found.shapes`."""
+        shapes = getattr(found, "shapes", None)
+        if shapes is None:
+            raise ValueError("found: expected the shapes of all items to count videos, got none")
+        return {**found, "video": sum(self.num_kept(shape) for shape in shapes if shape.modality == Modality.VIDEO)}
+
+    def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
+        """One group a video; nothing is read from the device."""
+        groups, plan = group_tokens(layout, "item", [Modality.VIDEO]), layout.plan()
+        assert plan.grid is not None and plan.shapes is not None  # else there are no items to group by
+        index, offsets = groups.packed()
+        items = plan.grid[index[offsets[:-1].long()], 0].tolist()
+        budgets = torch.tensor([self.num_kept(plan.shapes[i]) for i in items], dtype=torch.int64, device="cpu")
+        return Budgeted(groups, budgets.minimum(groups.lengths))
+
+
+@register_method("evs", PROTOCOL, "Efficient Video Sampling (arXiv 2510.14624), section 3; vLLM, code read at d750efb")
+def evs(config: object, ratio: KeepRatio) -> Schedule:
+    """The tokens of a video that changed most.
+
+    Args:
+        config: not looked at.
+        ratio: 1 - q, q the pruning rate of vLLM.
+    """
+    return Schedule(Select(TemporalChange(), VideoShare(1.0 - video_alone(ratio))))
