@@ -42,7 +42,7 @@ def literal(layout: TokenLayout, features: np.ndarray, ratios: dict[str, float])
         for kind in (VIDEO, AUDIO):
             mine, r = members(layout, row, kind), ratios.get(kind.name.lower())
             if mine and r is not None:
-                picked = diverse(features[mine], int(round(r * len(mine))))
+                picked = diverse(features[mine], round(r * len(mine)))
                 dropped |= set(mine) - {mine[i] for i in picked}
     return [i for i in range(len(layout)) if i not in dropped]
 

@@ -1,0 +1,89 @@
+"""PyramidDrop: at three layers, the tokens that the end of the question attends to most, ever fewer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import TokenLayout, group_tokens
+from seats_ops.methods.arguments import chosen_layers, of_video
+from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.selection import Selection
+from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.stored import Stored
+from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.schedule import Schedule
+from seats_ops.validation import check_keep_ratio
+
+LAYERS, NUM_LAYERS = (8, 16, 24), 32
+PROTOCOL = Protocol(
+    ratio="of the tokens before any stage, the i-th drop leaves ratio ** i; the paper's is 0.5; a number is for video",
+    group="modality of a prompt",
+    score="attention of the last token of the question by the next layer's norm and projections, mean over heads",
+    rounding="down",
+    minimum="0",
+    positions="renumbered",
+    kv="long: every layer keeps the length that it ran on",
+    audio="stays",
+)
+
+
+@dataclass(frozen=True)
+class PyramidDrop(Stored):
+    """Keeps int(share * N) of the N tokens that a modality of a prompt had before any stage.
+
+    Attributes:
+        keep_ratio: a number for video and audio, or a mapping for the modalities it names.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("scores:instruction/next", "counts")
+    count_kind: ClassVar[str] = "shape"
+    kv_rule: ClassVar[str] = "long"
+    renumbers: ClassVar[bool] = True
+
+    keep_ratio: KeepRatio
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
+
+    def __call__(self, scores: Tensor, layout: TokenLayout, *, counts: Tensor, backend: str = "auto") -> Selection:
+        """Scores float32 [T], counts int64 [B, 4] on the host."""
+        named = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
+        groups = group_tokens(layout, "modality", named)
+        shares = torch.zeros(4, dtype=torch.float64, device="cpu")
+        for kind in named:
+            shares[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
+        budgets = (counts[groups.row, groups.modality] * shares[groups.modality]).floor().long()
+        device = scores.device
+        keep_mask = segment_topk(scores, groups.ids.to(device), budgets.to(device), backend=backend)
+        return Selection(keep_mask, positions="renumbered")
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`; `found.original` has the tokens before any stage, without it this is taken for the first."""
+        original, left = getattr(found, "original", found), dict(found)
+        for kind in MEDIA_MODALITIES:
+            name, share = kind.name.lower(), ratio_of(self.keep_ratio, kind)
+            if share is not None:
+                left[name] = min(found[name], int(share * original[name]))
+        return left
+
+
+@register_method("pyramiddrop", PROTOCOL, "PyramidDrop (arXiv 2410.17247), section 3.2; released code")
+def pyramiddrop(config: Any, ratio: KeepRatio, *, layers: Sequence[int] | None = None) -> Schedule:
+    """Drops at three layers of an evenly cut decoder.
+
+    Args:
+        config: says how many layers there are.
+        ratio: see the protocol line; a mapping for the modalities it names.
+        layers: 1-based, after which tokens go; None: 8, 16 and 24 of 32, scaled by depth.
+
+    Raises:
+        ValueError: layers that do not ascend inside the model.
+    """
+    chosen = chosen_layers(config, layers, LAYERS, NUM_LAYERS)
+    shares = [{name: share**i for name, share in of_video(ratio).items()} for i in range(1, len(chosen) + 1)]
+    return Schedule(after_layer={layer: PyramidDrop(share) for layer, share in zip(chosen, shares, strict=True)})
