@@ -30,8 +30,9 @@ SEATS = "SEATS, arXiv 2605.20035, section 4 (baselines), code read at c553732"
 
 @dataclass(frozen=True)
 class DominantAndContextual(Stored):
-    """Keeps the most salient tokens of a group, and anchors among the rest, every so many; of what is left each token is
-    added to the anchor whose keys are the nearest: anchor' = anchor + mean of its members.
+    """Keeps the most salient tokens of a group, and anchors among the rest, every so many.
+
+    What is left goes to the anchor whose keys are the nearest: anchor' = anchor + mean of its members.
 
     Attributes:
         keep_ratio: a number speaks for video and audio, a mapping for the modalities it names.
