@@ -20,9 +20,9 @@ def frame_similarity(frames: Tensor) -> Tensor:
         >>> frame_similarity(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])).tolist()
         [1.0, 0.0]
     """
-    x = frames.float()
-    x = x / (x.norm(dim=-1, keepdim=True) + 1e-8)
-    return (x[:-1] * x[1:]).sum(-1)
+    # Rounded from float64, so that pairs that are equally alike tie.
+    x = torch.nn.functional.normalize(frames.double(), dim=-1)
+    return (x[:-1] * x[1:]).sum(-1).float()
 
 
 def dyseg(similarity: Tensor, *, threshold: float, least: int = 1) -> list[int]:
