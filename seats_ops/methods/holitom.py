@@ -1,4 +1,4 @@
-"""HoliTom: places that stand still over a stretch of frames become one token each; of the rest the salient ones stay."""
+"""HoliTom: places that stand still for some frames become one token each; of the rest the salient ones stay."""
 
 from __future__ import annotations
 

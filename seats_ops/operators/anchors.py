@@ -123,7 +123,6 @@ def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | fl
 
 
 def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors: Tensor) -> Tensor:
-    """Of every group's tokens that are in `rest`, in order: those at 0, s, 2 s, ... with s = max(1, rest // anchors).
     """Of a group's tokens in `rest`, in order: those at 0, s, 2 s, ... with s = max(1, |rest| // anchors).
 
     Args:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from seats_ops import Modality, Schedule, TokenLayout
-from seats_ops import Modality, TokenLayout
 from seats_ops import functional as F
 from seats_ops.layout import MediaShape
 from seats_ops.operators.inputs import VARIANTS
