@@ -1,0 +1,78 @@
+"""What methods work out group by group: ranks, counts, means, min-max, on the device of the tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Groups
+
+
+class Grouped:
+    """Groups of tokens on a device, with all groups treated at once and nothing read back.
+
+    Attributes:
+        groups: on the host.
+        ids: int64 [T], see `Groups`.
+        index, cu_seqlens: tokens group by group, and where the groups start and end.
+        longest: tokens of the largest group.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout import Groups
+        >>> from seats_ops.operators.grouped import Grouped
+        >>> ids, row = torch.tensor([0, 0, -1, 0]), torch.tensor([0])
+        >>> grouped = Grouped(Groups(ids, torch.tensor([3]), row, row), torch.device("cpu"))
+        >>> grouped.rank(torch.tensor([True, False, True, True])).tolist()
+        [0, 1, 0, 1]
+    """
+
+    def __init__(self, groups: Groups, device: torch.device) -> None:
+        index, cu_seqlens = groups.packed()
+        self.groups = groups
+        self.ids = groups.ids.to(device, non_blocking=True)
+        self.index = index.to(device, non_blocking=True)
+        self.cu_seqlens = cu_seqlens.to(device, non_blocking=True)
+        self.longest = int(groups.lengths.max()) if len(groups) else 0
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """[T, ...]: to every token what its group has of [G, ...]; 0 outside all groups."""
+        if not len(self):
+            return values.new_zeros((len(self.ids), *values.shape[1:]))
+        inside = (self.ids >= 0).view(-1, *[1] * (values.ndim - 1))
+        return torch.where(inside, values[self.ids.clamp(min=0)], torch.zeros_like(values[:1]))
+
+    def rank(self, mask: Tensor) -> Tensor:
+        """int64 [T]: how many tokens of the mask stand before a token in its group; 0 outside all groups."""
+        chosen = mask[self.index].long()
+        before = chosen.cumsum(0) - chosen
+        first = torch.nn.functional.pad(chosen.cumsum(0), (1, 0))[self.cu_seqlens[:-1].long()]
+        ranks = before - first[self.ids[self.index]]
+        return torch.zeros_like(self.ids).index_copy_(0, self.index, ranks)
+
+    def count(self, mask: Tensor) -> Tensor:
+        """int64 [G]: tokens of the mask in each group."""
+        running = torch.nn.functional.pad(mask[self.index].long().cumsum(0), (1, 0))
+        return running[self.cu_seqlens.long()].diff()
+
+    def mean(self, features: Tensor) -> Tensor:
+        """float32 [G, D] of [T, D], summed in the order of the tokens."""
+        lengths = self.cu_seqlens.diff().long()
+        packed = features[self.index].float()
+        total = torch.segment_reduce(packed, "sum", lengths=lengths, unsafe=True, initial=0)
+        return total / lengths.clamp(min=1)[:, None]
+
+    def minmax(self, values: Tensor, mask: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:
+        """float32 [T]: (x - least) / (most - least + eps) over the group's tokens, or those of a mask; 0 elsewhere."""
+        inside = self.ids >= 0 if mask is None else mask & (self.ids >= 0)
+        values = values.float()
+        spare = torch.where(inside, self.ids, len(self))
+        least, most = (
+            values.new_zeros(len(self) + 1).scatter_reduce(0, spare, values, how, include_self=False)
+            for how in ("amin", "amax")
+        )
+        scaled = (values - least[spare]) / (most[spare] - least[spare] + eps)
+        return torch.where(inside, scaled, 0.0)
