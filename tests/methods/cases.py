@@ -288,6 +288,7 @@ def members(layout: TokenLayout, row: int, kind: Modality) -> list[int]:
     """Tokens of one modality of a prompt."""
     start, end = layout.cu_seqlens[row : row + 2].tolist()
     return [i for i, found in enumerate(layout.modality.tolist()) if found == kind and start <= i < end]
+    return [i for i in range(start, end) if layout.modality[i] == kind]
 
 
 def frames_of(layout: TokenLayout, item: int) -> list[list[int]]:

@@ -1,0 +1,160 @@
+"""OmniZip: sound by attention, with merged anchors; video by density and change, as much as its sound leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.layout.runs import frame_size, token_runs
+from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.best_anchor import best_anchor, softmax_merge
+from seats_ops.operators.composed import PerModality
+from seats_ops.operators.grouped import Grouped
+from seats_ops.operators.guided import LEAST, MOST, guided_drops
+from seats_ops.operators.items import found_shapes
+from seats_ops.operators.peaks import density_peaks
+from seats_ops.operators.selection import Selection
+from seats_ops.operators.stage import ratio_of
+from seats_ops.operators.stored import Stored
+from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.ops.segment_topk.reference import rank_in_segment
+from seats_ops.ops.temporal_similarity.api import temporal_similarity
+from seats_ops.schedule import Schedule
+from seats_ops.validation import check_keep_ratio, check_ratio
+
+
+@dataclass(frozen=True)
+class OmniZipAudio(Stored):
+    """The most attended sound of a prompt, and anchors spread over the rest that take in what the video resembles.
+
+    Attributes:
+        keep_ratio: share kept by attention; anchors come on top.
+        context: anchors, as a share of the prompt's sound.
+        members: tokens merged into an anchor.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("features", "saliency:mean")
+    merges: ClassVar[bool] = True
+    count_kind: ClassVar[str] = "shape"
+    keep_ratio: float
+    context: float = 0.05
+    members: int = 3
+
+    def num_kept(self, n: int) -> tuple[int, int]:
+        """How many of n tokens are kept by attention, and how many as anchors."""
+        # As the release has it, from the share that goes.
+        dominant = round((1.0 - (1.0 - self.keep_ratio)) * n)
+        return dominant, min(round(self.context * n), n - dominant)
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`."""
+        return {**found, "audio": sum(self.num_kept(found["audio"]))}
+
+    def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
+        """Keep mask of sound, and the merge: anchor' = (anchor + mean of its members by softmax of likeness) / 2."""
+        sound, rows = Grouped(group_tokens(layout, "modality", [Modality.AUDIO]), features.device), layout.rows()
+        wanted = [self.num_kept(n) for n in sound.groups.lengths.tolist()]
+        dominant, spread = rows.new_tensor(wanted).view(-1, 2).unbind(1)
+        kept = segment_topk(saliency, sound.ids, dominant, backend=backend)
+        step = ((sound.cu_seqlens.diff() - dominant) // spread.clamp(min=1)).clamp(min=1)
+        place, step = sound.rank(~kept), sound.spread(step).clamp(min=1)
+        anchors = ~kept & (place % step == 0) & (place // step < sound.spread(spread))
+        pool = ~kept & ~anchors
+        member, anchor, near = best_anchor(features, sound.ids, anchors, pool, eps=1e-6)
+        watching, _, alike = best_anchor(features, rows, layout.is_modality(Modality.VIDEO), pool, eps=1e-6)
+        likeness = near.new_zeros(len(layout)).index_copy_(0, member, near).index_copy_(0, watching, alike)
+        best = rank_in_segment(likeness[member], anchor, len(layout)) < self.members
+        return Selection(kept | anchors, merge=softmax_merge(member[best], anchor[best], likeness[member[best]], 0.5))
+
+
+@dataclass(frozen=True)
+class OmniZipVideo(Stored):
+    """Chunk by chunk of video between sound: the centres of clusters in even frames, what changed in odd ones.
+
+    A chunk is a run of consecutive columns of one video; its frames are counted from its start. A chunk that is shorter
+    than a frame is kept, and what its last whole frame leaves over is dropped.
+
+    Attributes:
+        keep_ratio: share of the video kept.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("features", "kept", "grid")
+    keep_ratio: float
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """A prediction, of chunks that are whole frames and without sound; see `Stage`."""
+        return {**found, "video": self._left(found, 1.0 - self.keep_ratio)}
+
+    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """(least, most) by modality, of chunks that are whole frames; see `Stage`."""
+        drop = 1.0 - self.keep_ratio
+        video = self._left(found, max(drop, MOST)), self._left(found, min(drop, LEAST))
+        return {name: (n, n) for name, n in found.items()} | {"video": video}
+
+    def _left(self, found: Mapping[str, int], drop: float) -> int:
+        shapes = found_shapes("OmniZipVideo", found, Modality.VIDEO)
+        return sum(shape.t * int(shape.h * shape.w * (1.0 - drop)) for shape in shapes)
+
+    def __call__(self, features: Tensor, layout: TokenLayout, *, kept: Tensor, backend: str = "auto") -> Tensor:
+        """bool [T]; how much of the sound stays is read from "kept", once."""
+        ids = torch.full((len(layout),), -1, dtype=torch.int64, device="cpu")
+        before, keep_mask = ids.clone(), torch.ones_like(ids, dtype=torch.bool)
+        budgets: list[int] = []
+        even: list[Tensor] = []
+        for tokens, size, drop in self._chunks(layout.plan(), kept.cpu()):
+            frames = tokens[: len(tokens) // size * size].view(-1, size)
+            ids[frames] = torch.arange(len(frames), device="cpu")[:, None] + len(budgets)
+            budgets += [int(size * (1.0 - drop))] * len(frames)
+            even += frames[::2].unbind(0)
+            before[frames[1::2]] = frames[:-1:2]
+            keep_mask[tokens[frames.numel() :]] = not len(frames)
+        ids, before, keep_mask = (each.to(features.device) for each in (ids, before, keep_mask))
+        options = {"metric": "cosine", "include_self": False, "squared": False}
+        index, peaks = density_peaks(features, even, num_neighbors=5, backend=backend, **options)
+        scores = (-temporal_similarity(features, before, backend=backend)).index_copy_(0, index, peaks)
+        return keep_mask & segment_topk(scores, ids, ids.new_tensor(budgets), backend=backend)
+
+    def _chunks(self, plan: TokenLayout, kept: Tensor) -> Iterator[tuple[Tensor, int, float]]:
+        """Tokens, tokens of a frame and drop share of every chunk of video."""
+        for video, sound in zip(*(token_runs(plan, kind) for kind in (Modality.VIDEO, Modality.AUDIO)), strict=True):
+            shares = [int(kept[tokens].sum()) / len(tokens) for tokens in sound]
+            drops = guided_drops(shares, [len(tokens) for tokens in video], 1.0 - self.keep_ratio)
+            yield from ((tokens, frame_size(plan, tokens[0]), drop) for tokens, drop in zip(video, drops, strict=True))
+
+
+@register_method(
+    "omnizip",
+    Protocol(
+        "share of video entering the LLM; of sound, kept by attention: anchors come on top",
+        "sound: a prompt; video: a frame, its share set by the sound of its chunk, 0.25 to 0.65",
+        "sound: attention, mean of queries; video: density peaks (even frames), 1 - cosine with the frame before (odd)",
+        rounding="sound: half to even; video: floor",
+        minimum="0",
+        merge="sound: anchors, with the 3 of their members most like the video",
+        row_sum="1",
+        audio="its own ratio; sets the video's budgets",
+    ),
+    "OmniZip (arXiv 2511.14582), code read at 66ef5d7; here totals are of all videos, frames those of their own video",
+)
+def omnizip(config: Any, ratio: float | Mapping[str, float], *, context: float = 0.05, members: int = 3) -> Schedule:
+    """Audio first, then video, which is told what is kept of the sound; both before the LLM.
+
+    Args:
+        config: not looked at.
+        ratio: kept share of video and sound, or of those that a mapping names; the others stay. The paper drops 0.6 to
+            0.7 of video and 0.3 to 0.5 of sound.
+        context: anchors of sound, as a share of it.
+        members: tokens merged into an anchor; 0 merges none.
+
+    Raises:
+        ValueError: a ratio of something else, a share outside [0, 1].
+    """
+    ratios = check_keep_ratio("ratio", ratio, ("video", "audio"))
+    audio, video = ratio_of(ratios, Modality.AUDIO), ratio_of(ratios, Modality.VIDEO)
+    first = {} if audio is None else {"audio": OmniZipAudio(audio, check_ratio("context", context), members)}
+    return Schedule(PerModality(first | ({} if video is None else {"video": OmniZipVideo(video)})))
