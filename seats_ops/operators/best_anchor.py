@@ -72,6 +72,25 @@ def best_anchor(
     return found[order], nearest[order], nearness[mine][order]
 
 
+def near_in_place(places: Tensor, weight: Tensor, bonus: Tensor) -> Adjust:
+    """Nearness less weight * distance of places, from 0 for the nearest anchor to 1 for the farthest, plus a bonus.
+
+    Args:
+        places: float32 [T, C].
+        weight: float32 [T], of a member.
+        bonus: float32 [T], of an anchor.
+    """
+
+    def adjust(near: Tensor, members: Tensor, anchors: Tensor, there: Tensor) -> Tensor:
+        rows, columns, missing = members.clamp(min=0), anchors.clamp(min=0), ~there[:, None]
+        away = torch.cdist(places[rows], places[columns], compute_mode=EXACT)
+        least = away.masked_fill(missing, torch.inf).amin(-1, keepdim=True)
+        most = away.masked_fill(missing, 0.0).amax(-1, keepdim=True)
+        return near - weight[rows][..., None] * ((away - least) / (most - least + 1e-6)) + bonus[columns][:, None]
+
+    return adjust
+
+
 def _padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """int64 [K] tokens of a mask, and the how-manieth of its group each of them is."""
     index = mask.nonzero().squeeze(1)
@@ -115,4 +134,24 @@ def softmax_merge(member: Tensor, anchor: Tensor, scores: Tensor, share: float) 
     weight = scores.float().exp()
     weight = weight / sum_at(at, weight, len(merged))[at]
     coefficient = torch.cat([torch.full_like(merged, 1.0 - share, dtype=torch.float32), share * weight])
+    return Merge(torch.cat([merged, anchor]), torch.cat([merged, member]), coefficient)
+
+
+def weighted_merge(member: Tensor, anchor: Tensor, weight: Tensor, own: Tensor) -> Merge:
+    """anchor' = own * anchor + (1 - own) * (anchor + sum of weight * member) / (1 + sum of weights).
+
+    Args:
+        member, anchor: int64 [M].
+        weight: float32 [M].
+        own: float32 [T], share that an anchor keeps of itself beforehand.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.best_anchor import weighted_merge
+        >>> weighted_merge(torch.tensor([1]), torch.tensor([0]), torch.ones(1), torch.zeros(2)).coefficient
+        tensor([0.5000, 0.5000])
+    """
+    merged, at = anchor.unique(return_inverse=True)
+    share = (1.0 - own[merged]) / (1.0 + sum_at(at, weight, len(merged)))
+    coefficient = torch.cat([own[merged] + share, share[at] * weight])
     return Merge(torch.cat([merged, anchor]), torch.cat([merged, member]), coefficient)

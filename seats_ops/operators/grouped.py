@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Groups
+from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 
 
 class Grouped:
@@ -19,7 +19,7 @@ class Grouped:
 
     Example:
         >>> import torch
-        >>> from seats_ops.layout import Groups
+        >>> from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
         >>> from seats_ops.operators.grouped import Grouped
         >>> ids, row = torch.tensor([0, 0, -1, 0]), torch.tensor([0])
         >>> grouped = Grouped(Groups(ids, torch.tensor([3]), row, row), torch.device("cpu"))
@@ -76,3 +76,10 @@ class Grouped:
         )
         scaled = (values - least[spare]) / (most[spare] - least[spare] + eps)
         return torch.where(inside, scaled, 0.0)
+
+
+def row_means(features: Tensor, layout: TokenLayout, *kinds: Modality) -> Tensor:
+    """float32 [B, D]: mean of the tokens of some modalities of every prompt; 0 where it has none."""
+    groups = Grouped(group_tokens(layout, "row", kinds), features.device)
+    means = torch.zeros(layout.num_rows, features.shape[1], dtype=torch.float32, device=features.device)
+    return means.index_copy_(0, groups.groups.row.to(features.device, non_blocking=True), groups.mean(features))

@@ -1,0 +1,64 @@
+"""A set that covers its group: the most salient tokens, then the density peaks of those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seats_ops.operators.grouped import Grouped
+from seats_ops.ops.dpc_knn.api import dpc_knn
+from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.ops.segments import counts_to_offsets
+
+
+def salient_and_peaks(
+    features: Tensor,
+    groups: Grouped,
+    budgets: Tensor,
+    salience: Tensor,
+    places: Tensor,
+    shares: Sequence[float],
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """As many tokens of every group as its budget says (OmniPack, arXiv 2608.03812).
+
+    A share of the budget, at least one token, goes by salience; the rest are peaks of 7 neighbours by cosine distance +
+    0.20 * distance of places, scaled to 1 for the farthest, with densities up to 1.35 times as high where tokens are
+    salient.
+
+    Args:
+        features: [T, D].
+        groups: of the tokens.
+        budgets: int64 [G] on the host.
+        salience: float32 [T].
+        places: float32 [T, C], see `seats_ops.layout.extents.relative_places`.
+        shares: of each group's budget, for the most salient.
+
+    Returns:
+        bool [T]; tokens of no group are kept.
+    """
+    device, lengths = features.device, groups.groups.lengths
+    salience = groups.minmax(salience) + 1e-6
+    pairs = zip(budgets.tolist(), shares, strict=True)
+    first = torch.tensor([min(k, max(1, round(k * s))) for k, s in pairs], dtype=torch.int64, device="cpu")
+    dominant = segment_topk(salience, groups.ids, first.to(device, non_blocking=True), backend=backend)
+    rest, left = torch.where(dominant, -1, groups.ids), lengths - first
+    index = torch.where(rest < 0, len(groups), rest).argsort(stable=True)[: int(left.sum())]
+    peaks = dpc_knn(
+        features,
+        counts_to_offsets(left).int().to(device, non_blocking=True),
+        num_neighbors=7,
+        metric="cosine",
+        include_self=False,
+        density_scale=1.0 + 0.35 * groups.minmax(salience, rest >= 0)[index],
+        offsets=places[index],
+        offset_weight=0.20,
+        index=index,
+        max_seqlen=int(left.max()) if len(left) else 0,
+        backend=backend,
+    )
+    scores = torch.zeros_like(salience).index_copy_(0, index, peaks)
+    return segment_topk(scores, rest, (budgets - first).to(device, non_blocking=True), backend=backend)
