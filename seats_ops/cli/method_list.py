@@ -20,12 +20,12 @@ def list_methods(console: Console, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_plain(one) for one in known.values()], indent=1))
         return
-    table = new_table("Methods", ["name", "ratio", "score", "merge"])
+    table = new_table("Methods", ["name", "what its ratio is", "merges"])
     for column in table.columns:
-        column.justify, column.no_wrap, column.overflow = "left", column is table.columns[0], "fold"
-    table.padding = (0, 1, 0, 0)
+        column.justify, column.vertical = "left", "top"
+    table.padding = (0, 2, 0, 0)
     for one in known.values():
-        table.add_row(one.name, one.protocol.ratio, one.protocol.score, one.protocol.merge)
+        table.add_row(one.name, one.protocol.ratio, "-" if one.protocol.merge == "none" else "yes")
     console.print(table)
     console.print("seats-ops methods NAME shows all that is to know of one.", style="dim")
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.validation import check_ratio, describe
-from seats_ops.validation import describe
 
 
 def of_video(ratio: KeepRatio) -> dict[str, float]:

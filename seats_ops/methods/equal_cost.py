@@ -78,7 +78,7 @@ def at_equal_cost(
     Example:
         >>> [one] = at_equal_cost(["fastv-om"], Qwen2_5OmniThinkerConfig(), lengths, retention=0.05)
         >>> one.ratio is None, one.reason
-        (True, 'ratio: costs 0.07145 of the whole prompt at least, more than 0.05')
+        (True, 'ratio: costs 0.07159 of the whole prompt at least, more than 0.05')
     """
     check_ratio("retention", retention)
     if axis not in AXES:

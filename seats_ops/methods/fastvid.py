@@ -91,7 +91,7 @@ class SegmentAnchors(Stored):
         items, device = whole_items(type(self).__name__, layout), features.device
         plans = []
         for item in items:
-            x = features[item.index.to(device, non_blocking=True)].view(item.shape.t, item.grid, -1)
+            x = features[item.tokens.to(device, non_blocking=True)].view(item.shape.t, item.grid, -1)
             similarity = frame_similarity(x.mean(1, dtype=torch.float64)).cpu()
             plans.append(self._plan(similarity, item.shape.t, item.grid))
         frames = group_tokens(layout, "frame", [Modality.VIDEO])
@@ -112,7 +112,7 @@ class SegmentAnchors(Stored):
         peaks = segment_topk(scores, torch.where(kept, -1, ids), anchors, backend=backend) & ~kept
         parts = []
         for item, plan in zip(items, plans, strict=True):
-            tokens = item.index.to(device, non_blocking=True)
+            tokens = item.tokens.to(device, non_blocking=True)
             for length, end in zip(plan.segments, accumulate(plan.segments), strict=True):
                 mine = tokens[(end - length) * item.grid : end * item.grid]
                 wanted = [n for n in plan.anchors[end - length : end] if n]

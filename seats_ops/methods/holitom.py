@@ -128,7 +128,7 @@ class StaticAndDynamic(Stored):
 
     def _groups(self, item: Item, still: Tensor, first: Tensor) -> list[_Group]:
         """Of one video; writes to `first`."""
-        at, tokens = item.index.view(item.shape.t, item.grid), item.shape.num_tokens
+        at, tokens = item.tokens.view(item.shape.t, item.grid), item.shape.num_tokens
         segments, left_out = static_segments(still[at[1:]], self.max_window)
         ratio = min(self.keep_ratio / ((tokens - left_out) / tokens), 1.0)
         groups = []

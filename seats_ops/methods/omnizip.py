@@ -83,6 +83,7 @@ class OmniZipVideo(Stored):
         keep_ratio: share of the video kept.
     """
 
+    count_kind: ClassVar[str] = "data"
     inputs: ClassVar[tuple[str, ...]] = ("features", "kept", "grid")
     keep_ratio: float
 
@@ -114,7 +115,7 @@ class OmniZipVideo(Stored):
             before[frames[1::2]] = frames[:-1:2]
             keep_mask[tokens[frames.numel() :]] = not len(frames)
         ids, before, keep_mask = (each.to(features.device) for each in (ids, before, keep_mask))
-        options = {"metric": "cosine", "include_self": False, "squared": False}
+        options: dict[str, Any] = {"metric": "cosine", "include_self": False, "squared": False}
         index, peaks = density_peaks(features, even, num_neighbors=5, backend=backend, **options)
         scores = (-temporal_similarity(features, before, backend=backend)).index_copy_(0, index, peaks)
         return keep_mask & segment_topk(scores, ids, ids.new_tensor(budgets), backend=backend)

@@ -61,7 +61,7 @@ class UncommonTokens(Stored):
         """bool [T] keep mask; features [T, D]."""
         keep_mask = torch.ones(len(layout), dtype=torch.bool, device=features.device)
         for item in whole_items(type(self).__name__, layout):
-            index = item.index.to(features.device, non_blocking=True)
+            index = item.tokens.to(features.device, non_blocking=True)
             # Scores are rounded from float64: what is equally common ties.
             keep_mask[index] = self._kept(features[index].double(), item, backend)
         return keep_mask

@@ -118,7 +118,9 @@ def _windows(layout: TokenLayout, kinds: list[Modality]) -> Groups:
     if plan.grid is None or plan.shapes is None:
         raise ValueError("layout: expected one with grid and shapes for windows of a frame, got None")
     whole = group_tokens(plan, "modality", kinds)
-    ids, count, sizes, of = torch.full_like(whole.ids, -1), 0, [], []
+    ids, count = torch.full_like(whole.ids, -1), 0
+    sizes: list[int] = []
+    of: list[int] = []
     index, _ = whole.packed()
     for g, tokens in enumerate(index.split(whole.lengths.tolist())):
         audio = int(whole.modality[g]) == Modality.AUDIO

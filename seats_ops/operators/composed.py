@@ -138,25 +138,6 @@ class PerModality(_Parts):
             exact = getattr(stage, "count_kind", _kind(stage)) in ("shape", "reconciled")
             known = hasattr(stage, "count_bounds")
             bounds[name] = (n, n) if exact else stage.count_bounds(found)[name] if known else (0, found[name])
-        """ "shape" or "reconciled" if the counts of all are known beforehand, else "data" or "text"."""
-        kinds = {getattr(stage, "count_kind", "data") for _, stage in self.stages}
-        return next((kind for kind in ("data", "text", "reconciled") if kind in kinds), "shape")
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`. Raises TypeError: a stage that cannot say."""
-        left = dict(found)
-        for name, stage in self.stages:
-            left[name] = _counter(stage, "count_tokens")(found)[name]
-        return left
-
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """See `Stage`. Raises TypeError: a stage that cannot say."""
-        bounds = {name: (n, n) for name, n in found.items()}
-        for name, stage in self.stages:
-            if hasattr(stage, "count_bounds"):
-                bounds[name] = _counter(stage, "count_bounds")(found)[name]
-            else:
-                bounds[name] = (_counter(stage, "count_tokens")(found)[name],) * 2
         return bounds
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
@@ -174,10 +155,6 @@ class PerModality(_Parts):
 
 def _kind(stage: Stage) -> str:
     return "shape" if hasattr(stage, "count_tokens") else "data"
-def _counter(stage: Stage, name: str) -> Any:
-    if not hasattr(stage, name):
-        raise TypeError(f"stages: expected stages with {name} to count tokens, got {name_of(stage)}")
-    return getattr(stage, name)
 
 
 def _decide(stage: Stage, layout: TokenLayout, tensors: Mapping[str, Any], backend: str) -> Selection:

@@ -16,12 +16,12 @@ class Item(NamedTuple):
     Attributes:
         row: its prompt.
         shape: t grids of h * w tokens.
-        index: int64 [t * h * w] on the host, its tokens in the layout, grid by grid.
+        tokens: int64 [t * h * w] on the host, its tokens in the layout, grid by grid.
     """
 
     row: int
     shape: MediaShape
-    index: Tensor
+    tokens: Tensor
 
     @property
     def grid(self) -> int:
@@ -43,7 +43,7 @@ def whole_items(who: str, layout: TokenLayout, kinds: Iterable[Modality] = (Moda
         >>> shapes = (MediaShape(Modality.VIDEO, 2, 1, 1),)
         >>> offsets = torch.tensor([0, 3])
         >>> layout = TokenLayout(torch.tensor([1, 1, 0]), torch.arange(3), offsets, grid=grid, shapes=shapes)
-        >>> whole_items("Mine", layout)[0].index.tolist()
+        >>> whole_items("Mine", layout)[0].tokens.tolist()
         [0, 1]
     """
     plan = layout.plan()
