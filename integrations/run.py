@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import parse_input
@@ -146,6 +147,8 @@ class ScheduleRun:
         """
         tensors = {**self._known(stage), **tensors}
         where = place_of(stage, layer)
+        if self.group is not None and getattr(stage, "merges", False):
+            raise _split(where, "give rows new values")
         if type(stage) not in OURS.values():
             # In inference mode nobody counts writes: a stage that writes has a copy of its own to write to.
             tensors = {n: x.clone() if _is_inference(x) else x for n, x in tensors.items()}
@@ -171,6 +174,8 @@ class ScheduleRun:
         keep_mask = keep_mask.cpu()
         order = None if selection.order is None else selection.order.cpu()
         if order is not None:
+            if self.group is not None:
+                raise _split(where, "reorder rows")
             check_order(where, order, keep_mask, self.layout.plan())
             order = None if bool((order.diff() > 0).all()) else order
         counts = _count(self.layout.plan(), keep_mask)
@@ -228,6 +233,13 @@ class ScheduleRun:
                 rows = range(self.layout.num_rows)
                 known[name] = tuple(torch.Generator(device="cpu").manual_seed(seed) for _ in rows)
         return known
+
+
+def _split(where: str, what: str) -> UnsupportedModelState:
+    return UnsupportedModelState(
+        f"{where}: expected a stage that does not {what} where tensor parallelism splits the model, as ranks agree on "
+        "which tokens go and on nothing else"
+    )
 
 
 def _is_inference(value: Any) -> bool:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule, StagePruner, UnsupportedModelState
+from seats_ops import (
+    DiversitySelector,
+    Merge,
+    Modality,
+    ModalityDropper,
+    PruneTrace,
+    Schedule,
+    Selection,
+    StagePruner,
+    TokenLayout,
+    UnsupportedModelState,
+)
 from seats_ops import functional as F
 from seats_ops.integrations import Pruning
+from seats_ops.integrations.run import ScheduleRun
 from seats_ops.testing import layout_of_runs
+from tests.custom_stages import Custom, every_other, without
 
 LAYERS, WIDTH = 5, 32
 LAYOUT = layout_of_runs(
@@ -177,3 +190,44 @@ def test_calls_are_looked_at(tokens: Tensor) -> None:
         pruning.before_llm(tokens[1:])
     with pytest.raises(ValueError, match=r"others\[0\]"):
         Pruning(SCHEDULE, LAYOUT, **needs()).before_llm(tokens, tokens[1:])
+
+
+def test_positions_are_the_decoders_own() -> None:
+    class Renumbering(Custom):
+        renumbers = True
+
+    layout = layout_of_runs([[(Modality.VIDEO, 6), (Modality.TEXT, 2)]])
+    schedule = Schedule(after_layer={1: Renumbering(every_other)})
+    with pytest.raises(ValueError, match="expected stages that keep positions, which are yours, got Renumbering"):
+        Pruning(schedule, layout)
+
+    class Early(Renumbering):
+        def __call__(self, layout: TokenLayout, *, backend: str = "auto") -> Any:
+            return Selection(every_other(layout), positions="renumbered")
+
+    run = ScheduleRun(layout, None, PruneTrace(), "auto")
+    with pytest.raises(ValueError, match="expected positions to be kept before the LLM"):
+        run.apply(Early(every_other), 0, {})
+
+
+def test_merged_rows_in_a_decoder_of_ones_own() -> None:
+    layout = layout_of_runs([[(Modality.VIDEO, 4), (Modality.TEXT, 2)]])
+
+    class Halves(Custom):
+        inputs: ClassVar[tuple[str, ...]] = ("features",)
+        merges: ClassVar[bool] = True
+
+        def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Any:
+            triples = torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0.5, 0.5])
+            return Selection(without(layout, 1), merge=Merge(*triples))
+
+    hidden = torch.arange(12.0).view(6, 2).requires_grad_()
+    with Pruning(Schedule(Halves(every_other)), layout) as pruning:
+        merged, position = pruning.before_llm(hidden, torch.arange(6))
+    assert position.tolist() == [0, 2, 3, 4, 5]
+    assert merged[0].tolist() == [1.0, 2.0] and torch.equal(merged[1:], hidden[2:])
+    merged[0].sum().backward()
+    assert hidden.grad is not None and hidden.grad[:, 0].tolist() == [0.5, 0.5, 0, 0, 0, 0]
+    (stage,) = pruning.trace.stages
+    assert stage.merge is not None and stage.merge.source.tolist() == [[0, 0], [0, 1]]
+    assert PruneTrace.from_json(pruning.trace.to_json()) == pruning.trace

@@ -99,7 +99,8 @@ def test_all_cost_the_same(axis: str) -> None:
 def test_what_cannot_be_reached_is_said() -> None:
     low, high = at_equal_cost(["fastv-om", "uniform"], CONFIG, LENGTHS, retention=0.06)
     # Two layers of 28 run on all tokens: 7 % of the work is done before FastV drops the first one.
-    assert low.ratio is None and "0.0716" in low.reason and high.ratio == pytest.approx(0.06, abs=0.002)
+    assert low.ratio is None and "costs 0.07159 of the whole prompt at least" in low.reason
+    assert high.ratio == pytest.approx(0.06, abs=0.002)
 
 
 def test_keys_that_stay_are_counted() -> None:

@@ -35,8 +35,8 @@ def kept_columns(prefill: Prefill, logits_to_keep: Any) -> Tensor:
     except (IndexError, RuntimeError, TypeError) as error:
         raise ValueError(f"logits_to_keep: expected columns of input_ids [{num_rows}, {width}]: {error}") from error
     row, column = asked // width, asked % width
-    # Rows of one prompt are alike; keys ascend as the tokens of a layout do.
-    keys = plan.rows() * width + plan.position.long()
+    # Rows of one prompt are alike; a stage may have put its tokens in another order.
+    keys, order = (plan.rows() * width + plan.position.long()).sort()
     wanted = row // grid.copies * width + column
     found = torch.searchsorted(keys, wanted).clamp(max=max(len(keys) - 1, 0))
     gone = keys[found] != wanted if len(keys) else torch.ones_like(wanted, dtype=torch.bool)
@@ -46,7 +46,7 @@ def kept_columns(prefill: Prefill, logits_to_keep: Any) -> Tensor:
             f"logits_to_keep: expected columns whose tokens are not dropped, got {int(gone.sum())} that are dropped or "
             f"padding, e.g. {some}; the trace lists the columns that are kept"
         )
-    return row * grid.width + grid.slots()[found] % grid.width
+    return row * grid.width + grid.slots()[order[found]] % grid.width
 
 
 def hidden_to_keep(hidden: Tensor, prefill: Prefill, logits_to_keep: Any, on_host: Any) -> Tensor:

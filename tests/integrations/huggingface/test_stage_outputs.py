@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from seats_ops import Merge, Modality, Schedule, Selection, TokenLayout
+from seats_ops import Merge, Modality, PruneTrace, Schedule, Selection, TokenLayout, UnsupportedModelState
 from seats_ops.integrations import attach
+from seats_ops.integrations.run import ScheduleRun
 from seats_ops.operators.stored import to_dict
+from seats_ops.testing import layout_of_runs
 from tests.integrations.huggingface import probes
 from tests.integrations.huggingface.agreement import TOLERANCE, next_in_generate
 from tests.integrations.huggingface.batching import batch_of, rows_of
@@ -333,3 +336,31 @@ def test_states_before_a_merge_are_refused_after_it() -> None:
     ):
         Schedule(after_layer={2: [stage, Asking()]})
     assert to_dict(stage) == {"type": "Answering"}
+
+
+@pytest.mark.parametrize("answer", [merging, backwards])
+def test_ranks_that_split_a_model_agree_on_masks_alone(answer: Any) -> None:
+    layout = layout_of_runs([[(Modality.VIDEO, 6), (Modality.TEXT, 2)]])
+    run = ScheduleRun(layout, None, PruneTrace(), "auto", group=object())
+    stage = Answering(answer, merges=answer is merging)
+    with mock.patch("seats_ops.integrations.run.same_on_all_ranks", lambda mask, group: mask):
+        with pytest.raises(UnsupportedModelState, match="tensor parallelism"):
+            run.apply(stage, 2, {"features": torch.randn(8, 4)})
+        assert run.apply(Answering(just_kept), 2, {"features": torch.randn(8, 4)}) is not None
+
+
+def test_columns_asked_for_are_found_in_another_order() -> None:
+    model, inputs = SMALL["qwen3_vl"]("sdpa"), prompt("qwen3_vl")
+    with torch.no_grad(), attach(model, Schedule(after_layer={2: Answering(backwards)})) as trace:
+        columns = trace_columns(model, inputs, trace)
+        wanted = torch.tensor([columns[3], columns[-1], columns[10]])
+        asked = model(**inputs, logits_to_keep=wanted).logits
+        whole = model(**inputs, logits_to_keep=torch.tensor(columns)).logits
+    for place, column in enumerate(wanted.tolist()):
+        assert (asked[0, place] - whole[0, columns.index(column)]).abs().max() < TOLERANCE
+
+
+def trace_columns(model: nn.Module, inputs: dict[str, Any], trace: Any) -> list[int]:
+    """The columns that a prefill keeps."""
+    model(**inputs)
+    return trace.stages[-1].kept_indices[0].tolist()
