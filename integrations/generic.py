@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -12,8 +12,10 @@ from seats_ops.backend import check_backend
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
+from seats_ops.operators.inputs import Input, parse_input
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_checks import name_of
+from seats_ops.operators.stage_checks import place_of
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.schedule import Schedule
@@ -58,22 +60,29 @@ class Pruning:
         score: Score | None = None,
         saliency: Tensor | None = None,
         backend: str = "auto",
+        given: Mapping[str, Tensor] | None = None,
     ) -> None:
         """
         Args:
             schedule: e.g. from `seats_ops.seats`.
-            layout: of all tokens, before anything is dropped.
+            layout: of all tokens, before anything is dropped; with the facts that stages ask for: `grid`, `seconds`,
+                `question`.
             score: relevance to the query; needed by a schedule with a `StagePruner`.
             saliency: float [T], attention received; needed by a weighted `DiversitySelector`.
             backend: "auto", "triton" or "reference".
+            given: further inputs of stages by their full names, a row for every token of the layout:
+                "saliency:mean", "keys", "external:clip". "embeddings" are taken from `before_llm` unless they are here.
 
         Raises:
-            TypeError, ValueError: an argument of the wrong kind, or one that the schedule needs is missing.
+            TypeError, ValueError: an argument of the wrong kind, or one that the schedule needs is missing; a stage
+                asks for what a decoder of one's own cannot be asked for: "previous", and variants of "scores".
         """
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: expected a Schedule, got {describe(schedule)}")
         check_layout(layout)
-        needed = {name for _, stage in schedule.stages() for name in stage.inputs}
+        given = _check_given(given, saliency, layout)
+        saliency = given.pop("saliency", saliency)
+        needed = {parse_input(name).name for _, stage in schedule.stages() for name in stage.inputs}
         if "scores" in needed and not callable(score):
             raise ValueError(
                 f"score: expected a function as the schedule has a stage with scores, got {describe(score)}"
@@ -88,10 +97,12 @@ class Pruning:
         if saliency is not None:
             check_length("saliency", check_values("saliency", saliency, 1), len(layout), "layout")
             check_same_device("layout", layout.modality, saliency=saliency)
+        _check_asked(schedule, given, layout)
+        self._needs_embeddings = "embeddings" in needed and "embeddings" not in given
         self.schedule = schedule
         self.score = score
         self.trace = PruneTrace()
-        self._run = ScheduleRun(layout, saliency, self.trace, check_backend(backend))
+        self._run = ScheduleRun(layout, saliency, self.trace, check_backend(backend), given=given)
         self._gathers: list[tuple[int, Tensor]] = []
         self._last = -1
 
@@ -175,9 +186,11 @@ class Pruning:
         tensors = (hidden, *others)
         for i, tensor in enumerate(others):
             check_length(f"others[{i}]", tensor, len(self.layout), "layout")
+        if layer == 0 and self._needs_embeddings:
+            self._run.given["embeddings"] = hidden.detach()
         for stage in stages:
             given: dict[str, Any] = {"features": tensors[0].detach()}
-            if "scores" in stage.inputs and self.score is not None:
+            if self.score is not None and any(parse_input(name).name == "scores" for name in stage.inputs):
                 query = self._run.query_tokens()
                 scores = check_values("score", self.score(layer, tensors[0].detach(), query, self.cu_seqlens), 1)
                 check_length("score", scores, len(self.layout), "layout")
@@ -195,3 +208,55 @@ class Pruning:
             self._gathers.append((layer, kept))
             tensors = tuple(gather(kept, list(tensors), 0, self._run.backend))
         return tensors
+
+
+GIVEN = ("saliency", "keys", "embeddings", "external")
+"""Kinds of inputs that a caller has for all tokens before anything is dropped."""
+
+
+def _check_given(given: object, saliency: Tensor | None, layout: TokenLayout) -> dict[str, Tensor]:
+    """By the full names of inputs, {} for None."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"given: expected tensors by the names of inputs, got {describe(given)}")
+    found: dict[str, Tensor] = {}
+    for key, value in (given or {}).items():
+        name = _input_of(key)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"given[{key!r}]: expected a tensor, got {describe(value)}")
+        if name.kind != "external":
+            check_values(f"given[{key!r}]", value, 1 if name.kind == "saliency" else 2)
+        if value.ndim == 0:
+            raise ValueError(f"given[{key!r}]: expected [{len(layout)}, ...], got {describe(value)}")
+        check_length(f"given[{key!r}]", value, len(layout), "layout")
+        check_same_device("layout", layout.modality, **{f"given[{key!r}]": value})
+        found[name.name] = value.detach()
+    if saliency is not None and "saliency" in found:
+        raise ValueError("saliency: expected it once, got it among given, too")
+    return found
+
+
+def _input_of(key: object) -> Input:
+    try:
+        name = parse_input(str(key))
+    except ValueError as error:
+        raise ValueError(f"given: {error}") from None
+    if name.kind not in GIVEN:
+        raise ValueError(f"given: expected inputs among {GIVEN}, which do not change with the tokens left, got {key!r}")
+    return name
+
+
+def _check_asked(schedule: Schedule, given: Mapping[str, Tensor], layout: TokenLayout) -> None:
+    """Raise ValueError for an input that a stage asks for, but that is not given, or cannot be had here."""
+    for layer, stage in schedule.stages():
+        for name in map(parse_input, stage.inputs):
+            asks = f"which {place_of(stage, layer)} asks for"
+            if name.kind == "previous" or (name.kind == "scores" and name.name != "scores"):
+                raise ValueError(
+                    f"schedule: expected inputs that a decoder of one's own is asked for (of these, 'scores'), got "
+                    f"{name.name!r}, {asks}"
+                )
+            if name.is_fact and getattr(layout, name.kind) is None:
+                raise ValueError(f"layout: expected one with {name.kind}, {asks}, got None")
+            missing = name.name not in given and name.name not in ("saliency", "embeddings")
+            if name.kind in GIVEN and missing:
+                raise ValueError(f"given: expected {name.name!r}, {asks}, got {sorted(given)}")

@@ -163,7 +163,8 @@ class ScheduleRun:
         device = keep_mask.device
         scores = None
         if self.records_scores:
-            asked = [tensors[n] for n in stage.inputs if parse_input(n).kind == "scores" and tensors.get(n) is not None]
+            names = (item.name for item in map(parse_input, stage.inputs) if item.kind == "scores")
+            asked = [tensors[name] for name in names if tensors.get(name) is not None]
             scores = asked[0].detach().float().cpu() if asked else None
         merge, values, merged = selection.merge, selection.values, None
         if merge is not None and len(merge.target):
@@ -219,8 +220,7 @@ class ScheduleRun:
     def _known(self, stage: Stage) -> dict[str, Any]:
         """Of what the stage asks for, what was known before any layer ran."""
         known: dict[str, Any] = {"saliency": self.saliency}
-        for name in stage.inputs:
-            kind = parse_input(name).kind
+        for name, kind, _ in map(parse_input, stage.inputs):
             if name in self.given:
                 value = self.given[name]
                 known[name] = value if self._origin is None else value[self._origin.to(value.device)]

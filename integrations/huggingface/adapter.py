@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,7 +30,9 @@ from seats_ops.integrations.huggingface.guards.refusals import (
 )
 from seats_ops.integrations.huggingface.hooks import Hooks
 from seats_ops.integrations.huggingface.prefill import Prefill
+from seats_ops.integrations.huggingface.prompt.external import External, external_inputs
 from seats_ops.integrations.huggingface.prompt.host_copies import HostCopies
+from seats_ops.integrations.huggingface.prompt.question import TurnTokens
 from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens
 from seats_ops.integrations.huggingface.scores.saliency import Encoded, SaliencyOptions
 from seats_ops.integrations.huggingface.turns import Turns, frame_of_forward, runs_forward_of
@@ -38,6 +41,9 @@ from seats_ops.integrations.run import ScheduleRun
 from seats_ops.operators.inputs import parse_input
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
+
+OF_TOWERS = ("saliency", "keys")
+OF_QUESTION = {"instruction", "text_mean", "text_max"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class AttachOptions:
     saliency_segments: str
     windows: str
     record: str | None = None
+    external: Mapping[str, External] = field(default_factory=dict)
 
 
 class Adapter:
@@ -70,8 +77,18 @@ class Adapter:
         self.asked = inputs
         self.renumbers = any(getattr(stage, "renumbers", False) for _, stage in schedule.stages())
         self.needs_blocks = bool(inputs & {"features", "saliency"})
+        asked = {parse_input(name) for _, stage in schedule.stages() for name in stage.inputs}
+        self.asked = frozenset(item.name for item in asked)
+        of_towers = frozenset(item.name for item in asked if item.kind in OF_TOWERS)
+        self.needs_blocks = bool(of_towers) or "features" in self.asked
         self.saliency = SaliencyOptions(
-            options.saliency_segments, "saliency" in inputs, options.backend, self.media.grids_per_block
+            options.saliency_segments, of_towers, options.backend, self.media.grids_per_block
+        )
+        self.external = {item.variant: options.external[item.variant] for item in asked if item.kind == "external"}
+        asks = {item.variant.split("/")[0] for item in asked if item.kind == "scores"} & OF_QUESTION
+        self.facts = frozenset(item.name for item in asked if item.is_fact) | ({"question"} if asks else set())
+        self.turn_tokens = (
+            TurnTokens.from_model(thinker, self.text_model.config) if "question" in self.facts else TurnTokens()
         )
         self.trace = PruneTrace()
         self.turns = Turns()
@@ -98,7 +115,7 @@ class Adapter:
         hooks.before(self.thinker, self._begin)
         # A decoder that embeds media has nothing else to tell where one of them ends; `generate` hides the grids of
         # videos, which a record names, from the forward call.
-        recorded = self.options.record is not None
+        recorded = self.options.record is not None or self.facts & {"grid", "seconds"}
         if self.needs_blocks or self.options.windows == "time" or self.family.embedding is not None or recorded:
             notes = functools.partial(self._note, "visual"), functools.partial(self._note, "audio")
             for watch in watch_towers(self.family, self.thinker, self.saliency, self._host, *notes):
@@ -205,9 +222,9 @@ class Adapter:
             )
 
     def check_clock(self, arguments: dict[str, Any]) -> None:
-        """Raise UnsupportedModelState for videos of unknown speed, where windows go by time."""
-        if self.options.windows == "time":
-            check_seconds_per_grid(self.family.seconds_per_grid, arguments)
+        """Raise UnsupportedModelState for videos of unknown speed, where windows or stages go by time."""
+        if self.options.windows == "time" or "seconds" in self.facts:
+            check_seconds_per_grid(self.family.seconds_per_grid, arguments, self.options.windows)
 
     def _take_call(self) -> Call | None:
         """The call under way, which is over; torch does not run `_end` after a KeyboardInterrupt."""
@@ -247,13 +264,19 @@ class Adapter:
             call.masks = DecodeMasks(self.text_model.config, cache_argument(call.arguments)[1], mask)
             return args, {**kwargs, "attention_mask": call.masks.for_text_model(call.input_ids.shape[1])}
         kwargs = embedded(self.family, self.text_model, kwargs)
-        layout = call.layout(self.family, self.media, self.needs_blocks, self.options.windows)
+        layout = call.layout(
+            self.family, self.media, self.needs_blocks, self.options.windows, self.facts, self.turn_tokens
+        )
         device = kwargs["inputs_embeds"].device
-        saliency = call.saliency(layout, self.media, device) if self.saliency.needed else None
+        given = call.encoded(sorted(self.saliency.asked), layout, self.media, device)
+        given |= external_inputs(self.external, layout, device)
+        saliency = given.pop("saliency", None)
         group = tensor_parallel_group(self.text_model)
         scores = self.options.record == "scores"
         items = call.items(layout, self.family, self.media, scores)
-        run = ScheduleRun(layout, saliency, self.trace, self.options.backend, group, items=items, records_scores=scores)
+        run = ScheduleRun(
+            layout, saliency, self.trace, self.options.backend, group, items=items, records_scores=scores, given=given
+        )
         routes = wants_router_logits(call.arguments, self.argument_names, self.text_model.config)
         call.prefill = Prefill(
             self.text_model, run, call.grid(layout), bool(self.heard), routes, self.asked, self.renumbers
@@ -287,7 +310,7 @@ class Adapter:
             hidden, rest = (args[0], args[1:]) if args else (kwargs["hidden_states"], ())
             if call.masks is not None and call.masks.differs(index):
                 return args, {**kwargs, "attention_mask": call.masks.for_layer(index, hidden)}
-            if call.prefill is None or (index == 0 and call.prefill.position_ids is None):
+            if call.prefill is None or (index == 0 and not call.prefill.acts_on_the_first):
                 return None
             hidden, kwargs = call.prefill.before_layer(index, stages, hidden, kwargs)
             return ((hidden, *rest), kwargs) if args else ((), {**kwargs, "hidden_states": hidden})

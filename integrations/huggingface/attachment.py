@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -19,11 +20,13 @@ from seats_ops.integrations.huggingface.guards.guards import FullModelGuard, Gua
 from seats_ops.integrations.huggingface.guards.newer_version import check_newer_version
 from seats_ops.integrations.huggingface.guards.refusals import (
     check_audio_rate,
+    check_inputs,
     check_not_compiled,
     check_schedule,
     check_text_config,
 )
 from seats_ops.integrations.huggingface.hooks import owners_on
+from seats_ops.integrations.huggingface.prompt.external import External, check_external
 from seats_ops.integrations.huggingface.scores.saliency import SALIENCY_SEGMENTS
 from seats_ops.integrations.huggingface.turns import methods_run_of
 from seats_ops.schedule import Schedule
@@ -42,6 +45,7 @@ def attach(
     windows: str = "runs",
     family: Family | None = None,
     record: str | None = None,
+    external: Mapping[str, External] | None = None,
 ) -> Attachment:
     """Run `schedule` in every prefill of `model` until the block ends: `with attach(model, schedule) as trace:`.
 
@@ -62,15 +66,20 @@ def attach(
         family: where a model of an architecture that is not known here keeps its decoder and towers, or one whose
             sound has another rate.
         record: "scores": the trace also has saliency and relevance, which are read from the device.
+        external: for stages that ask for "external:NAME", by that name: a tensor [T, ...] with a row for every token of
+            the prompts (those of a batch one after another, without padding, text included, each prompt once however
+            many answers it gets), or a function that makes it of their `TokenLayout`, before anything is dropped.
 
     Returns:
         An `Attachment`; entering it gives the `PruneTrace` of the latest prefill.
 
     Raises:
         TypeError: a model class or schedule that is not supported.
-        ValueError: an option or a layer that does not exist.
+        ValueError: an option or a layer that does not exist, an input that a stage asks for and `external` lacks;
+            inside the block, one of another length.
         BackendUnavailable: backend="triton" cannot run on the model's device.
-        UnsupportedModelState: the model is compiled, or has sound at another rate than its family; transformers is
+        UnsupportedModelState: the model is compiled, or has sound at another rate than its family; a stage asks for
+            what its towers do not give (docs/adapter.md); transformers is
             newer than the newest tested, and pruning a tiny model of the class goes wrong; on entering, it is
             attached already; inside the block, a cache, argument or generation mode that pruning would get silently
             wrong (see docs/limitations.md), a second thread, or modules that were changed.
@@ -83,7 +92,9 @@ def attach(
         >>> trace.stages[-1].name, trace.stages[-1].counts["video"]
         ('ModalityDropper', 0)
     """
-    return Attachment(model, schedule, AttachOptions(kv_policy, backend, saliency_segments, windows, record), family)
+    given = check_external(external)
+    options = AttachOptions(kv_policy, backend, saliency_segments, windows, record, given)
+    return Attachment(model, schedule, options, family)
 
 
 class Attachment(contextlib.ExitStack):
@@ -139,6 +150,7 @@ class Attachment(contextlib.ExitStack):
         text_model = family.text_model(thinker)
         check_not_compiled([self.model, thinker, thinker.model, text_model])
         check_schedule(self.schedule, text_model.config)
+        check_inputs(family, self.schedule, self.options.external)
         check_text_config(text_model.config)
         check_audio_rate(family, thinker.config)
         # Weights that are offloaded have no place yet.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.huggingface.cache.decode import DecodeMasks
@@ -18,7 +19,9 @@ from seats_ops.integrations.huggingface.guards.rows import check_rows
 from seats_ops.integrations.huggingface.prefill import Prefill
 from seats_ops.integrations.huggingface.prompt.grid import Grid
 from seats_ops.integrations.huggingface.prompt.host_copies import HostCopies
+from seats_ops.integrations.huggingface.prompt.media_facts import with_grid, with_seconds
 from seats_ops.integrations.huggingface.prompt.media_items import items_of_rows, lengths_of_items
+from seats_ops.integrations.huggingface.prompt.question import TurnTokens, question_tokens
 from seats_ops.integrations.huggingface.prompt.recorded_items import recorded_items
 from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens, build_token_layout
 from seats_ops.integrations.huggingface.scores.saliency import Encoded, encoded_in
@@ -86,8 +89,24 @@ class Call:
         filled[plan.rows(), plan.position.long()] = True
         return Grid(filled, self.copies)
 
-    def layout(self, family: Family, media: MediaTokens, needs_blocks: bool, windows: str) -> TokenLayout:
+    def layout(
+        self,
+        family: Family,
+        media: MediaTokens,
+        needs_blocks: bool,
+        windows: str,
+        facts: Collection[str] = (),
+        turns: TurnTokens = TurnTokens(),
+    ) -> TokenLayout:
         """The layout of the prompts, once for all copies; nothing more is read.
+
+        Args:
+            family: of the model.
+            media: its special tokens.
+            needs_blocks: some stage looks at Stage I blocks.
+            windows: "runs" or "time".
+            facts: of "grid", "seconds" and "question", those that some stage asks for.
+            turns: special tokens around a question.
 
         Raises:
             UnsupportedModelState: a grid is missing, or transformers would answer something else than was asked.
@@ -103,9 +122,10 @@ class Call:
             grids = None if encoded is None else encoded.grid_thw
         grids = None if grids is None else self.host.of(grids)
         seconds = None
-        if windows == "time":
-            if grids is None and bool((input_ids == media.video_id).any()):
-                raise _no_grid()
+        needs_clock = windows == "time" or "seconds" in facts
+        if grids is None and (needs_clock or "grid" in facts) and bool((input_ids == media.video_id).any()):
+            raise _no_grid()
+        if needs_clock:
             seconds = [] if grids is None else self._seconds_per_grid(family.seconds_per_grid)
         mask, items = self.arguments.get("attention_mask"), self._items()
         layout = build_token_layout(
@@ -113,9 +133,20 @@ class Call:
             media,
             video_grid_thw=grids if needs_blocks or windows == "time" else None,
             attention_mask=None if mask is None else self.host.of(mask)[:: self.copies],
-            seconds_per_grid=seconds,
+            seconds_per_grid=seconds if windows == "time" else None,
             items=items,
         )
+        if "grid" in facts:
+            shapes = {} if grids is None else {Modality.VIDEO: grids}
+            pictures = self._grids_of_pictures()
+            layout = with_grid(
+                layout, media, shapes if pictures is None else {**shapes, Modality.IMAGE: pictures}, items
+            )
+        if "seconds" in facts:
+            layout = with_seconds(layout, media, grids, seconds or [], items)
+        if "question" in facts:
+            ids = input_ids[:: self.copies][layout.rows(), layout.position.long()].long()
+            layout = replace(layout, question=question_tokens(ids, layout, turns))
         plan = layout.plan()
         lengths = plan.cu_seqlens.diff()
         last = plan.modality[(plan.cu_seqlens[1:].long() - 1).clamp(min=0)] if len(layout) else lengths
@@ -149,45 +180,78 @@ class Call:
             seconds = None
         return recorded_items(layout.plan(), media, grids, seconds, self._items())
 
-    def saliency(self, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
-        """float32 [T]: saliency of audio, video and images in the order of the prompts, 0 for text.
+    def encoded(
+        self, names: Iterable[str], layout: TokenLayout, media: MediaTokens, device: torch.device
+    ) -> dict[str, Tensor]:
+        """What the towers said, by input: float32 [T] or [T, d] in the order of the prompts, 0 for text.
+
+        Where the keys of two towers are of unequal width, the narrower ones end in zeros.
 
         Raises:
-            UnsupportedModelState: features came without saliency. ValueError: their number does not fit the prompts.
+            UnsupportedModelState: features came without it. ValueError: their number does not fit the prompts.
         """
-        saliency = torch.zeros(len(layout), dtype=torch.float32, device=device)
+        return {name: self._of_towers(name, layout, media, device) for name in names}
+
+    def _of_towers(self, name: str, layout: TokenLayout, media: MediaTokens, device: torch.device) -> Tensor:
+        found: dict[Modality, Tensor] = {}
         for modality in (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE):
             expected = int((layout.plan().modality == modality).sum())
             if expected == 0:
                 continue
-            name = modality.name.lower()
             encoded = self._encoded(modality)
-            if encoded is None or encoded.saliency is None:
-                raise UnsupportedModelState(
-                    f"mm_encoder_outputs: expected {name} features from a tower that ran inside `attach`, got features "
-                    "without saliency; let the model encode, give it with `set_saliency`, or use "
-                    "DiversitySelector(..., weighted=False)"
-                )
-            values = encoded.saliency.to(device, saliency.dtype)
-            if encoded.grid_thw is None and len(values) == expected * self.copies > expected:
-                # Grids are encoded before prompts are copied, the rest after: every item comes several times in a row.
-                plan = layout.plan()
-                lengths = lengths_of_items(plan.modality, plan.rows(), modality, self._items())
-                pieces = values.split([n for n in lengths for _ in range(self.copies)])
-                values = torch.cat(pieces[:: self.copies])
-            elif encoded.num_tokens != expected and encoded.grid_thw is not None:
-                per_item = _tokens(encoded.grid_thw, media)
-                plan = layout.plan()
-                per_row = torch.bincount(plan.rows()[plan.modality == modality], minlength=plan.num_rows).tolist()
-                if sum(per_item) == len(values):
-                    pieces = values.split(per_item)
-                    values = torch.cat([pieces[item] for item in items_of_rows(per_row, per_item)])
-            if len(values) != expected:
-                raise ValueError(
-                    f"input_ids: expected {encoded.num_tokens} {name} tokens as the encoder produced, got {expected}"
-                )
-            saliency = saliency.masked_scatter(layout.is_modality(modality).to(device), values)
-        return saliency
+            if encoded is None or name not in encoded.values:
+                raise _without(name, modality)
+            values = encoded.values[name].to(device, torch.float32)
+            found[modality] = self._in_order(values, encoded, modality, expected, layout, media)
+        if not name.startswith("saliency"):
+            width = max((values.shape[1] for values in found.values()), default=1)
+            placed = torch.zeros(len(layout), width, dtype=torch.float32, device=device)
+            found = {kind: pad(values, (0, width - values.shape[1])) for kind, values in found.items()}
+        else:
+            placed = torch.zeros(len(layout), dtype=torch.float32, device=device)
+        for modality, values in found.items():
+            member = layout.is_modality(modality).to(device)
+            placed = placed.masked_scatter(member if placed.ndim == 1 else member[:, None], values)
+        return placed
+
+    def _in_order(
+        self,
+        values: Tensor,
+        encoded: Encoded,
+        modality: Modality,
+        expected: int,
+        layout: TokenLayout,
+        media: MediaTokens,
+    ) -> Tensor:
+        """[expected, ...]: the values of one modality in the order of the prompts, once for all copies."""
+        if encoded.grid_thw is None and len(values) == expected * self.copies > expected:
+            # Grids are encoded before prompts are copied, the rest after: every item comes several times in a row.
+            plan = layout.plan()
+            lengths = lengths_of_items(plan.modality, plan.rows(), modality, self._items())
+            pieces = values.split([n for n in lengths for _ in range(self.copies)])
+            values = torch.cat(pieces[:: self.copies])
+        elif encoded.num_tokens != expected and encoded.grid_thw is not None:
+            per_item = _tokens(encoded.grid_thw, media)
+            plan = layout.plan()
+            per_row = torch.bincount(plan.rows()[plan.modality == modality], minlength=plan.num_rows).tolist()
+            if sum(per_item) == len(values):
+                pieces = values.split(per_item)
+                values = torch.cat([pieces[item] for item in items_of_rows(per_row, per_item)])
+        if len(values) != expected:
+            name = modality.name.lower()
+            raise ValueError(
+                f"input_ids: expected {encoded.num_tokens} {name} tokens as the encoder produced, got {expected}"
+            )
+        return values
+
+    def _grids_of_pictures(self) -> Tensor | None:
+        """int64 [pictures, 3] on the host: given, or told by the tower."""
+        assert self.host is not None
+        grids = self.arguments.get("image_grid_thw")
+        if grids is None:
+            encoded = self._encoded(Modality.IMAGE)
+            grids = None if encoded is None else encoded.grid_thw
+        return None if grids is None else self.host.of(grids)
 
     def _items(self) -> dict[Modality, tuple[int, ...]]:
         """Tokens of every item of one copy of the prompts, where the encoder said so."""
@@ -229,6 +293,16 @@ class Call:
 def _tokens(grids: Tensor, media: MediaTokens) -> list[int]:
     """Tokens of every video or picture."""
     return (grids.prod(1) // media.merge**2).tolist()
+
+
+def _without(name: str, modality: Modality) -> UnsupportedModelState:
+    others = (
+        ", give it with `set_saliency`, or use DiversitySelector(..., weighted=False)" if name == "saliency" else ""
+    )
+    return UnsupportedModelState(
+        f"mm_encoder_outputs: expected {modality.name.lower()} features from a tower that ran inside `attach`, got "
+        f"features without {name}; let the model encode{others}"
+    )
 
 
 def _no_grid() -> UnsupportedModelState:

@@ -14,6 +14,7 @@ from seats_ops.integrations.huggingface.compat import causal_mask
 from seats_ops.integrations.huggingface.deepstack import DeepStack
 from seats_ops.integrations.huggingface.prompt.grid import Grid
 from seats_ops.integrations.huggingface.scores.query import query_scores
+from seats_ops.integrations.huggingface.scores.query_rows import rows_that_ask
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import Modality
 from seats_ops.operators.inputs import VARIANTS, parse_input
@@ -90,6 +91,16 @@ class Prefill:
         self.deepstack: DeepStack | None = None
         self.pending: list[Callable[[], None]] = []
 
+    @property
+    def keeps_previous(self) -> bool:
+        """Some stage asks for what a layer started from."""
+        return bool(self.asked & PREVIOUS)
+
+    @property
+    def acts_on_the_first(self) -> bool:
+        """The first layer's arguments change, or its input is to be held."""
+        return self.position_ids is not None or self.keeps_previous
+
     def enter(self, stages: tuple[Stage, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Stages before the LLM: thin the embeddings and positions the text model was called with."""
         embeds, position_ids = kwargs["inputs_embeds"], kwargs.get("position_ids")
@@ -132,12 +143,13 @@ class Prefill:
         self, index: int, stages: tuple[Stage, ...], hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """Stages after layer `index` (1-based), seen from the call of the next one; stale arguments are replaced."""
-        if self.deepstack is not None:
+        if self.deepstack is not None and index:
             hidden = self.deepstack.add(index, hidden)
         for stage in stages:
             rotary = self.rotary or kwargs["position_embeddings"]
             cos, sin = (x.to(hidden.device).expand(hidden.shape[0], -1, -1) for x in rotary)
-            tensors = {name: self._scores(name, index, hidden, cos, sin) for name in stage.inputs if _is_scores(name)}
+            names = [item.name for item in map(parse_input, stage.inputs) if item.kind == "scores"]
+            tensors = {name: self._scores(name, index, hidden, cos, sin) for name in names}
             if "previous" in stage.inputs and self.previous is not None:
                 tensors["previous"] = self.grid.packed(self.previous.detach())
             hidden, source = self._apply(stage, index, hidden, tensors)
@@ -161,7 +173,7 @@ class Prefill:
         if stages:
             self.fired.add(index)
         # What the layer to come starts from; only where some stage asks is it held.
-        self.previous = hidden if self.asked & PREVIOUS else None
+        self.previous = hidden if self.keeps_previous else None
         if self.position_ids is not None:
             kwargs = {**kwargs, "position_ids": self.position_ids}
         if self.rotary:
@@ -229,24 +241,31 @@ class Prefill:
 
     def _scores(self, name: str, index: int, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         self.run.move_to(hidden.device)
-        _query, weights = parse_input(name).variant.split("/")
+        query, weights = parse_input(name).variant.split("/")
         layer = self.text_model.layers[index if weights == "next" else index - 1]
         states = hidden
         if weights == "attention":
             assert self.previous is not None
-            states = self.previous
+            states = self.previous.to(hidden.device)
         states, cos, sin = (self.grid.packed(x.detach()) for x in (states, cos, sin))
+        if weights == "next":
+            # Where a model is spread over devices, a layer starts by fetching its input.
+            device = _device_of(layer, hidden.device)
+            states, cos, sin = (x.to(device) for x in (states, cos, sin))
+        # The last text of a prompt is its last token, which sees all of them in any case.
+        asking = None if query == "last_text" else rows_that_ask(query, self.run.layout, weights == "attention")
         return query_scores(
             layer,
             states,
             cos,
             sin,
-            query=self.run.query_tokens(),
-            cu_seqlens=self.run.layout.cu_seqlens,
+            query=(self.run.query_tokens() if asking is None else asking.rows).to(states.device),
+            cu_seqlens=self.run.layout.cu_seqlens.to(states.device),
             max_seqlen=self.grid.width,
             backend=self.run.backend,
             pending=self.pending,
-        )
+            asking=asking,
+        ).to(hidden.device)
 
     def undisturb(self) -> None:
         """Do what scoring was kept from doing at its end by an interrupt."""
@@ -255,5 +274,10 @@ class Prefill:
             self.pending.pop()
 
 
-def _is_scores(name: str) -> bool:
-    return parse_input(name).kind == "scores"
+def _device_of(layer: Any, otherwise: torch.device) -> torch.device:
+    """Where a layer runs: accelerate may bring its weights there only then."""
+    device = getattr(getattr(layer, "_hf_hook", None), "execution_device", None)
+    if device is not None:
+        return torch.device(device)
+    weight = next(iter(layer.parameters()), None)
+    return otherwise if weight is None or weight.is_meta else weight.device

@@ -39,7 +39,7 @@ def _encode(
     sizes = torch.as_tensor(captured.arguments["audio_embed_sizes"], dtype=torch.int64, device="cpu")
     lengths = tuple(sizes.tolist())
     if not options.needed:
-        return Encoded(sum(lengths), None, lengths=lengths)
+        return Encoded(sum(lengths), {}, lengths=lengths)
     if options.backend == "triton":
         raise BackendUnavailable(
             "backend='triton' for saliency of sound: no kernel adds a bias to attention, 'auto' may"
@@ -52,7 +52,8 @@ def _encode(
     bias = captured.attention["attention_mask"].detach()
     window = family.window if options.segments == "paper" else None
     received = biased_attention_received(q, k, bias, valid, attention.scaling, window).reshape(len(lengths), -1)
-    return Encoded(sum(lengths), torch.cat([row[:n] for row, n in zip(received, lengths, strict=True)]), None, lengths)
+    saliency = torch.cat([row[:n] for row, n in zip(received, lengths, strict=True)])
+    return Encoded(sum(lengths), {"saliency": saliency}, None, lengths)
 
 
 def biased_attention_received(

@@ -42,7 +42,7 @@ def _encode(tower: Any, attention: Any, options: SaliencyOptions, captured: Capt
     shapes = (captured.arguments["image_sizes"].view(-1, 2) // tower.crop_size).tolist()
     pictures = [_in_reading_order(*picture) for picture in zip(pooled, mask[:, :, ::2, ::2].cpu(), shapes, strict=True)]
     saliency, lengths = torch.cat(pictures), tuple(map(len, pictures))
-    return Encoded(len(saliency), saliency if options.needed else None, lengths=lengths)
+    return Encoded(len(saliency), {"saliency": saliency} if options.needed else {}, lengths=lengths)
 
 
 def _received(attention: Any, options: SaliencyOptions, captured: Captured, mask: Tensor) -> Tensor:

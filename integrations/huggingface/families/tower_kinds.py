@@ -1,8 +1,11 @@
-"""The kinds of encoder towers whose saliency can be watched."""
+"""The kinds of encoder towers that can be watched. `gives`: inputs of stages (see `seats_ops.Stage`) that they have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+ALL_INPUTS = frozenset({"saliency", "saliency:mean", "saliency:pooled", "keys"})
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class VisionTower:
     projections: tuple[str, ...]
     window_order: bool
     path: str = "model.visual"
+    gives: ClassVar[frozenset[str]] = ALL_INPUTS
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class AudioTower:
     window: int
     pooled: int
     path: str = "model.audio_tower"
+    gives: ClassVar[frozenset[str]] = ALL_INPUTS
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class CropTower:
     """
 
     path: str = "model.embed_tokens_extend.image_embed"
+    gives: ClassVar[frozenset[str]] = frozenset({"saliency"})
 
 
 @dataclass(frozen=True)
@@ -80,3 +86,4 @@ class ConformerTower:
 
     window: int
     path: str = "model.embed_tokens_extend.audio_embed"
+    gives: ClassVar[frozenset[str]] = frozenset({"saliency"})

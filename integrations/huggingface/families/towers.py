@@ -1,4 +1,4 @@
-"""Watching the towers of a family: saliency in the order of the LLM's tokens."""
+"""Watching the towers of a family: what stages ask of them, in the order of the LLM's tokens."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from seats_ops.integrations.huggingface.families.family import Family
 from seats_ops.integrations.huggingface.families.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.integrations.huggingface.prompt.host_copies import HostCopies
 from seats_ops.integrations.huggingface.scores.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
+from seats_ops.ops.primitive import full_precision
 
 Host = Callable[[], HostCopies]
 
@@ -55,25 +56,35 @@ def _encode_vision(
     grid_thw = host().of(captured.arguments["grid_thw"])
     num_tokens = output.pooler_output.shape[0]
     if not options.needed:
-        return Encoded(num_tokens, None, grid_thw)
-    attention = visual.blocks[-1].attn
+        return Encoded(num_tokens, {}, grid_thw)
+    attention, values = visual.blocks[-1].attn, {}
     rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
+    merged = visual.spatial_merge_size**2
     q, k = _query_and_key(captured, attention, family.projections)
-    q, k = rotate(q, k, *captured.attention["position_embeddings"])
-    lengths = [
-        n * height * width
-        for frames, height, width in grid_thw.tolist()
-        for n in split_blocks(frames, options.grids_per_window)
-    ]
-    received = options.received(q, k, attention, lengths, captured)
-    pooled = reduce(received, "(token patch) -> token", "mean", patch=visual.spatial_merge_size**2)
+    if "saliency:pooled" in options.asked:
+        # Window order moves tokens about inside a frame only.
+        values["saliency:pooled"] = seen_by_the_mean(q, k, attention.scaling, grid_thw.tolist(), merged)
+    if options.asked - {"saliency:pooled"}:
+        q, k = rotate(q, k, *captured.attention["position_embeddings"])
+    if "saliency" in options.asked:
+        lengths = [
+            n * height * width
+            for frames, height, width in grid_thw.tolist()
+            for n in split_blocks(frames, options.grids_per_window)
+        ]
+        values["saliency"] = _per_token(options.received(q, k, attention, lengths, captured), merged)
+    if "saliency:mean" in options.asked:
+        values["saliency:mean"] = _per_token(_mean_received(options, q, k, attention, grid_thw.prod(1)), merged)
+    if "keys" in options.asked:
+        values["keys"] = _mean_key(k, merged)
     if family.window_order:
         # The tower ran in window order: put the tokens back in reading order.
         window_index, _ = get_vision_window_index(
             grid_thw, visual.spatial_merge_size, visual.window_size, visual.patch_size, kwargs={}
         )
-        pooled = pooled[window_index.argsort().to(pooled.device, non_blocking=True)]
-    return Encoded(num_tokens, pooled, grid_thw)
+        order = window_index.argsort().to(q.device, non_blocking=True)
+        values = {name: x[order] for name, x in values.items()}
+    return Encoded(num_tokens, values, grid_thw)
 
 
 def _encode_audio(
@@ -81,21 +92,72 @@ def _encode_audio(
 ) -> Encoded:
     num_tokens = output.last_hidden_state.shape[0]
     if not options.needed:
-        return Encoded(num_tokens, None)
-    attention = tower.layers[-1].self_attn
+        return Encoded(num_tokens, {})
+    attention, values, merged = tower.layers[-1].self_attn, {}, family.pooled
     q, k = _query_and_key(captured, attention, ("q_proj", "k_proj"))
     chunk = 2 * tower.n_window
     # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
     known = host().audio_lengths
     frames = captured.arguments["feature_lens"] if known is None else known
     positions = [_positions(n, chunk, family.halvings) for n in frames.tolist()]
-    lengths = [n for total in positions for n in split_blocks(total, family.window)]
-    received = options.received(q, k, attention, lengths, captured)
-    # Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token.
-    whole = [
-        item[: n // family.pooled * family.pooled] for item, n in zip(received.split(positions), positions, strict=True)
-    ]
-    return Encoded(num_tokens, reduce(torch.cat(whole), "(token place) -> token", "mean", place=family.pooled))
+    if "saliency" in options.asked:
+        lengths = [n for total in positions for n in split_blocks(total, family.window)]
+        received = options.received(q, k, attention, lengths, captured)
+        values["saliency"] = _per_token(_whole(received, positions, merged), merged)
+    if "saliency:mean" in options.asked:
+        received = _mean_received(options, q, k, attention, torch.tensor(positions, dtype=torch.int64, device="cpu"))
+        values["saliency:mean"] = _per_token(_whole(received, positions, merged), merged)
+    if "saliency:pooled" in options.asked:
+        shapes = [[1, 1, n] for n in positions]  # a sound is one frame
+        values["saliency:pooled"] = seen_by_the_mean(q, k, attention.scaling, shapes, merged)
+    if "keys" in options.asked:
+        values["keys"] = _mean_key(_whole(k, positions, merged), merged)
+    return Encoded(num_tokens, values)
+
+
+def _whole(x: Tensor, positions: list[int], merged: int) -> Tensor:
+    """Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token."""
+    return torch.cat([item[: n // merged * merged] for item, n in zip(x.split(positions), positions, strict=True)])
+
+
+def _per_token(received: Tensor, merged: int) -> Tensor:
+    return reduce(received, "(token place) -> token", "mean", place=merged)
+
+
+def _mean_received(options: SaliencyOptions, q: Tensor, k: Tensor, attention: Any, lengths: Tensor) -> Tensor:
+    """float32 [T]: attention received in the whole item, mean over its queries."""
+    received = options.received_within(q, k, attention, lengths.tolist())
+    each = lengths.repeat_interleave(lengths).to(received.dtype)
+    return received / each.to(received.device, non_blocking=True)
+
+
+def _mean_key(key: Tensor, merged: int) -> Tensor:
+    """float32 [tokens, head_dim] from [T, H, head_dim]: mean over heads and the positions of a token."""
+    return key.unflatten(0, (-1, merged)).mean((1, 2), dtype=torch.float32)
+
+
+def seen_by_the_mean(query: Tensor, key: Tensor, scale: float, shapes: list[list[int]], merged: int) -> Tensor:
+    """What the mean query of a frame sees of the frame's tokens (FastVID, section 3.3, as released for Qwen2.5-VL).
+
+    Args:
+        query, key: [T, H, D], before rotary embedding; frames one after another.
+        scale: of the products.
+        shapes: (t, h, w) of every item: t frames of h * w positions.
+        merged: neighbouring positions that make a token; those left over at the end of an item have none.
+
+    Returns:
+        float32 [tokens], adding up to 1 over a frame; mean over heads.
+    """
+    sizes, pieces = [t * h * w for t, h, w in shapes], []
+    for (t, h, w), q, k in zip(shapes, query.split(sizes), key.split(sizes), strict=True):
+        tokens = h * w // merged
+        means = q.unflatten(0, (t, h * w)).mean(1, dtype=torch.float32)
+        each = k.unflatten(0, (t, h * w))[:, : tokens * merged].unflatten(1, (tokens, merged))
+        each = each.mean(2, dtype=torch.float32)
+        with full_precision(q.device):
+            logits = torch.einsum("thd,tnhd->tnh", means, each) * scale
+        pieces.append(logits.softmax(1).mean(2).flatten())
+    return torch.cat(pieces)
 
 
 def _query_and_key(captured: Captured, attention: Any, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

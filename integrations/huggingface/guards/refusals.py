@@ -17,6 +17,8 @@ from seats_ops.integrations.huggingface.families.tower_kinds import CropTower
 from seats_ops.integrations.huggingface.guards.arguments import FORWARD, GENERATE, Argument
 from seats_ops.integrations.huggingface.prompt.media_items import lengths_of_items, most_in_a_row
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.operators.inputs import parse_input
+from seats_ops.operators.stage_checks import place_of
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
 
@@ -46,6 +48,32 @@ def check_schedule(schedule: object, text_config: Any) -> None:
         raise ValueError(
             f"schedule: expected layers from 1 to {num_layers - 1}, as a layer has to run after a drop, got {beyond}"
         )
+
+
+def check_inputs(family: Family, schedule: Schedule, external: Collection[str]) -> None:
+    """Raise UnsupportedModelState for an input that a tower of the family does not give, ValueError for a missing one.
+
+    Args:
+        family: of the model.
+        schedule: whose stages ask.
+        external: names that the caller gives.
+    """
+    towers = {"vision": family.vision, "audio": family.audio}
+    for layer, stage in schedule.stages():
+        for name in map(parse_input, stage.inputs):
+            if name.kind == "external" and name.variant not in external:
+                raise ValueError(
+                    f"external: expected {name.variant!r}, which {place_of(stage, layer)} asks for, got "
+                    f"{sorted(external)}"
+                )
+            if name.kind not in ("saliency", "keys"):
+                continue
+            for kind, tower in towers.items():
+                if tower is not None and name.name not in tower.gives:
+                    raise UnsupportedModelState(
+                        f"schedule: expected inputs that the {kind} tower of {family.thinker} gives "
+                        f"({', '.join(sorted(tower.gives))}), got {name.name!r}, which {place_of(stage, layer)} asks for"
+                    )
 
 
 def check_text_config(text_config: Any) -> None:
@@ -231,18 +259,22 @@ def _check_layers_cache(text_model: Any) -> None:
         )
 
 
-def check_seconds_per_grid(name: str | None, arguments: dict[str, Any]) -> None:
+def check_seconds_per_grid(name: str | None, arguments: dict[str, Any], windows: str = "time") -> None:
     """Raise UnsupportedModelState if there are videos in a call, but not the argument that gives them a clock.
 
     Args:
         name: of the argument; None for a family without one.
         arguments: of the thinker's `forward` or `generate`, by name.
+        windows: of the attachment; unless they go by time, some stage asks for "seconds".
     """
     encoded = arguments.get("mm_encoder_outputs") or {}
     videos = [arguments.get("pixel_values_videos"), arguments.get("video_grid_thw"), encoded.get("video")]
     if any(video is not None for video in videos) and (name is None or arguments.get(name) is None):
+        asker, needed = (
+            ("windows", "for windows='time'") if windows == "time" else ("seconds", "where stages ask for it")
+        )
         raise UnsupportedModelState(
-            f"windows: expected {name or 'a family that is told seconds per grid'} for windows='time', got None"
+            f"{asker}: expected {name or 'a family that is told seconds per grid'} {needed}, got None"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seats_ops import functional as F
+from seats_ops.integrations.huggingface.scores.query_rows import Asking, relevance_of_rows
 from seats_ops.integrations.ranks import mean_over_heads
 
 
@@ -24,21 +26,25 @@ def query_scores(
     max_seqlen: int,
     backend: str,
     pending: list[Callable[[], None]],
+    asking: Asking | None = None,
 ) -> Tensor:
-    """What layer `layer` would attend to if it came once more, seen from the query tokens (SEATS section 3.2).
+    """What layer `layer` attends to in these states, seen from the query tokens (SEATS section 3.2).
+
+    In its own output these are the paper's scores: what it would attend to if it came once more.
 
     Where heads are split over ranks, the mean goes over the heads of all of them.
 
     Args:
-        layer: the decoder layer that produced `hidden`; has `input_layernorm` and `self_attn` with `q_proj`, `k_proj`
+        layer: a decoder layer; has `input_layernorm` and `self_attn` with `q_proj`, `k_proj`
             (or both in `qkv_proj`), `head_dim`, `scaling` and perhaps `q_norm`, `k_norm` over a head.
         hidden: [T, hidden_size], packed.
         cos, sin: [T, rotary_dim], rotary embedding at the original positions, of the first dimensions of a head.
-        query: int64 [B], packed position of the query token of every prompt.
+        query: int64 [B], packed position of the query token of every prompt; or `asking.rows`.
         cu_seqlens: integer [B+1].
         max_seqlen: upper bound of the prompt lengths.
         backend: of the primitive.
         pending: takes what is to be undone while the call lasts, should it be interrupted.
+        asking: which rows ask, unless it is one per prompt that sees all tokens.
 
     Returns:
         float32 [T].
@@ -51,18 +57,22 @@ def query_scores(
             q, k = attention.q_norm(q), attention.k_norm(k)
     q = _rotate(q, cos[query], sin[query])
     k = _rotate(k, cos, sin)
-    scores = F.query_relevance(
-        q.detach(), k.detach(), cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend
-    )
     # A split projection is as wide as the whole one by its attribute, and as its part by what it puts out. The plans of
     # transformers split none that gives q, k and v in one.
     projection = getattr(attention, "q_proj", None)
     num_heads = getattr(projection, "out_features", q.shape[1] * attention.head_dim) // attention.head_dim
-    return mean_over_heads(scores, layer, num_heads, q.shape[1])
+    over_ranks = functools.partial(mean_over_heads, layer=layer, num_heads=num_heads, num_heads_here=q.shape[1])
+    if asking is not None:
+        return relevance_of_rows(q.detach(), k.detach(), asking, attention.scaling, over_ranks)
+    return over_ranks(
+        F.query_relevance(
+            q.detach(), k.detach(), cu_seqlens, scale=attention.scaling, max_seqlen=max_seqlen, backend=backend
+        )
+    )
 
 
 def _query_and_key(attention: Any, normed: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """q [B, H, head_dim] of the query tokens and k [T, H', head_dim] of all, before rotary embedding."""
+    """q [R, H, head_dim] of the query tokens and k [T, H', head_dim] of all, before rotary embedding."""
     if not hasattr(attention, "qkv_proj"):
         q, k = attention.q_proj(normed[query]), attention.k_proj(normed)
     else:

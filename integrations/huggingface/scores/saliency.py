@@ -1,10 +1,10 @@
-"""Saliency from an encoder tower: q and k of its last attention, as the tower itself computed them."""
+"""What stages are told of an encoder tower: from q and k of its last attention, as the tower itself computed them."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,15 +42,20 @@ class Encoded:
 
     Attributes:
         num_tokens: tokens the tower produced.
-        saliency: float32 [num_tokens] in LLM order, or None if nobody needs it.
+        values: float32 [num_tokens] or [num_tokens, d] in LLM order, by the full name of an input; what is asked for.
         grid_thw: integer [items, 3] for a vision tower that has grids, else None.
         lengths: tokens of every item, where no text needs to stand between two of them; else None.
     """
 
     num_tokens: int
-    saliency: Tensor | None
+    values: Mapping[str, Tensor]
     grid_thw: Tensor | None = None
     lengths: tuple[int, ...] | None = None
+
+    @property
+    def saliency(self) -> Tensor | None:
+        """float32 [num_tokens], or None if nobody needs it."""
+        return self.values.get("saliency")
 
 
 def encoded_in(output: Any) -> Encoded | None:
@@ -81,7 +86,7 @@ def set_saliency(output: Any, saliency: Tensor, grid_thw: Tensor | None = None) 
     check_values("saliency", saliency, 1)
     if grid_thw is not None and check_integers("grid_thw", grid_thw, 2).shape[1] != 3:
         raise ValueError(f"grid_thw: expected [items, 3], got {describe(grid_thw)}")
-    setattr(output, ATTRIBUTE, Encoded(saliency.shape[0], saliency.detach().float(), grid_thw))
+    setattr(output, ATTRIBUTE, Encoded(saliency.shape[0], {"saliency": saliency.detach().float()}, grid_thw))
 
 
 @dataclass(frozen=True)
@@ -90,25 +95,35 @@ class SaliencyOptions:
 
     Attributes:
         segments: attention windows, "paper" (SEATS section 3.1) or "encoder" (those the tower itself attends in).
-        needed: False if no stage weighs by saliency; q and k are then not captured.
+        asked: full names of the inputs that stages ask of towers; without any, q and k are not captured.
         backend: of the primitive.
         grids_per_window: temporal grids in one of the paper's windows.
     """
 
     segments: str
-    needed: bool
+    asked: frozenset[str]
     backend: str
     grids_per_window: int = 2
+
+    @property
+    def needed(self) -> bool:
+        """Some stage asks."""
+        return bool(self.asked)
 
     def received(
         self, query: Tensor, key: Tensor, attention: Any, paper_lengths: list[int], captured: Captured
     ) -> Tensor:
         """float32 [T] attention received, for q and k [T, H, D] of one attention module."""
         if self.segments == "paper":
-            lengths = torch.tensor(paper_lengths, dtype=torch.int64, device="cpu")
-            offsets, longest = counts_to_offsets(lengths).int(), max(paper_lengths)
-        else:
-            offsets, longest = captured.attention["cu_seqlens"], None
+            return self.received_within(query, key, attention, paper_lengths)
+        return self._received(query, key, attention, captured.attention["cu_seqlens"], None)
+
+    def received_within(self, query: Tensor, key: Tensor, attention: Any, lengths: list[int]) -> Tensor:
+        """The same in segments of these lengths."""
+        offsets = counts_to_offsets(torch.tensor(lengths, dtype=torch.int64, device="cpu"))
+        return self._received(query, key, attention, offsets.int(), max(lengths))
+
+    def _received(self, query: Tensor, key: Tensor, attention: Any, offsets: Tensor, longest: int | None) -> Tensor:
         return attention_received(
             query,
             key,
