@@ -87,9 +87,7 @@ class Adapter:
         self.external = {item.variant: options.external[item.variant] for item in asked if item.kind == "external"}
         asks = {item.variant.split("/")[0] for item in asked if item.kind == "scores"} & OF_QUESTION
         self.facts = frozenset(item.name for item in asked if item.is_fact) | ({"question"} if asks else set())
-        self.turn_tokens = (
-            TurnTokens.from_model(thinker, self.text_model.config) if "question" in self.facts else TurnTokens()
-        )
+        self.turn_tokens = TurnTokens.from_model(thinker, self.text_model.config)
         self.trace = PruneTrace()
         self.turns = Turns()
         # The block has ended. A call that was under way goes on to its end as it began, all others pass untouched.

@@ -96,7 +96,7 @@ class Call:
         needs_blocks: bool,
         windows: str,
         facts: Collection[str] = (),
-        turns: TurnTokens = TurnTokens(),
+        turns: TurnTokens | None = None,
     ) -> TokenLayout:
         """The layout of the prompts, once for all copies; nothing more is read.
 
@@ -106,7 +106,7 @@ class Call:
             needs_blocks: some stage looks at Stage I blocks.
             windows: "runs" or "time".
             facts: of "grid", "seconds" and "question", those that some stage asks for.
-            turns: special tokens around a question.
+            turns: special tokens around a question, where they are known.
 
         Raises:
             UnsupportedModelState: a grid is missing, or transformers would answer something else than was asked.
@@ -146,7 +146,7 @@ class Call:
             layout = with_seconds(layout, media, grids, seconds or [], items)
         if "question" in facts:
             ids = input_ids[:: self.copies][layout.rows(), layout.position.long()].long()
-            layout = replace(layout, question=question_tokens(ids, layout, turns))
+            layout = replace(layout, question=question_tokens(ids, layout, turns or TurnTokens()))
         plan = layout.plan()
         lengths = plan.cu_seqlens.diff()
         last = plan.modality[(plan.cu_seqlens[1:].long() - 1).clamp(min=0)] if len(layout) else lengths

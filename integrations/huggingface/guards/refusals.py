@@ -70,9 +70,10 @@ def check_inputs(family: Family, schedule: Schedule, external: Collection[str]) 
                 continue
             for kind, tower in towers.items():
                 if tower is not None and name.name not in tower.gives:
+                    has = ", ".join(sorted(tower.gives))
                     raise UnsupportedModelState(
-                        f"schedule: expected inputs that the {kind} tower of {family.thinker} gives "
-                        f"({', '.join(sorted(tower.gives))}), got {name.name!r}, which {place_of(stage, layer)} asks for"
+                        f"schedule: expected inputs that the {kind} tower of {family.thinker} gives ({has}), got "
+                        f"{name.name!r}, which {place_of(stage, layer)} asks for"
                     )
 
 

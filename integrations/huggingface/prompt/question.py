@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def question_tokens(ids: Tensor, layout: TokenLayout, tokens: TurnTokens) -> Ten
     """
     question = torch.zeros(len(layout), dtype=torch.bool, device="cpu")
     offsets, is_media = layout.cu_seqlens.tolist(), layout.modality != Modality.TEXT
-    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, end in pairwise(offsets):
         media = is_media[first:end].nonzero()
         shown = first + int(media[-1]) + 1 if len(media) else first
         start, stop = _asked(ids[shown:end].tolist(), tokens)
