@@ -25,6 +25,8 @@ from seats_ops.integrations import Pruning
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.testing import layout_of_runs
 from tests.custom_stages import Custom, every_other, without
+from tests.custom_stages import every_other
+from tests.integrations.huggingface.asking import Asks
 
 LAYERS, WIDTH = 5, 32
 LAYOUT = layout_of_runs(
@@ -231,3 +233,74 @@ def test_merged_rows_in_a_decoder_of_ones_own() -> None:
     (stage,) = pruning.trace.stages
     assert stage.merge is not None and stage.merge.source.tolist() == [[0, 0], [0, 1]]
     assert PruneTrace.from_json(pruning.trace.to_json()) == pruning.trace
+def asking(names: tuple[str, ...], layer: int = 0) -> tuple[Asks, Schedule]:
+    stage = Asks(names)
+    drop = Asks((), every_other)
+    return stage, Schedule([drop, stage]) if layer == 0 else Schedule(drop, {layer: stage})
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_given_inputs_follow_the_tokens(tokens: Tensor, layer: int) -> None:
+    total = len(LAYOUT)
+    given = {"saliency:mean": torch.rand(total), "keys": torch.rand(total, 4), "external:clip": torch.rand(total, 2, 2)}
+    for name, value in given.items():
+        stage, schedule = asking((name, "features", "embeddings"), layer)
+        with Pruning(schedule, LAYOUT, given=given) as pruning:
+            (hidden,) = pruning.before_llm(tokens)
+            for number in range(1, layer + 1):
+                (hidden,) = pruning.after_layer(number, 2 * hidden)
+        keep_mask = every_other(LAYOUT)
+        assert torch.equal(stage.seen[0][name], value[keep_mask])
+        assert torch.equal(stage.seen[0]["embeddings"], tokens[keep_mask])
+    assert torch.equal(stage.seen[0]["features"], tokens[keep_mask] * 2**layer)
+
+
+def test_saliency_and_embeddings_among_given(tokens: Tensor) -> None:
+    saliency, embeddings = torch.rand(len(LAYOUT)), torch.rand(len(LAYOUT), 3)
+    stage, schedule = asking(("saliency", "embeddings"))
+    with Pruning(schedule, LAYOUT, given={"saliency:sum": saliency, "embeddings": embeddings}) as pruning:
+        pruning.before_llm(tokens)
+    assert torch.equal(stage.seen[0]["saliency"], saliency[every_other(LAYOUT)])
+    assert torch.equal(stage.seen[0]["embeddings"], embeddings[every_other(LAYOUT)])
+
+
+@pytest.mark.parametrize("name", ["saliency", "saliency:mean", "keys", "external:clip", "grid", "seconds", "question"])
+def test_what_is_missing_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=name.partition(":")[0]):
+        Pruning(asking((name,))[1], LAYOUT, given={"external:other": torch.ones(len(LAYOUT))})
+
+
+@pytest.mark.parametrize("name", ["previous", "scores:rows/own", "scores:last_text/next"])
+def test_what_a_decoder_is_not_asked_for(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}', which Asks after layer 1"):
+        Pruning(asking((name,), 1)[1], LAYOUT, score=Decoder().score)
+
+
+def test_scores_by_their_full_name(tokens: Tensor) -> None:
+    stage, schedule = asking(("scores:last_text/own",), 1)
+    with Pruning(schedule, LAYOUT, score=lambda layer, hidden, query, offsets: hidden[:, 0].abs()) as pruning:
+        pruning.after_layer(1, *pruning.before_llm(tokens))
+    assert torch.equal(stage.seen[0]["scores"], tokens[every_other(LAYOUT), 0].abs())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ([torch.ones(3)], TypeError),
+        ({"keys": [1.0]}, TypeError),
+        ({"keys": torch.ones(len(LAYOUT))}, ValueError),
+        ({"keys": torch.ones(3, 2)}, ValueError),
+        ({"saliency:mean": torch.ones(len(LAYOUT), 2)}, ValueError),
+        ({"saliency:mean": torch.ones(len(LAYOUT), dtype=torch.int64)}, TypeError),
+        ({"external:clip": torch.ones(3)}, ValueError),
+        ({"external:clip": torch.tensor(1.0)}, ValueError),
+        ({"features": torch.ones(len(LAYOUT), 2)}, ValueError),
+        ({"scores:rows/own": torch.ones(len(LAYOUT))}, ValueError),
+        ({"clip": torch.ones(len(LAYOUT))}, ValueError),
+        ({"saliency": torch.ones(len(LAYOUT))}, ValueError),
+        ({"keys": torch.ones(len(LAYOUT), 2, device="meta")}, ValueError),
+    ],
+)
+def test_given_inputs_are_looked_at(given: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"given|saliency"):
+        Pruning(SCHEDULE, LAYOUT, **needs(), given=given)
