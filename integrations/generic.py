@@ -14,8 +14,7 @@ from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import TokenLayout, check_layout
 from seats_ops.operators.inputs import Input, parse_input
 from seats_ops.operators.stage import Stage
-from seats_ops.operators.stage_checks import name_of
-from seats_ops.operators.stage_checks import place_of
+from seats_ops.operators.stage_checks import name_of, place_of
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.schedule import Schedule

@@ -61,11 +61,11 @@ class ConditionalDpp(Stored):
             halves = self.split_above and n > self.split_above
             lengths += [n // 2, n - n // 2] if halves else [n]
             budgets += [kept // 2, kept - kept // 2] if halves else [kept]
-        offsets = torch.tensor([0, *lengths], dtype=torch.int64).cumsum(0)
+        offsets = torch.tensor([0, *lengths], dtype=torch.int64, device="cpu").cumsum(0)
         found = greedy_dpp(
             features,
             offsets.to(device, non_blocking=True),
-            torch.tensor(budgets, dtype=torch.int64).to(device, non_blocking=True),
+            torch.tensor(budgets, dtype=torch.int64, device="cpu").to(device, non_blocking=True),
             quality=self._quality(features, layout, kinds)[index.to(device)],
             index=index.to(device, non_blocking=True),
             max_seqlen=max(lengths, default=0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
@@ -10,15 +9,15 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import mean_merge
+from seats_ops.operators.anchors import mean_merge, nearest_in_parts
 from seats_ops.operators.dyseg import dyseg, frame_similarity
-from seats_ops.operators.items import found_shapes, whole_items
+from seats_ops.operators.items import CountedVideos, whole_items
+from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stored import Stored
-from seats_ops.ops.dpc_knn.api import dpc_knn
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio
@@ -39,7 +38,7 @@ def _spread(total: int, parts: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class SegmentAnchors(Stored):
+class SegmentAnchors(CountedVideos, Stored):
     """Keeps salient tokens of every frame and, in every few frames of a segment, anchors; merges the rest into anchors.
 
     Every anchor frame takes in all tokens of its segment that are not salient, each to its nearest anchor there, so
@@ -95,30 +94,27 @@ class SegmentAnchors(Stored):
             similarity = frame_similarity(x.mean(1, dtype=torch.float64)).cpu()
             plans.append(self._plan(similarity, item.shape.t, item.grid))
         frames = group_tokens(layout, "frame", [Modality.VIDEO])
-        ids, index = frames.ids.to(device, non_blocking=True), frames.packed()[0]
+        ids, index = frames.ids.to(device, non_blocking=True), frames.packed()[0].to(device, non_blocking=True)
         salient, anchors = (
-            torch.tensor([n for plan in plans for n in getattr(plan, name)], dtype=torch.int64).to(device)
-            for name in ("salient", "anchors")
+            torch.tensor([n for plan in plans for n in plan[part]], dtype=torch.int64, device="cpu") for part in (1, 2)
         )
-        kept = segment_topk(saliency.float(), ids, salient, backend=backend)
-        index = index.to(device, non_blocking=True)
-        rest = index[~kept[index]]
-        counts = frames.lengths.to(device) - salient
-        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-        longest = int(frames.lengths.max()) if len(frames) else 0
-        scores = torch.zeros(len(layout), dtype=torch.float32, device=device)
-        found = dpc_knn(features, offsets, num_neighbors=4, index=rest, max_seqlen=longest, backend=backend)
-        scores[rest] = found
-        peaks = segment_topk(scores, torch.where(kept, -1, ids), anchors, backend=backend) & ~kept
-        parts = []
+        kept = segment_topk(saliency.float(), ids, salient.to(device, non_blocking=True), backend=backend)
+        rest, sizes, neighbors = index[~kept[index]], frames.lengths - salient, torch.full_like(anchors, 4)
+        peaks = top_density_peaks(features, ids, rest, sizes, anchors, neighbors, backend=backend)
+        none = rest.new_zeros(0)
+        parts = [Merge(none, none, none.float())]
         for item, plan in zip(items, plans, strict=True):
             tokens = item.tokens.to(device, non_blocking=True)
             for length, end in zip(plan.segments, accumulate(plan.segments), strict=True):
                 mine = tokens[(end - length) * item.grid : end * item.grid]
-                wanted = [n for n in plan.anchors[end - length : end] if n]
-                parts.append(self._merged(features, mine[~kept[mine]], mine[peaks[mine]], wanted, ids, peaks))
-        merge = Merge(*(torch.cat(part) for part in zip(*parts, strict=True))) if parts else None
-        return Selection(kept | peaks, merge=merge)
+                sizes_of = [n for n in plan.anchors[end - length : end] if n]
+                member, anchor = nearest_in_parts(features, mine[~kept[mine]], mine[peaks[mine]], sizes_of)
+                if self.release == "qwen":
+                    others = ~(peaks[member] & (ids[member] == ids[anchor]))
+                    member, anchor = member[others], anchor[others]
+                own = (1.0 / (torch.bincount(anchor, minlength=len(ids)) + 1.0)).clamp(min=self.beta)
+                parts.append(mean_merge(member, anchor, peaks, own, 1.0 - own))
+        return Selection(kept | peaks, merge=Merge(*(torch.cat(part) for part in zip(*parts, strict=True))))
 
     def _plan(self, similarity: Tensor, frames: int, grid: int) -> _Plan:
         segments = dyseg(similarity, threshold=self.threshold, least=self.segments)
@@ -147,43 +143,12 @@ class SegmentAnchors(Stored):
                 salient.append(0 if at is None else min(most[at], grid - some[at]))
         return _Plan(segments, salient, anchors)
 
-    def _merged(
-        self, features: Tensor, members: Tensor, anchors: Tensor, wanted: list[int], ids: Tensor, peaks: Tensor
-    ) -> Merge:
-        """Of one segment; `wanted` anchors in each of its anchor frames."""
-        x, a = (torch.nn.functional.normalize(features[i].float(), dim=-1).double() for i in (members, anchors))
-        # Rounded from float64, so that equal anchors tie.
-        near = (x @ a.T).float().split(wanted, 1)
-        best = [part.argmax(1) + sum(wanted[:i]) for i, part in enumerate(near)]
-        chosen = anchors[torch.stack(best)] if best else anchors.new_zeros(0, len(members))
-        member = members.expand(len(best), -1)
-        if self.release == "qwen":
-            others = ~(peaks[member] & (ids[member] == ids[chosen]))
-            member, chosen = member[others], chosen[others]
-        count = torch.bincount(chosen.flatten(), minlength=len(ids))
-        own = (1.0 / (count + 1.0)).clamp(min=self.beta)
-        return mean_merge(member.flatten(), chosen.flatten(), peaks & (count > 0), own, 1.0 - own)
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`: as if no frames were alike, in segments of `every` frames."""
-        shapes = found_shapes(type(self).__name__, found, Modality.VIDEO)
-        low, high = self._bounds(found)
-        said = sum(shape.t * max(1, int(shape.h * shape.w * self.keep_ratio)) for shape in shapes)
-        return {**found, "video": max(low, min(high, said))}
-
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """(least, most) of every modality."""
-        return {name: (n, n) for name, n in found.items()} | {"video": self._bounds(found)}
-
-    def _bounds(self, found: Mapping[str, int]) -> tuple[int, int]:
-        """Over all ways to cut: remainders and caps only ever take away, and a segment keeps one token at least."""
-        least = most = 0
-        for shape in found_shapes(type(self).__name__, found, Modality.VIDEO):
-            budget, cuts = int(shape.h * shape.w * self.keep_ratio), min(self.segments, shape.t)
-            salient = max(budget, 1) - int(max(budget, 1) * self.context)
-            least += shape.t * salient if self.release == "llava" else cuts
-            most += shape.t * max(budget, 1)
-        return least, most
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See `CountedVideos`; what does not divide is only ever taken away, and a segment keeps one token at least."""
+        budget = max(int(shape.h * shape.w * self.keep_ratio), 1)
+        salient = budget - int(budget * self.context)
+        least = shape.t * salient if self.release == "llava" else min(self.segments, shape.t)
+        return shape.t * budget, least, shape.t * budget
 
 
 @register_method(

@@ -1,4 +1,4 @@
-"""HoliTom: places that stand still for some frames become one token each; of the rest the salient ones stay."""
+"""HoliTom: a place that stands still over some frames becomes one token; of the rest the salient ones stay."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, group_tokens, partners
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens, partners
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import mean_merge, nearest_anchor
-from seats_ops.operators.items import Item, found_shapes, whole_items
+from seats_ops.operators.anchors import halving_merge, mean_merge, nearest_anchor
+from seats_ops.operators.items import CountedVideos, Item, whole_items
+from seats_ops.operators.means import means, through_means
+from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.operators.scorers import Saliency
-from seats_ops.operators.selection import Merge, Selection
+from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import num_kept
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
-from seats_ops.ops.dpc_knn.api import dpc_knn
-from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.schedule import Schedule
@@ -39,7 +39,7 @@ class _Group(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StaticAndDynamic(Stored):
+class StaticAndDynamic(CountedVideos, Stored):
     """Cuts a video where most tokens can be left out, merges each place that stands still, and thins what is left.
 
     A place is static in a segment of frames where every token there is like the one before; its tokens become their
@@ -79,52 +79,28 @@ class StaticAndDynamic(Stored):
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
-        device, total = features.device, len(layout)
+        device, on_host = features.device, {"dtype": torch.int64, "device": "cpu"}
         items = whole_items(type(self).__name__, layout)
-        partner = partners(layout) if items else torch.full((total,), -1)
-        still = (temporal_similarity(features, partner.to(device), backend=backend) > self.threshold).cpu()
+        partner = partners(layout).to(device, non_blocking=True)
+        still = (temporal_similarity(features, partner, backend=backend) > self.threshold).cpu()
         # For every token the first of those that it becomes one with.
-        first, groups = torch.arange(total), []
-        for item in items:
-            groups += self._groups(item, still, first)
-        ids = torch.full((total,), -1)
+        first = torch.arange(len(layout), **on_host)
+        groups = [group for item in items for group in self._groups(item, still, first)]
+        ids = torch.full_like(first, -1)
         for g, group in enumerate(groups):
             ids[group.tokens] = g
-        salient, peaks, lengths = (
-            (
-                torch.tensor([int(n) for n in part], dtype=torch.int64)
-                for part in zip(*((g.salient, g.peaks, len(g.tokens)) for g in groups), strict=True)
-            )
-            if groups
-            else (torch.zeros(0, dtype=torch.int64),) * 3
-        )
-        gone = (first != torch.arange(total)).to(device)
-        packed = torch.cat([torch.zeros(0, dtype=torch.int64), *(group.tokens for group in groups)]).to(device)
-        first, ids = first.to(device), ids.to(device)
-        times = torch.bincount(first, minlength=total)
-        many = (times[first] > 1).nonzero().squeeze(1)
-        x = merge_rows(features.float(), first[many], many, 1.0 / times[first[many]], backend=backend)
-        kept = segment_topk(saliency.float(), ids, salient.to(device), backend=backend)
-        rest = packed[~kept[packed]]
-        scores = torch.zeros(total, dtype=torch.float32, device=device)
-        for k in sorted(set(peaks.clamp(max=NEIGHBORS).tolist()) - {0}):
-            mine = peaks.clamp(max=NEIGHBORS) == k
-            index = rest[mine.to(device)[ids[rest]]]
-            sizes = (lengths - salient)[mine]
-            offsets = torch.nn.functional.pad(sizes.cumsum(0), (1, 0)).to(device)
-            scores[index] = dpc_knn(
-                x, offsets, num_neighbors=k, index=index, max_seqlen=int(sizes.max()), backend=backend
-            )
-        left = torch.where(kept, -1, ids)
-        centres = segment_topk(scores, left, peaks.to(device), backend=backend) & ~kept
-        member, centre = nearest_anchor(x, left, centres, ~kept & ~centres, metric="euclidean")
-        merge = mean_merge(member, centre, centres, own=self.beta, others=1.0 - self.beta)
-        alone = centres & (times > 1)
-        alone[merge.target] = False
-        alone = alone.nonzero().squeeze(1)
-        ones = torch.ones(len(alone), dtype=torch.float32, device=device)
-        merge = Merge(*(torch.cat(pair) for pair in zip(merge, (alone, alone, ones), strict=True)))
-        return Selection((kept | centres) & ~gone, merge=_of_rows(merge, first, times))
+        numbers = torch.tensor([[g.salient, g.peaks, len(g.tokens)] for g in groups], **on_host).view(-1, 3)
+        salient, peaks, lengths = numbers.unbind(1)
+        packed = torch.cat([ids.new_zeros(0), *(group.tokens for group in groups)]).to(device, non_blocking=True)
+        gone = (first != torch.arange(len(layout), **on_host)).to(device, non_blocking=True)
+        first, ids = first.to(device, non_blocking=True), ids.to(device, non_blocking=True)
+        x = means(features, first, backend=backend)
+        kept = segment_topk(saliency.float(), ids, salient.to(device, non_blocking=True), backend=backend)
+        rest, neighbors = packed[~kept[packed]], peaks.clamp(max=NEIGHBORS)
+        centres = top_density_peaks(x, ids, rest, lengths - salient, peaks, neighbors, backend=backend)
+        pairs = nearest_anchor(x, ids, centres, ~kept & ~centres, metric="euclidean")
+        merge = mean_merge(*pairs, centres, own=self.beta, others=1.0 - self.beta)
+        return Selection((kept | centres) & ~gone, merge=through_means(merge, centres, first))
 
     def _groups(self, item: Item, still: Tensor, first: Tensor) -> list[_Group]:
         """Of one video; writes to `first`."""
@@ -143,35 +119,16 @@ class StaticAndDynamic(Stored):
                 groups.append(_Group(at[start, static], 0, max(round(found * ratio), int(not moving))))
         return groups
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`: as if nothing stood still."""
-        low, high = self._bounds(found)
-        shapes = found_shapes(type(self).__name__, found, Modality.VIDEO)
-        said = sum(shape.t * math.ceil(shape.h * shape.w * self.keep_ratio) for shape in shapes)
-        return {**found, "video": max(low, min(high, said))}
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See `CountedVideos`, as if nothing stood still.
 
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """(least, most) of every modality."""
-        return {name: (n, n) for name, n in found.items()} | {"video": self._bounds(found)}
-
-    def _bounds(self, found: Mapping[str, int]) -> tuple[int, int]:
-        """Rounding adds less than a token a frame and one a segment, and takes half a one a segment; the ratio that is
-        raised to 1 keeps all that is left, a frame at least."""
-        least = most = 0
-        for shape in found_shapes(type(self).__name__, found, Modality.VIDEO):
-            tokens, share = shape.num_tokens, self.keep_ratio * shape.num_tokens
-            least += max(1, min(shape.h * shape.w, math.ceil(share - shape.t / 2))) if self.keep_ratio else 1
-            most += min(tokens, math.floor(share) + 2 * shape.t)
-        return least, most
-
-
-def _of_rows(merge: Merge, first: Tensor, times: Tensor) -> Merge:
-    """A map of rows of which some are means, as a map of the rows that these are means of."""
-    order, start = first.argsort(stable=True), times.cumsum(0) - times
-    n = times[merge.source]
-    place = torch.arange(int(n.sum()), device=n.device) - (n.cumsum(0) - n).repeat_interleave(n)
-    source = order[start[merge.source].repeat_interleave(n) + place]
-    return Merge(merge.target.repeat_interleave(n), source, (merge.coefficient / n).repeat_interleave(n))
+        Rounding adds less than one token a frame and one a segment, and takes half a one a segment; a ratio raised to 1
+        keeps all that is left, a frame at least.
+        """
+        grid, share = shape.h * shape.w, self.keep_ratio * shape.num_tokens
+        least = max(1, min(grid, math.ceil(share - shape.t / 2)))
+        most = min(shape.num_tokens, math.floor(share) + 2 * shape.t)
+        return shape.t * math.ceil(grid * self.keep_ratio), least, most
 
 
 @dataclass(frozen=True)
@@ -197,17 +154,13 @@ class MergedIntoRelevant(Stored):
     def __call__(self, features: Tensor, layout: TokenLayout, *, scores: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], scores [T]."""
         groups = group_tokens(layout, "modality", [Modality.VIDEO])
-        budgets = torch.tensor([num_kept(n, self.keep_ratio) for n in groups.lengths.tolist()], dtype=torch.int64)
+        budgets = torch.tensor(
+            [num_kept(n, self.keep_ratio) for n in groups.lengths.tolist()], dtype=torch.int64, device="cpu"
+        )
         ids = groups.ids.to(features.device, non_blocking=True)
         kept = segment_topk(scores.float(), ids, budgets.to(features.device), backend=backend)
         member, anchor = nearest_anchor(features, ids, kept, ~kept)
-        count = torch.bincount(anchor, minlength=len(layout))
-        order = anchor.argsort(stable=True)
-        member, anchor = member[order], anchor[order]
-        halvings = count[anchor] - (torch.arange(len(anchor), device=ids.device) - torch.searchsorted(anchor, anchor))
-        own = (count > 0).nonzero().squeeze(1)
-        coefficient = 0.5 ** torch.cat([count[own], halvings]).float()
-        return Selection(kept, merge=Merge(torch.cat([own, anchor]), torch.cat([own, member]), coefficient))
+        return Selection(kept, merge=halving_merge(member, anchor, len(layout)))
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`."""

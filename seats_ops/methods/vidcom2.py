@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import MediaShape, TokenLayout
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.items import Item, found_shapes, whole_items
+from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
@@ -27,7 +26,7 @@ def _kernel(x: Tensor, centre: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class UncommonTokens(Stored):
+class UncommonTokens(CountedVideos, Stored):
     """Keeps of every frame of a video those tokens whose likeness to the mean of the video and of the frame is least.
 
     Likeness is a sum of Gaussian kernels on the half of the channels that vary least over the video, normalised. Frames
@@ -92,21 +91,13 @@ class UncommonTokens(Stored):
         # Written with the share that is pruned, as vLLM counts placeholders before anything runs.
         return max(frames, min(tokens, int(tokens * (1.0 - (1.0 - self.keep_ratio)))))
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        shapes = found_shapes(type(self).__name__, found, Modality.VIDEO)
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See `CountedVideos`; a frame's share may be 1 / F below the mean of a softmax, or 1 - 1 / F above it."""
         if self.variant == "reconciled":
-            return {**found, "video": sum(self._target(shape.num_tokens, shape.t) for shape in shapes)}
-        return {**found, "video": sum(s.t * max(1, round(self.keep_ratio * s.h * s.w)) for s in shapes)}
-
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """(least, most) of every modality: a frame's share may be 1 / F below the mean, or 1 - 1 / F above it."""
-        least = most = 0
-        for shape in found_shapes(type(self).__name__, found, Modality.VIDEO):
-            low, high = (self.keep_ratio * (1.0 + by - 1.0 / shape.t) for by in (0.0, 1.0))
-            ends = [max(1, round(min(1.0, share) * shape.h * shape.w)) for share in (low, high)]
-            least, most = least + shape.t * ends[0], most + shape.t * ends[1]
-        return {name: (n, n) for name, n in found.items()} | {"video": (least, most)}
+            return (self._target(shape.num_tokens, shape.t),) * 3
+        shares = (self.keep_ratio * (1.0 + by) for by in (0.0, -1.0 / shape.t, 1.0 - 1.0 / shape.t))
+        said, least, most = (shape.t * max(1, round(min(1.0, share) * shape.h * shape.w)) for share in shares)
+        return said, least, most
 
 
 @register_method(

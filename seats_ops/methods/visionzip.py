@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchors import mean_merge, nearest_anchor, strided_anchors
+from seats_ops.operators.chunks import chunk_tokens
 from seats_ops.operators.items import found_shapes
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.selection import Selection
@@ -70,7 +71,7 @@ class DominantAndContextual(Stored):
     ) -> Selection:
         """See `Stage`; features [T, D] tell shapes only, saliency [T], keys [T, head_dim]."""
         kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        groups = group_tokens(layout, "item", kinds) if self.per == "item" else _windows(layout, kinds)
+        groups = group_tokens(layout, "item", kinds) if self.per == "item" else chunk_tokens(layout, kinds, _window)
         dominant, contextual = self._numbers(groups.lengths, groups.modality)
         ids = groups.ids.to(saliency.device, non_blocking=True)
         kept = segment_topk(saliency.float(), ids, dominant.to(saliency.device, non_blocking=True), backend=backend)
@@ -80,7 +81,9 @@ class DominantAndContextual(Stored):
 
     def _numbers(self, lengths: Tensor, modality: Tensor) -> tuple[Tensor, Tensor]:
         """int64 [G] dominant and contextual tokens of groups of these lengths."""
-        ratios = torch.tensor([ratio_of(self.keep_ratio, kind) or 0.0 for kind in Modality], dtype=torch.float64)
+        ratios = torch.tensor(
+            [ratio_of(self.keep_ratio, kind) or 0.0 for kind in Modality], dtype=torch.float64, device="cpu"
+        )
         ratio = ratios[modality]
         if self.per == "item":
             kept = (ratio * lengths).round().long().clamp(min=1).minimum(lengths)
@@ -88,48 +91,30 @@ class DominantAndContextual(Stored):
             return kept - contextual, contextual
         share = (ratio - self.contextual).float()
         dominant = torch.where(share > 0, (share * lengths).long().clamp(min=1), 0).minimum(lengths)
-        contextual = (torch.tensor(self.contextual, dtype=torch.float32) * lengths).round().long().clamp(min=1)
+        contextual = (
+            (torch.tensor(self.contextual, dtype=torch.float32, device="cpu") * lengths).round().long().clamp(min=1)
+        )
         return dominant, contextual.minimum(lengths - dominant)
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`."""
-        left, name = dict(found), type(self).__name__
+        left = dict(found)
         for kind in MEDIA_MODALITIES:
             if ratio_of(self.keep_ratio, kind) is None or not found[kind.name.lower()]:
                 continue
-            if self.per == "item":
-                lengths = [shape.num_tokens for shape in found_shapes(name, found, kind)]
-            else:
-                one = AUDIO_WINDOW if kind == Modality.AUDIO else _frame(found_shapes(name, found, kind))
-                full, short = divmod(found[kind.name.lower()], one)
-                lengths = [one] * full + [short] * (short > 0)
-            parts = self._numbers(torch.tensor(lengths), torch.full((len(lengths),), int(kind)))
-            left[kind.name.lower()] = int(sum(parts).sum())  # type: ignore[union-attr]
+            shapes = found_shapes(type(self).__name__, found, kind)
+            lengths = [shape.num_tokens for shape in shapes]
+            if self.per == "window":
+                full, short = divmod(sum(lengths), _window(shapes[0]))
+                lengths = [_window(shapes[0])] * full + [short] * (short > 0)
+            on_host: Any = {"dtype": torch.int64, "device": "cpu"}
+            parts = self._numbers(torch.tensor(lengths, **on_host), torch.full((len(lengths),), int(kind), **on_host))
+            left[kind.name.lower()] = int(torch.stack(parts).sum())
         return left
 
 
-def _frame(videos: Any) -> int:
-    return int(videos[0].h * videos[0].w)
-
-
-def _windows(layout: TokenLayout, kinds: list[Modality]) -> Groups:
-    """Tokens of a prompt's modality in order, cut every frame of its first video, or every 50 of sound."""
-    plan = layout.plan()
-    if plan.grid is None or plan.shapes is None:
-        raise ValueError("layout: expected one with grid and shapes for windows of a frame, got None")
-    whole = group_tokens(plan, "modality", kinds)
-    ids, count = torch.full_like(whole.ids, -1), 0
-    sizes: list[int] = []
-    of: list[int] = []
-    index, _ = whole.packed()
-    for g, tokens in enumerate(index.split(whole.lengths.tolist())):
-        audio = int(whole.modality[g]) == Modality.AUDIO
-        one = AUDIO_WINDOW if audio else _frame([plan.shapes[int(plan.grid[tokens[0], 0])]])
-        ids[tokens] = count + torch.arange(len(tokens)) // one
-        mine = [len(part) for part in tokens.split(one)]
-        count, sizes, of = count + len(mine), sizes + mine, of + [g] * len(mine)
-    at = torch.tensor(of, dtype=torch.int64)
-    return Groups(ids, torch.tensor(sizes, dtype=torch.int64), whole.row[at], whole.modality[at])
+def _window(shape: MediaShape) -> int:
+    return AUDIO_WINDOW if shape.modality == Modality.AUDIO else shape.h * shape.w
 
 
 SAID = Protocol(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -97,6 +99,33 @@ def _padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return index, place
 
 
+def nearest_in_parts(features: Tensor, members: Tensor, anchors: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """For every member the anchor of the largest cosine in each part of the anchors; ties go to the first.
+
+    Args:
+        features: [T, D].
+        members: int64 [M], tokens.
+        anchors: int64 [A], tokens, part by part.
+        sizes: anchors of every part, from 1; they add up to A.
+
+    Returns:
+        (member, anchor): int64 [len(sizes) * M] each.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.anchors import nearest_in_parts
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
+        >>> nearest_in_parts(features, torch.tensor([2]), torch.tensor([0, 1, 1]), [2, 1])
+        (tensor([2, 2]), tensor([0, 1]))
+    """
+    x, a = (torch.nn.functional.normalize(features[i].float(), dim=-1).double() for i in (members, anchors))
+    # Rounded from float64 as in `nearest_anchor`.
+    near = (x @ a.T).float().split(list(sizes), 1)
+    starts = torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0).tolist()
+    chosen = [anchors[part.argmax(1) + start] for part, start in zip(near, starts[:-1], strict=True) if part.numel()]
+    return members.repeat(len(chosen)), torch.cat([anchors.new_zeros(0), *chosen])
+
+
 def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | float, others: Tensor | float) -> Merge:
     """anchor' = own * anchor + others * mean of its members; an anchor without members stays as it is.
 
@@ -120,6 +149,28 @@ def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | fl
     merged = (anchors & (count > 0)).nonzero().squeeze(1)
     target, source = torch.cat([merged, anchor]), torch.cat([merged, member])
     return Merge(target, source, torch.cat([own[merged], others[anchor] / count[anchor]]))
+
+
+def halving_merge(member: Tensor, anchor: Tensor, total: int) -> Merge:
+    """Members go into their anchor one after another, in order: each time anchor = (anchor + member) / 2.
+
+    Args:
+        member, anchor: int64 [M], see `nearest_anchor`.
+        total: number of tokens T.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.operators.anchors import halving_merge
+        >>> halving_merge(torch.tensor([1, 2]), torch.tensor([0, 0]), 3).coefficient
+        tensor([0.2500, 0.2500, 0.5000])
+    """
+    count = torch.bincount(anchor, minlength=total)
+    order = anchor.argsort(stable=True)
+    member, anchor = member[order], anchor[order]
+    place = torch.arange(len(anchor), dtype=torch.int64, device=anchor.device) - torch.searchsorted(anchor, anchor)
+    own = (count > 0).nonzero().squeeze(1)
+    halvings = torch.cat([count[own], count[anchor] - place])
+    return Merge(torch.cat([own, anchor]), torch.cat([own, member]), 0.5 ** halvings.float())
 
 
 def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors: Tensor) -> Tensor:

@@ -68,3 +68,27 @@ def found_shapes(who: str, found: Mapping[str, Any], *kinds: Modality) -> list[M
             return []
         raise ValueError(f"{who}: expected the shapes of all items to count tokens, got none")
     return [shape for shape in shapes if shape.modality in kinds]
+
+
+class CountedVideos:
+    """Counts of a stage that thins whole videos, from what it leaves of one.
+
+    A class with it says `count_video(shape)`: (expected, least, most) tokens.
+    """
+
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See above."""
+        raise NotImplementedError
+
+    def _counted(self, found: Mapping[str, int]) -> list[tuple[int, int, int]]:
+        return [self.count_video(shape) for shape in found_shapes(type(self).__name__, found, Modality.VIDEO)]
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`."""
+        return {**found, "video": sum(max(least, min(most, n)) for n, least, most in self._counted(found))}
+
+    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """See `Stage`."""
+        counted = self._counted(found)
+        video = (sum(least for _, least, _ in counted), sum(most for _, _, most in counted))
+        return {name: (n, n) for name, n in found.items()} | {"video": video}

@@ -25,7 +25,6 @@ from seats_ops.integrations import Pruning
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.testing import layout_of_runs
 from tests.custom_stages import Custom, every_other, without
-from tests.custom_stages import every_other
 from tests.integrations.huggingface.asking import Asks
 
 LAYERS, WIDTH = 5, 32
@@ -233,6 +232,8 @@ def test_merged_rows_in_a_decoder_of_ones_own() -> None:
     (stage,) = pruning.trace.stages
     assert stage.merge is not None and stage.merge.source.tolist() == [[0, 0], [0, 1]]
     assert PruneTrace.from_json(pruning.trace.to_json()) == pruning.trace
+
+
 def asking(names: tuple[str, ...], layer: int = 0) -> tuple[Asks, Schedule]:
     stage = Asks(names)
     drop = Asks((), every_other)
