@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,27 +14,16 @@ from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchors import mean_merge, nearest_in_parts
 from seats_ops.operators.dyseg import dyseg, frame_similarity
 from seats_ops.operators.items import CountedVideos, whole_items
-from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.operators.scorers import Saliency
+from seats_ops.operators.segment_plan import collapsed_plan, even_plan
 from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stored import Stored
+from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio
 
 RELEASES = ("llava", "qwen")
-
-
-class _Plan(NamedTuple):
-    """Lengths of a video's segments, and how many tokens of every frame are salient and anchors."""
-
-    segments: list[int]
-    salient: list[int]
-    anchors: list[int]
-
-
-def _spread(total: int, parts: int) -> list[int]:
-    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,13 @@ class SegmentAnchors(CountedVideos, Stored):
         for item in items:
             x = features[item.tokens.to(device, non_blocking=True)].view(item.shape.t, item.grid, -1)
             similarity = frame_similarity(x.mean(1, dtype=torch.float64)).cpu()
-            plans.append(self._plan(similarity, item.shape.t, item.grid))
+            cut = dyseg(similarity, threshold=self.threshold, least=self.segments)
+            budget, shares = int(item.grid * self.keep_ratio), (self.context, self.every)
+            if self.release == "llava":
+                plans.append(even_plan(cut, item.grid, max(budget, 1), *shares))
+            else:
+                alike = (similarity >= self.ignore).tolist()
+                plans.append(collapsed_plan(cut, item.grid, budget, *shares, alike))
         frames = group_tokens(layout, "frame", [Modality.VIDEO])
         ids, index = frames.ids.to(device, non_blocking=True), frames.packed()[0].to(device, non_blocking=True)
         salient, anchors = (
@@ -115,33 +110,6 @@ class SegmentAnchors(CountedVideos, Stored):
                 own = (1.0 / (torch.bincount(anchor, minlength=len(ids)) + 1.0)).clamp(min=self.beta)
                 parts.append(mean_merge(member, anchor, peaks, own, 1.0 - own))
         return Selection(kept | peaks, merge=Merge(*(torch.cat(part) for part in zip(*parts, strict=True))))
-
-    def _plan(self, similarity: Tensor, frames: int, grid: int) -> _Plan:
-        segments = dyseg(similarity, threshold=self.threshold, least=self.segments)
-        budget = int(grid * self.keep_ratio)
-        salient: list[int] = []
-        anchors: list[int] = []
-        for length in segments:
-            if self.release == "llava":
-                context = int(max(budget, 1) * self.context)
-                each = context * length // -(-length // self.every)
-                salient += [max(budget, 1) - context] * length
-                anchors += [min(each, grid - salient[-1]) * ((length - 1 - i) % self.every == 0) for i in range(length)]
-                continue
-            of = similarity[len(salient) : len(salient) + length - 1].tolist()
-            # Frames that keep something: the last one of each run of frames alike.
-            valid = [i for i in range(length) if i == length - 1 or of[i] < self.ignore]
-            context = max(int(budget * length * self.context), 1)
-            counts = iter(_spread(context, -(-len(valid) // self.every)))
-            some = [next(counts) if i % self.every == 0 else 0 for i in range(len(valid))][::-1]
-            if length > 1:
-                some = [min(n, max(grid // 2, 1)) for n in some]
-            most = _spread(max(budget * length - context, 0), len(valid))
-            for i in range(length):
-                at = valid.index(i) if i in valid else None
-                anchors.append(0 if at is None else some[at])
-                salient.append(0 if at is None else min(most[at], grid - some[at]))
-        return _Plan(segments, salient, anchors)
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
         """See `CountedVideos`; what does not divide is only ever taken away, and a segment keeps one token at least."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens, partners
+from seats_ops.layout import MediaShape, TokenLayout, partners
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import halving_merge, mean_merge, nearest_anchor
+from seats_ops.operators.anchors import mean_merge, nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.means import means, through_means
+from seats_ops.operators.merged_into_relevant import MergedIntoRelevant
 from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.selection import Selection
-from seats_ops.operators.stage import num_kept
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
@@ -79,7 +78,8 @@ class StaticAndDynamic(CountedVideos, Stored):
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
-        device, on_host = features.device, {"dtype": torch.int64, "device": "cpu"}
+        on_host: Any = {"dtype": torch.int64, "device": "cpu"}
+        device = features.device
         items = whole_items(type(self).__name__, layout)
         partner = partners(layout).to(device, non_blocking=True)
         still = (temporal_similarity(features, partner, backend=backend) > self.threshold).cpu()
@@ -129,42 +129,6 @@ class StaticAndDynamic(CountedVideos, Stored):
         least = max(1, min(grid, math.ceil(share - shape.t / 2)))
         most = min(shape.num_tokens, math.floor(share) + 2 * shape.t)
         return shape.t * math.ceil(grid * self.keep_ratio), least, most
-
-
-@dataclass(frozen=True)
-class MergedIntoRelevant(Stored):
-    """After a layer, keeps the video tokens that the query looks at most and merges each other one into the most alike.
-
-    Members come one after another, in order, and each becomes half of what is there then: kept' = (kept + member) / 2.
-
-    Attributes:
-        keep_ratio: share of a prompt's video tokens that are there.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("features", "scores:last_text/attention")
-    merges: ClassVar[bool] = True
-    count_kind: ClassVar[str] = "shape"
-    kv_rule: ClassVar[str] = "long"
-
-    keep_ratio: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_ratio("keep_ratio", self.keep_ratio)
-
-    def __call__(self, features: Tensor, layout: TokenLayout, *, scores: Tensor, backend: str = "auto") -> Selection:
-        """See `Stage`; features [T, D], scores [T]."""
-        groups = group_tokens(layout, "modality", [Modality.VIDEO])
-        budgets = torch.tensor(
-            [num_kept(n, self.keep_ratio) for n in groups.lengths.tolist()], dtype=torch.int64, device="cpu"
-        )
-        ids = groups.ids.to(features.device, non_blocking=True)
-        kept = segment_topk(scores.float(), ids, budgets.to(features.device), backend=backend)
-        member, anchor = nearest_anchor(features, ids, kept, ~kept)
-        return Selection(kept, merge=halving_merge(member, anchor, len(layout)))
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        return {**found, "video": num_kept(found["video"], self.keep_ratio)}
 
 
 @register_method(
