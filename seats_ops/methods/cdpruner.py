@@ -109,8 +109,8 @@ class ConditionalDpp(Stored):
     "cdpruner",
     Protocol(
         ratio="share of an item's tokens that enters the LLM",
-        group="an item; with split_above, halves of large ones",
-        score="q_i cos(x_i, x_j) q_j of what enters the LLM; q is minus the mean cosine with the question's tokens "
+        group="an item, with split_above, halves of large ones",
+        score="q_i cos(x_i, x_j) q_j of what enters the LLM, q is minus the mean cosine with the question's tokens "
         "there (CLIP's text tower in the paper), min-max over a prompt's modality (over the batch in the code)",
         audio="kept",
     ),

@@ -124,11 +124,11 @@ class SegmentAnchors(CountedVideos, Stored):
     Protocol(
         ratio="share of a video's tokens that enters the LLM, before rounding and alike frames",
         group="a frame for salient tokens, a segment of frames (DySeg) for anchors",
-        rounding="floor, of the budget and of its context part; the rest is salient",
+        rounding="floor, of the budget and of its context part, the rest is salient",
         minimum="1 a frame (qwen: 1 a segment)",
-        score="attention received in the encoder, pooled query (llava: class token); anchors: density peaks, k = 4, of "
+        score="attention received in the encoder, pooled query (llava: class token), anchors: density peaks, k = 4, of "
         "the tokens not salient, without the noise of the code",
-        merge="to the nearest anchor of every anchor frame of the segment; anchor' = a anchor + (1 - a) mean",
+        merge="to the nearest anchor of every anchor frame of the segment, anchor' = a anchor + (1 - a) mean",
         row_sum="1",
         audio="kept",
     ),

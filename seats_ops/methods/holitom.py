@@ -134,13 +134,13 @@ class StaticAndDynamic(CountedVideos, Stored):
 @register_method(
     "holitom",
     Protocol(
-        ratio="share of a video's tokens that enters the LLM, before rounding; inner_ratio stay after the layer",
-        group="a frame's moving tokens; a segment's static ones; after the layer, all video tokens of a prompt",
+        ratio="share of a video's tokens that enters the LLM, before rounding, inner_ratio stay after the layer",
+        group="a frame's moving tokens, a segment's static ones, after the layer, all video tokens of a prompt",
         rounding="ceil of a frame, round half to even of static tokens, of the salient part, and after the layer",
         minimum="1 a frame with moving tokens, 1 a segment without",
-        score="class token's attention in the encoder; density peaks, k = 7 at most, without the noise of the code; "
+        score="class token's attention in the encoder, density peaks, k = 7 at most, without the noise of the code, "
         "after the layer, attention of the last text token as it ran",
-        merge="static places: mean over the segment; others to the nearest peak, beta 0.6; after the layer: halving",
+        merge="static places: mean over the segment, others to the nearest peak, beta 0.6, after the layer: halving",
         row_sum="1",
         kv="long",
         audio="kept",

@@ -118,10 +118,10 @@ def _window(shape: MediaShape) -> int:
 
 
 SAID = Protocol(
-    ratio="share of the tokens that enters the LLM; 0.05 of it are anchors, at or below that nothing else is kept",
+    ratio="share of the tokens that enters the LLM, 0.05 of it are anchors, at or below that nothing else is kept",
     group="a frame of the first video, of the modality's tokens in order (variant original: an item)",
     rounding="dominant floor, contextual round half to even, in float32 (original: both half to even, float64)",
-    minimum="1 anchor; 1 dominant above a ratio of 0.05",
+    minimum="1 anchor, 1 dominant above a ratio of 0.05",
     score="attention received in the encoder's last layer, sum (original: mean over queries)",
     merge="every token left is added to the anchor with the nearest keys, as a mean",
     row_sum="2, 1 without members",
@@ -156,7 +156,7 @@ def visionzip(config: Any, ratio: KeepRatio, *, variant: str = "seats", reductio
 
 @register_method(
     "visionzip-om",
-    Protocol(**{**SAID.__dict__, "group": f"{SAID.group}; {AUDIO_WINDOW} tokens of sound", "audio": "as video"}),
+    Protocol(**{**SAID.__dict__, "group": f"{SAID.group}, {AUDIO_WINDOW} tokens of sound", "audio": "as video"}),
     f"{PAPER}; {SEATS}",
 )
 def visionzip_om(config: Any, ratio: KeepRatio, *, variant: str = "seats", reduction: str | None = None) -> Schedule:
