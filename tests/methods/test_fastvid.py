@@ -143,7 +143,7 @@ def compare(
 
 
 @pytest.mark.parametrize("release", ["qwen", "llava"])
-@pytest.mark.parametrize("alike", [0.1, 0.5])
+@pytest.mark.parametrize("alike", [0.4, 1.3])
 def test_long_segments(release: str, alike: float) -> None:
     """Of few cuts there are segments with several anchor frames, and of like frames some that keep nothing."""
     layout = layouts()["eleven frames"]
