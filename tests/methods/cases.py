@@ -19,6 +19,7 @@ from seats_ops.operators.selection import Selection, check_merge_faults, check_o
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import check_kept, check_result
 from seats_ops.testing import clustered_features, layout_of_runs, tied_features
+from seats_ops.testing.mixed_devices import OneDevice
 
 TEXT, VIDEO, AUDIO, IMAGE = Modality.TEXT, Modality.VIDEO, Modality.AUDIO, Modality.IMAGE
 
@@ -275,6 +276,22 @@ def check_rows(stage: Any, layout: TokenLayout, tensors: Mapping[str, Any]) -> N
         assert torch.equal(found[kept(alone)], values[mine]), f"values of prompt {row}"
 
 
+def check_device(stage: Any, layout: TokenLayout, tensors: Mapping[str, Any]) -> None:
+    """The same on a device where tensors of it and of the CPU cannot be mixed."""
+    expected, _ = run_stage(stage, layout, tensors)
+    device = OneDevice()
+    on_host = {name: tensors[name] for name in ("counts",) if name in tensors}
+    on_host["generators"] = generators(layout.num_rows, int(getattr(stage, "seed", 0)))
+    with device:
+        given = device.put({name: x for name, x in tensors.items() if isinstance(x, Tensor) and name != "counts"})
+        there = layout.to(device.place)
+        found = check_result("stage", call_stage(stage, there, {**given, **on_host}, "auto"), there)
+    assert torch.equal(device.fetch(found.keep_mask), expected.keep_mask)
+    for ours, theirs in ((found.order, expected.order), *zip(found.merge or (), expected.merge or (), strict=True)):
+        assert (ours is None) == (theirs is None)
+        assert theirs is None or torch.equal(device.fetch(ours), theirs)
+
+
 def merge_sums(selection: Selection) -> dict[int, float]:
     """Target of the merge -> sum of its coefficients."""
     if selection.merge is None:
@@ -288,7 +305,6 @@ def members(layout: TokenLayout, row: int, kind: Modality) -> list[int]:
     """Tokens of one modality of a prompt."""
     start, end = layout.cu_seqlens[row : row + 2].tolist()
     return [i for i, found in enumerate(layout.modality.tolist()) if found == kind and start <= i < end]
-    return [i for i in range(start, end) if layout.modality[i] == kind]
 
 
 def frames_of(layout: TokenLayout, item: int) -> list[list[int]]:
@@ -308,6 +324,7 @@ class Found(dict[str, int]):
         alone, _ = row_alone(layout, row, {})
         super().__init__((kind.name.lower(), len(members(alone, 0, kind))) for kind in Modality)
         self.shapes = alone.shapes
+        self.before = dict(self)
 
 
 def check_counts(stage: Any, layout: TokenLayout, selection: Selection) -> None:

@@ -7,25 +7,9 @@ from typing import Any
 import torch
 
 from seats_ops import Modality, TokenLayout
+from tests.methods.cases import Found
 
 NAMES = tuple(kind.name.lower() for kind in Modality)
-
-
-class Found(dict[str, int]):
-    """Tokens by modality, and the items that they are of."""
-
-    shapes: tuple[Any, ...] | None = None
-
-
-def found_in(layout: TokenLayout, row: int) -> Found:
-    """What a stage finds of a prompt of a layout nothing was dropped from."""
-    part = slice(*layout.cu_seqlens[row : row + 2].tolist())
-    counts = torch.bincount(layout.modality[part].long(), minlength=len(NAMES)).tolist()
-    found = Found(zip(NAMES, counts, strict=True))
-    assert layout.grid is not None and layout.shapes is not None
-    items = sorted(set(layout.grid[part, 0].tolist()) - {-1})
-    found.shapes = tuple(layout.shapes[i] for i in items)
-    return found
 
 
 def left_of(layout: TokenLayout, keep_mask: torch.Tensor, row: int) -> dict[str, int]:
@@ -38,7 +22,7 @@ def left_of(layout: TokenLayout, keep_mask: torch.Tensor, row: int) -> dict[str,
 def check_counts(stage: Any, layout: TokenLayout, keep_mask: torch.Tensor) -> None:
     """`count_tokens` is what is left, or lies with it between the bounds."""
     for row in range(layout.num_rows):
-        found, left = found_in(layout, row), left_of(layout, keep_mask, row)
+        found, left = Found(layout, row), left_of(layout, keep_mask, row)
         said = stage.count_tokens(found)
         if stage.count_kind in ("shape", "reconciled"):
             assert said == left

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from seats_ops.methods import method
-from tests.methods.cases import layouts, run_stage, tensors_for
-from tests.methods.other_device import check_device
+from tests.methods.cases import check_device, check_stored, layouts, run_stage, tensors_for
 
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("visionzip-om", {}),
@@ -37,3 +36,8 @@ def test_bfloat16(name: str, options: dict[str, Any]) -> None:
         tensors = tensors_for(layout, "clustered")
         _, values = run_stage(stage, layout, {**tensors, "features": tensors["features"].bfloat16()})
         assert values.dtype == torch.bfloat16 and bool(values.isfinite().all())
+
+
+@pytest.mark.parametrize(("name", "options"), METHODS)
+def test_a_schedule_is_a_value(name: str, options: dict[str, Any]) -> None:
+    check_stored(method(name)(None, 0.3, **options))
