@@ -15,11 +15,11 @@ from seats_ops.operators.anchors import mean_merge, nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.means import means, through_means
 from seats_ops.operators.merged_into_relevant import MergedIntoRelevant
-from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
+from seats_ops.operators.top_peaks import top_density_peaks
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.schedule import Schedule

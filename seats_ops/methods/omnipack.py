@@ -11,8 +11,8 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.layout.extents import relative_places
-from seats_ops.methods.arguments import chosen_layers
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.best_anchor import best_anchor, near_in_place, weighted_merge
 from seats_ops.operators.coverage import salient_and_peaks
 from seats_ops.operators.events import before_in_media, cosine, event_evidence, neighbour_change
@@ -27,14 +27,7 @@ from seats_ops.validation import check_keep_ratio
 
 
 @dataclass(frozen=True)
-class OmniPackCoverage(Stored):
-    """Of each modality of a prompt the most salient tokens, then density peaks of the rest; what goes is merged.
-
-    Attributes:
-        keep_ratio: share that enters the LLM.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("features", "saliency", "grid")
+class _Shares(Stored):
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
     keep_ratio: KeepRatio
@@ -42,6 +35,17 @@ class OmniPackCoverage(Stored):
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`."""
         return Ratio(self.keep_ratio).count_tokens(found)
+
+
+@dataclass(frozen=True)
+class OmniPackCoverage(_Shares):
+    """Of each modality of a prompt the most salient tokens, then density peaks of the rest; what goes is merged.
+
+    Attributes:
+        keep_ratio: share that enters the LLM.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("features", "saliency", "grid")
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """Keep mask and merge: 0.62 (video) or 0.65 (sound) of a kept token, the rest the mean of its cluster."""
@@ -64,7 +68,7 @@ class OmniPackCoverage(Stored):
 
 
 @dataclass(frozen=True)
-class OmniPackRelevance(Stored):
+class OmniPackRelevance(_Shares):
     """Of each modality of a prompt tokens that matter to text and the other modality, and differ; what goes is merged.
 
     Text is all that is neither video nor sound.
@@ -74,13 +78,6 @@ class OmniPackRelevance(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features",)
-    merges: ClassVar[bool] = True
-    count_kind: ClassVar[str] = "shape"
-    keep_ratio: KeepRatio
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        return Ratio(self.keep_ratio).count_tokens(found)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Selection:
         """Keep mask and merge: (token + weighted sum of its cluster) / (1 + weights)."""
@@ -148,9 +145,6 @@ def omnipack(config: Any, ratio: KeepRatio, *, layers: Sequence[int] | None = No
     shares = dict(ratios) if isinstance(ratios, Mapping) else {"video": ratios, "audio": ratios}
     if not all(shares.values()):
         raise ValueError(f"ratio: expected shares above 0, as half of what enters the LLM is left, got {ratio}")
-    if layers is not None and len(layers) != 1:
-        raise ValueError(f"layers: expected one, got {layers}")
-    (layer,) = chosen_layers(config, layers, (18,), 28)
     entering = {name: min(1.0, 2.0 * share) for name, share in shares.items()}
     late = {name: share / entering[name] for name, share in shares.items()}
-    return Schedule(OmniPackCoverage(entering), {layer: OmniPackRelevance(late)})
+    return Schedule(OmniPackCoverage(entering), {one_layer(config, layers, 18, 28): OmniPackRelevance(late)})

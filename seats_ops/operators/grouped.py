@@ -38,6 +38,11 @@ class Grouped:
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def inside(self) -> Tensor:
+        """bool [T]: the token is in a group."""
+        return self.ids >= 0
+
     def spread(self, values: Tensor) -> Tensor:
         """[T, ...]: to every token what its group has of [G, ...]; 0 outside all groups."""
         if not len(self):
