@@ -63,12 +63,21 @@ class Grouped:
         running = torch.nn.functional.pad(mask[self.index].long().cumsum(0), (1, 0))
         return running[self.cu_seqlens.long()].diff()
 
+    def total(self, features: Tensor) -> Tensor:
+        """float64 [G, D], sums of [T, D] in the order of the tokens."""
+        packed, lengths = features[self.index].double(), self.cu_seqlens.diff().long()
+        return torch.segment_reduce(packed, "sum", lengths=lengths, unsafe=True, initial=0)
+
     def mean(self, features: Tensor) -> Tensor:
-        """float32 [G, D] of [T, D], summed in the order of the tokens."""
-        lengths = self.cu_seqlens.diff().long()
-        packed = features[self.index].float()
-        total = torch.segment_reduce(packed, "sum", lengths=lengths, unsafe=True, initial=0)
-        return total / lengths.clamp(min=1)[:, None]
+        """float32 [G, D] of [T, D]."""
+        return (self.total(features) / self.cu_seqlens.diff().clamp(min=1)[:, None]).float()
+
+    def affinity(self, features: Tensor) -> Tensor:
+        """float32 [T]: mean product of a token of [T, D] with all of its group, itself among them; 0 outside."""
+        own, lengths = self.ids[self.index], self.cu_seqlens.diff().clamp(min=1)
+        product = (features[self.index].double() * self.total(features)[own]).sum(-1) / lengths[own]
+        found = torch.zeros(len(self.ids), dtype=torch.float32, device=features.device)
+        return found.index_copy_(0, self.index, product.float())
 
     def minmax(self, values: Tensor, mask: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:
         """float32 [T]: (x - least) / (most - least + eps) over the group's tokens, or those of a mask; 0 elsewhere."""

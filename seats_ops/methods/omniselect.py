@@ -1,0 +1,156 @@
+"""OmniSelect: the modality that fits the question better has its budgets follow relevance; both are pruned by time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
+from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.grouped import Grouped
+from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.relevance_drops import relevance_drops
+from seats_ops.operators.scorers import Saliency
+from seats_ops.operators.stage import KeepRatio, ratio_of
+from seats_ops.operators.stored import Stored
+from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.schedule import Schedule
+from seats_ops.validation import check_keep_ratio
+
+VERSIONS = ("repaired", "release")
+BOTH = (Modality.VIDEO, Modality.AUDIO)
+
+
+@dataclass(frozen=True)
+class OmniSelectTimes(Stored):
+    """Keeps of every window the most attended sound, and the video least like its window's.
+
+    Attributes:
+        keep_ratio: share of video and sound.
+        version: "repaired"; or "release", in which the last token of sound of every window and the last one of video
+            of a prompt's last window are never looked at, and go.
+        margin: where the mean relevances of a prompt, without their fractions, differ by no more, no modality leads.
+        reduction: of attention, see `seats_ops.Stage`.
+    """
+
+    count_kind: ClassVar[str] = "data"
+    keep_ratio: KeepRatio
+    version: str = field(default="repaired", kw_only=True)
+    margin: int = field(default=2, kw_only=True)
+    reduction: str = field(default="mean", kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, ("video", "audio")))
+        if self.version not in VERSIONS:
+            raise ValueError(f"version: expected one of {VERSIONS}, got {self.version!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Relevance comes from outside, one number a token."""
+        outside = tuple(f"external:{kind.name.lower()}_relevance" for kind in BOTH)
+        return joined_inputs((("features",), Saliency(self.reduction).inputs, outside))
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """A prediction, of one window; see `Stage`."""
+        ratios = {kind.name.lower(): ratio_of(self.keep_ratio, kind) for kind in BOTH}
+        left = {name: min(found[name], _kept(found[name], 1.0 - r)) for name, r in ratios.items() if r is not None}
+        return {**found, **left}
+
+    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """(least, most) by modality, see `Stage`."""
+        pruned = [kind.name.lower() for kind in BOTH if ratio_of(self.keep_ratio, kind) is not None]
+        return {name: (0 if name in pruned else n, n) for name, n in found.items()}
+
+    def __call__(
+        self,
+        features: Tensor,
+        layout: TokenLayout,
+        *,
+        saliency: Tensor,
+        video_relevance: Tensor,
+        audio_relevance: Tensor,
+        backend: str = "auto",
+    ) -> Tensor:
+        """bool [T]; the mean relevance of every window is read."""
+        groups = [group_tokens(layout, "window", [kind]) for kind in BOTH]
+        scores = zip(groups, (video_relevance, audio_relevance), strict=True)
+        relevance = torch.cat([Grouped(of, features.device).mean(score[:, None])[:, 0] for of, score in scores])
+        if not all(map(math.isfinite, read := relevance.tolist())):
+            raise ValueError("video_relevance, audio_relevance: expected finite numbers, got others")
+        drops = self._drops(groups, [read[: len(groups[0])], read[len(groups[0]) :]])
+        keep_mask = torch.ones_like(layout.modality, dtype=torch.bool)
+        for kind, of, share in zip(BOTH, groups, drops, strict=True):
+            seen = of if self.version == "repaired" else _overlooking(of, kind)
+            looked = Grouped(seen, features.device)
+            sizes = zip(of.lengths.tolist(), seen.lengths.tolist(), share, strict=True)
+            budget = looked.ids.new_tensor([min(m, _kept(n, drop)) for n, m, drop in sizes])
+            score = -looked.affinity(features) if kind == Modality.VIDEO else saliency
+            kept = segment_topk(score, looked.ids, budget, backend=backend)
+            keep_mask &= kept & ~((of.ids >= 0) & (seen.ids < 0)).to(features.device, non_blocking=True)
+        return keep_mask
+
+    def _drops(self, groups: list[Groups], relevance: list[list[float]]) -> list[list[Any]]:
+        """Drop share of every window, of video and of sound."""
+        shares = [1.0 - (1.0 if (r := ratio_of(self.keep_ratio, kind)) is None else r) for kind in BOTH]
+        drops: list[list[Any]] = [[share] * len(of) for share, of in zip(shares, groups, strict=True)]
+        for row in set(groups[0].row.tolist()) & set(groups[1].row.tolist()):
+            mine = [(of.row == row).nonzero().squeeze(1).tolist() for of in groups]
+            sizes = [of.lengths[at].tolist() for of, at in zip(groups, mine, strict=True)]
+            own = [[of[g] for g in at] for of, at in zip(relevance, mine, strict=True)]
+            pairs = zip(own, sizes, strict=True)
+            video, audio = (int(sum(r * n for r, n in zip(*pair, strict=True)) / sum(pair[1])) for pair in pairs)
+            if abs(video - audio) > self.margin:
+                lead = int(audio > video)
+                for g, share in zip(mine[lead], relevance_drops(own[lead], sizes[lead], shares[lead]), strict=True):
+                    drops[lead][g] = share
+        return drops
+
+
+def _kept(n: int, drop: float | Tensor) -> int:
+    return int(max(1, n * (1.0 - drop)))
+
+
+def _overlooking(groups: Groups, kind: Modality) -> Groups:
+    """Groups without the tokens that the release does not look at."""
+    index, cu_seqlens = groups.packed()
+    gone = torch.ones(len(groups), dtype=torch.bool, device="cpu")
+    if kind == Modality.VIDEO:
+        gone[:-1] = groups.row.diff() > 0
+    ids = groups.ids.index_fill(0, index[cu_seqlens[1:].long() - 1][gone], -1)
+    return replace(groups, ids=ids, lengths=groups.lengths - gone.long())
+
+
+@register_method(
+    "omniselect",
+    Protocol(
+        "share that enters the LLM",
+        "window of one modality, as much of each; of the modality that leads, by relevance",
+        "sound: attention, mean of queries; video: minus the mean product with its window's video",
+        rounding="floor of tokens * (1 - drop share)",
+        minimum="1",
+    ),
+    "OmniSelect (arXiv 2605.18041), code read at 9435948; relevance, of AudioCLIP there, is given by the caller",
+)
+def omniselect(
+    config: Any, ratio: KeepRatio, *, version: str = "repaired", margin: int = 2, reduction: str = "mean"
+) -> Schedule:
+    """Windows pruned by attention and likeness, with budgets by relevance in the modality that leads.
+
+    It asks for "external:video_relevance" and "external:audio_relevance": how well the frame of a token of video, or
+    the second of a token of sound, fits the question, e.g. logits of AudioCLIP; what stands at other tokens is not
+    looked at.
+
+    Args:
+        config: not looked at.
+        ratio: kept share of video and sound, or of those that a mapping names; the others stay.
+        version, margin, reduction: see `OmniSelectTimes`.
+
+    Raises:
+        ValueError: a ratio of something else, another version or reduction.
+    """
+    return Schedule(OmniSelectTimes(ratio, version=version, margin=margin, reduction=reduction))
