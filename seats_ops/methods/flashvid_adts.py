@@ -65,7 +65,7 @@ def segments_of(features: Tensor, layout: TokenLayout) -> list[tuple[Tensor, Ten
     """Tokens [t * h * w], means of frames float64 [t, D] and lengths of segments of every video."""
     found = []
     for item in whole_items("flashvid", layout):
-        tokens = item.index.to(features.device, non_blocking=True)
+        tokens = item.tokens.to(features.device, non_blocking=True)
         frames = features[tokens].view(item.shape.t, item.grid, -1).mean(1, dtype=torch.float64)
         found.append((tokens, frames, dyseg(frame_similarity(frames), threshold=CUT, least=SEGMENTS)))
     return found

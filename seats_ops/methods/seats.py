@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -97,9 +97,8 @@ def seats(
     """
     family, num_layers = FAMILIES[family_name(config)], _num_layers(config)
     late = _scaled(family.late_layer, family, num_layers) if late_layer == "family" else late_layer
-    drops = _checked_layers(
-        drop_layers, [_scaled(layer, family, num_layers) for layer in family.drop_layers], late, num_layers
-    )
+    # Layers are checked before ratios.
+    _drops(family, drop_layers, late, num_layers)
     retention = {}
     for name, target, takes in (("video", video, family.sees_video), ("audio", audio, family.hears)):
         if takes:
@@ -108,25 +107,57 @@ def seats(
             raise ValueError(f"{name}: expected None, as the model takes no {name}, got {target!r}")
     scale = check_positive("encoder_ratio_scale", encoder_ratio_scale)
     encoder = {}
-    keep: dict[str, tuple[float, ...]] = {}
     for name, target in retention.items():
         encoder[name] = scale * target
         if encoder[name] > 1.0:
             raise ValueError(
                 f"{name}: expected encoder_ratio_scale * {name} <= 1, got {scale} * {target} = {encoder[name]:.4g}"
             )
+    after_layer: dict[int, Any] = {}
+    after_layer |= staged_pruners(config, retention, encoder, drop_layers, late, temperature, windows)
+    if late is not None:
+        after_layer[late - 1] = ModalityDropper()
+    return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
+
+
+def staged_pruners(
+    config: Any,
+    retention: Mapping[str, float],
+    encoder: Mapping[str, float],
+    drop_layers: Sequence[int] | None,
+    late: int | None,
+    temperature: float | None,
+    windows: str,
+) -> dict[int, StagePruner]:
+    """Stage II by layer: what brings the shares that enter the LLM, `encoder`, down to `retention` on average.
+
+    Args:
+        config, drop_layers, temperature, windows: see `seats`.
+        retention, encoder: by modality.
+        late: first layer without audio and video; None = never.
+
+    Raises:
+        TypeError, ValueError: as `seats`.
+    """
+    family, num_layers = FAMILIES[family_name(config)], _num_layers(config)
+    drops = _drops(family, drop_layers, late, num_layers)
+    keep = {}
+    for name, target in retention.items():
         _check_reachable(name, target, encoder[name], num_layers, drops, late)
         keep[name] = solve_keep_ratios(target, encoder[name], num_layers=num_layers, drop_layers=drops, late_layer=late)
     allocator = WindowBudgetAllocator(family.temperature if temperature is None else temperature)
-    after_layer: dict[int, Any] = {}
+    stages = {}
     for i, layer in enumerate(drops):
         ratios = {name: keep[name][i] for name in retention}
         first, *others = ratios.values()
         alike = all(ratio == first for ratio in others)
-        after_layer[layer] = StagePruner(first if alike else ratios, allocator=allocator, windows=windows)
-    if late is not None:
-        after_layer[late - 1] = ModalityDropper()
-    return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
+        stages[layer] = StagePruner(first if alike else ratios, allocator=allocator, windows=windows)
+    return stages
+
+
+def _drops(family: Family, given: Sequence[int] | None, late: Any, num_layers: int) -> tuple[int, ...]:
+    scaled = [_scaled(layer, family, num_layers) for layer in family.drop_layers]
+    return _checked_layers(given, scaled, late, num_layers)
 
 
 def family_name(config: Any) -> str:
