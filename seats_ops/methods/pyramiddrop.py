@@ -63,12 +63,12 @@ class PyramidDrop(Stored):
         return Selection(keep_mask, positions="renumbered")
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`; `found.original` has the tokens before any stage, without it this is taken for the first."""
-        original, left = getattr(found, "original", found), dict(found)
+        """See `Stage`; without `found.before` this is taken for the first stage."""
+        before, left = getattr(found, "before", found), dict(found)
         for kind in MEDIA_MODALITIES:
             name, share = kind.name.lower(), ratio_of(self.keep_ratio, kind)
             if share is not None:
-                left[name] = min(found[name], int(share * original[name]))
+                left[name] = min(found[name], int(share * before[name]))
         return left
 
 

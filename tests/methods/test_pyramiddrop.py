@@ -16,6 +16,7 @@ from tests.methods.cases import (
     VIDEO,
     Found,
     cases,
+    check_device,
     check_rows,
     check_stored,
     kept,
@@ -73,7 +74,7 @@ def test_equals_a_literal_restatement(ratio: Any, ratios: dict[str, float]) -> N
             check_rows(stage, part, given)
             for row in range(layout.num_rows):
                 found = Found(part, row)
-                found.original = Found(layout, row)
+                found.before = dict(Found(layout, row))
                 start, end = layout.cu_seqlens[row : row + 2].tolist()
                 assert sum(stage.count_tokens(found).values()) == sum(start <= i < end for i in expected)
             there = expected
@@ -100,3 +101,8 @@ def test_layers_scale_with_depth_or_are_given() -> None:
         method("pyramiddrop")(SimpleNamespace(num_hidden_layers=2), 0.5)
     with pytest.raises(TypeError, match="config"):
         method("pyramiddrop")(None, 0.5)
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("pyramiddrop")(CONFIG, 0.5).after_layer[16][0], layout, tensors_for(layout))
