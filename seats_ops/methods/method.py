@@ -73,7 +73,7 @@ class Method:
         >>> evs = method("evs")
         >>> print(evs(None, 0.3))
         * prompt          all tokens
-        * before the LLM  Select(TemporalChange(), Ratio(0.3, group='item', rounding='floor'))
+        * before the LLM  Select(scorer=TemporalChange(), budget=VideoShare(pruning_rate=0.7))
         | layers 1 to the last
     """
 

@@ -14,11 +14,14 @@ from tests.methods.cases import (
     VIDEO,
     cases,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     kept,
+    layouts,
     members,
     run_stage,
+    tensors_for,
 )
 
 
@@ -67,3 +70,8 @@ def test_equals_a_literal_restatement(name: str, ratio: Any, ratios: dict[str, f
         assert kept(selection) == expected, title
         check_counts(stage, layout, selection)
         check_rows(stage, layout, tensors)
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("divprune-om")(None, 0.3).before_llm[0], layout, tensors_for(layout))

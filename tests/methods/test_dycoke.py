@@ -16,6 +16,7 @@ from tests.methods.cases import (
     Together,
     audio,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     frames_of,
@@ -113,3 +114,8 @@ def test_what_it_is_asked_for_is_checked() -> None:
         method("dycoke")(None, 0.3, order="raster")
     with pytest.raises(ValueError, match="ratio"):
         method("dycoke")(None, {"audio": 0.3})
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["nine frames"]
+    check_device(method("dycoke")(None, 0.3, order="release").before_llm[0], layout, tensors_for(layout))

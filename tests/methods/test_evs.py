@@ -12,11 +12,13 @@ from tests.methods.cases import (
     Found,
     cases,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     frames_of,
     kept,
     layout_of,
+    layouts,
     run_stage,
     tensors_for,
     video,
@@ -72,3 +74,8 @@ def test_short_clips_keep_exactly_the_first_frame() -> None:
 def test_ratios_of_other_modalities_are_refused() -> None:
     with pytest.raises(ValueError, match="ratio"):
         method("evs")(None, {"video": 0.3, "audio": 0.5})
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("evs")(None, 0.3).before_llm[0], layout, tensors_for(layout))

@@ -16,6 +16,7 @@ from tests.methods.cases import (
     VIDEO,
     cases,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     generators,
@@ -129,3 +130,8 @@ def test_what_cannot_be_reached_is_refused(match: str, name: str, ratio: Any, op
         method(name)(CONFIG, ratio, **options)
     with pytest.raises(TypeError, match="config"):
         method(name)(None, 0.5)
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("fastv")(CONFIG, {"video": 0.3, "audio": 0.65}).after_layer[2][0], layout, tensors_for(layout))

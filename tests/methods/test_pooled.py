@@ -17,6 +17,7 @@ from tests.methods.cases import (
     VIDEO,
     cases,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     frames_of,
@@ -118,3 +119,8 @@ def test_other_tokens_do_not_leak_in() -> None:
     assert values[layout.is_modality(VIDEO)].isfinite().all()
     alone, share = row_alone(layout, 0, tensors)
     assert len(alone) == len(layout) and set(share) == set(tensors)
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(AveragePool(2, 2), layout, tensors_for(layout))

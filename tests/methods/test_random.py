@@ -12,6 +12,7 @@ from tests.methods.cases import (
     IMAGE,
     VIDEO,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     features_of,
@@ -70,3 +71,8 @@ def test_seeds_differ_and_repeat() -> None:
     tensors = tensors_for(layout) | {"features": features_of("constant", len(layout))}
     chosen = [kept(run_stage(method("random")(None, 0.2, seed=n).before_llm[0], layout, tensors)[0]) for n in (0, 1, 0)]
     assert chosen[0] == chosen[2] != chosen[1]
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("random")(None, 0.3).before_llm[0], layout, tensors_for(layout))

@@ -13,6 +13,7 @@ from tests.methods.cases import (
     IMAGE,
     VIDEO,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     kept,
@@ -49,3 +50,8 @@ def test_equals_a_literal_restatement(ratio: float | dict[str, float]) -> None:
         assert kept(selection) == literal(layout, ratio)
         check_counts(stage, layout, selection)
         check_rows(stage, layout, tensors)
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("uniform")(None, 0.3).before_llm[0], layout, tensors_for(layout))

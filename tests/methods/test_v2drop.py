@@ -15,11 +15,14 @@ from tests.methods.cases import (
     VIDEO,
     cases,
     check_counts,
+    check_device,
     check_rows,
     check_stored,
     kept,
+    layouts,
     members,
     run_stage,
+    tensors_for,
 )
 
 LLAVA, QWEN = SimpleNamespace(num_hidden_layers=32), SimpleNamespace(num_hidden_layers=28)
@@ -69,3 +72,8 @@ def test_what_it_is_asked_for_is_checked() -> None:
     with pytest.raises(ValueError, match=r"layers: expected 3"):
         method("v2drop")(LLAVA, 0.5, layers=[3, 9])
     assert [layer for layer, _ in method("v2drop")(QWEN, 0.5, layers=(1, 2, 3)).stages()] == [1, 2, 3]
+
+
+def test_the_device_is_left_alone() -> None:
+    layout = layouts()["four prompts"]
+    check_device(method("v2drop")(LLAVA, 0.5).after_layer[17][0], layout, tensors_for(layout))
