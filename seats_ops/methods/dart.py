@@ -114,7 +114,7 @@ def _largest(norms: Tensor, tokens: Tensor, most: int) -> Tensor:
 @register_method(
     "dart",
     PROTOCOL,
-    "DART (arXiv 2502.11494), section 4, a copy of its code read in VTC-Bench; on embeddings as in TensorRT-Edge-LLM",
+    "DART (arXiv 2502.11494), its pivots, a copy of its code read in VTC-Bench; on embeddings as in TensorRT-Edge-LLM",
 )
 def dart(config: Any, ratio: KeepRatio, *, layer: int = 0, media_pivots: int = 4, text_pivots: int = 4) -> Schedule:
     """Pivots, and what is least like them.

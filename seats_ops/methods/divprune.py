@@ -20,7 +20,9 @@ def _protocol(whom: str, audio: str) -> Protocol:
     )
 
 
-@register_method("divprune", _protocol("video", "stays"), "DivPrune (arXiv 2503.02175), section 3, released code")
+@register_method(
+    "divprune", _protocol("video", "stays"), "DivPrune (arXiv 2503.02175), its max-min diversity, released code"
+)
 def divprune(config: object, ratio: KeepRatio) -> Schedule:
     """round(ratio * n) tokens of a modality, each as far as can be from those before.
 

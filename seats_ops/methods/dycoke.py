@@ -106,7 +106,9 @@ def _reordered(keep_mask: Tensor, reduced: Tensor, frame: Tensor, cosine: Tensor
     return order.index_copy(0, places, mine[frame[mine].argsort(stable=True)])
 
 
-@register_method("dycoke", PROTOCOL, "DyCoke (arXiv 2411.15024), section 3.2 (TTM), code read at dd74634")
+@register_method(
+    "dycoke", PROTOCOL, "DyCoke (arXiv 2411.15024), its first stage, temporal token merging, code read at dd74634"
+)
 def dycoke(config: object, ratio: KeepRatio, *, order: str = "ascending") -> Schedule:
     """Token merging of DyCoke, which prunes; its second stage, while decoding, is no part of this.
 

@@ -66,7 +66,7 @@ class VideoShare(Stored):
         return Budgeted(groups, budgets.minimum(groups.lengths))
 
 
-@register_method("evs", PROTOCOL, "Efficient Video Sampling (arXiv 2510.14624), section 3; vLLM, code read at d750efb")
+@register_method("evs", PROTOCOL, "Efficient Video Sampling (arXiv 2510.14624), as in vLLM, code read at d750efb")
 def evs(config: object, ratio: KeepRatio) -> Schedule:
     """The tokens of a video that changed most.
 

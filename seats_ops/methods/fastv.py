@@ -15,7 +15,7 @@ from seats_ops.operators.stage import BUDGETED, KeepRatio
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio, describe
 
-FASTV = "FastV (arXiv 2403.06764), section 4, code read at d165972; in SEATS (arXiv 2605.20035), code read at c553732"
+FASTV = "FastV (arXiv 2403.06764), code read at d165972; as compared with in SEATS (arXiv 2605.20035), c553732"
 
 
 def after_layer(name: str, share: float, layer: int, total: int) -> float:

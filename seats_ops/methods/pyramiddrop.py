@@ -72,7 +72,7 @@ class PyramidDrop(Stored):
         return left
 
 
-@register_method("pyramiddrop", PROTOCOL, "PyramidDrop (arXiv 2410.17247), section 3.2; released code")
+@register_method("pyramiddrop", PROTOCOL, "PyramidDrop (arXiv 2410.17247), its drops between stages, released code")
 def pyramiddrop(config: Any, ratio: KeepRatio, *, layers: Sequence[int] | None = None) -> Schedule:
     """Drops at three layers of an evenly cut decoder.
 

@@ -58,7 +58,7 @@ class SelectFromHere(Select):
     kv_rule: ClassVar[str] = "long"
 
 
-@register_method("v2drop", PROTOCOL, "V2Drop (arXiv 2509.01552), section 3, code read at 219e03e")
+@register_method("v2drop", PROTOCOL, "V2Drop (arXiv 2509.01552), its drops by variation, code read at 219e03e")
 def v2drop(config: Any, ratio: KeepRatio, *, variant: str = "llava", layers: Sequence[int] | None = None) -> Schedule:
     """Drops of the tokens that change least.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class DiversitySelector(Stored):
         >>> int(selector(features, layout).sum())  # half of the video, and the text
         3
     """
+
+    count_kind: ClassVar[str] = "shape"
 
     keep_ratio: KeepRatio
     weighted: bool = field(default=True, kw_only=True)

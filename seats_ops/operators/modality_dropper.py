@@ -30,6 +30,7 @@ class ModalityDropper(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ()
+    count_kind: ClassVar[str] = "shape"
 
     modalities: tuple[str, ...] = BUDGETED
 
