@@ -127,14 +127,18 @@ def _solved(
 ) -> AtCost:
     """The ratio nearest to the target, by halving: costs grow with ratios."""
     low, high, best, refusal = 0.0, 1.0, None, ""
+    accepted: list[float] = []
     for ratio in (1.0, 0.0, *(None,) * STEPS):
         middle = (low + high) / 2 if ratio is None else ratio
         try:
             cost, schedule = cost_at(middle)
         except ValueError as error:
-            # What it refuses lies below what it can reach: FastV runs its first layers on everything.
-            refusal, low = str(error), max(low, middle) if ratio is None else low
+            refusal = str(error)
+            if ratio is None:
+                # FastV refuses too little, as its first layers run on everything; SEATS what its encoder cannot give.
+                low, high = (low, middle) if any(one < middle for one in accepted) else (middle, high)
             continue
+        accepted.append(middle)
         if best is None or abs(cost - target) < abs(best[0] - target):
             best = cost, middle, schedule
         if ratio is None:

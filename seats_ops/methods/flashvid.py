@@ -163,7 +163,8 @@ def flashvid(
     Raises:
         ValueError: a ratio of something else, another count, variant or reduction, not one layer.
     """
-    share = check_keep_ratio("ratio", of_video(ratio), ("video",))["video"]
+    given: Any = check_keep_ratio("ratio", of_video(ratio), ("video",))
+    share: float = given["video"]
     trees = FlashVidTrees(share, count=count, variant=variant, reduction=reduction)
     if check_ratio("llm_ratio", llm_ratio) == 1.0:
         return Schedule(trees)

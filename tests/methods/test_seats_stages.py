@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import Qwen2_5OmniThinkerConfig
 
 from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule, StagePruner, WindowBudgetAllocator, seats
-from seats_ops.methods import method
+from seats_ops.cost import PromptLengths, split_blocks
+from seats_ops.methods import at_equal_cost, method
 from seats_ops.methods.seats import PAPER_RATIOS
 from seats_ops.operators.stage import ratio_of
 from tests.methods.cases import check_rows, check_stored, kept, layouts, run_stage, tensors_for
@@ -86,3 +88,9 @@ def test_stages_run_on_every_layout(name: str) -> None:
             tensors = tensors_for(layout, "clustered")
             assert len(kept(run_stage(stage, layout, tensors)[0])) <= len(layout)
             check_rows(stage, layout, tensors)
+
+
+def test_ratios_that_are_refused_for_being_too_high_do_not_hide_those_that_cost_the_same() -> None:
+    lengths = PromptLengths(590, split_blocks(9600, 288), split_blocks(1570, 50))
+    (found,) = at_equal_cost(["seats"], Qwen2_5OmniThinkerConfig(), lengths, retention=0.15)
+    assert found.retained is not None and found.retained.layer_average == pytest.approx(0.15, rel=0.02)
