@@ -72,17 +72,16 @@ class PivotRepulsion(Stored):
             picks.append(self._picks(Modality(int(groups.modality[g])), len(mine), own + asked))
             ranked = [_largest(norms, mine.to(device), own), _largest(norms, after.to(device), asked)]
             keep_mask[ranked[0]] = True
-            most = self.media_pivots + self.text_pivots
-            rows.append(torch.nn.functional.pad(torch.cat(ranked), (0, most - own - asked), value=-1))
+            room = self.media_pivots + self.text_pivots - own - asked
+            rows.append(torch.nn.functional.pad(torch.cat(ranked), (0, room), value=-1))
         each = torch.tensor(picks, dtype=torch.int64, device="cpu").to(device)
         unit = x / (x.norm(dim=-1, keepdim=True) + 1e-8)
-        inside = ids >= 0
         for pivot in torch.stack(rows, 1):
             mine = pivot[ids.clamp(min=0)]
             cosine = (unit * unit[mine.clamp(min=0)]).sum(-1)
-            left = inside & ~keep_mask
-            budget = each * (pivot >= 0)
-            keep_mask = keep_mask | segment_topk(-cosine, torch.where(left, ids, -1), budget, backend=backend) & left
+            left = (ids >= 0) & ~keep_mask
+            picked = segment_topk(-cosine, torch.where(left, ids, -1), each * (pivot >= 0), backend=backend)
+            keep_mask = keep_mask | picked & left
         return keep_mask
 
     def _picks(self, kind: Modality, length: int, pivots: int) -> int:
@@ -97,12 +96,11 @@ class PivotRepulsion(Stored):
         for kind in MEDIA_MODALITIES:
             if ratio_of(self.keep_ratio, kind) is None:
                 continue
-            name, lengths = kind.name.lower(), [s.num_tokens for s in shapes if s.modality == kind]
-            left[name] = 0
-            for n in lengths:
+            left[kind.name.lower()] = 0
+            for n in (shape.num_tokens for shape in shapes if shape.modality == kind):
                 own = min(self.media_pivots, n)
                 pivots = own + min(self.text_pivots, found["text"])
-                left[name] += min(n, own + pivots * self._picks(kind, n, pivots))
+                left[kind.name.lower()] += min(n, own + pivots * self._picks(kind, n, pivots))
         return left
 
 
