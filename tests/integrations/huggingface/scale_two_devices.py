@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from seats_ops import Modality, Schedule, TokenLayout
 from seats_ops.integrations import attach
+from seats_ops.operators.inputs import QUERIES, WEIGHTS
+from tests.custom_stages import every_other
 from tests.integrations.huggingface import probes
+from tests.integrations.huggingface.asking import Asks
 from tests.integrations.huggingface.batching import answers, batch_of, rows_of
 from tests.integrations.huggingface.families.families import SMALL
 from tests.integrations.huggingface.scale_devices import DEVICES, two_devices
@@ -67,3 +71,33 @@ def test_a_batch(family: str, kv_policy: str) -> None:
         split_ids, split_logits = answers(parts, to_device(batch, DEVICES[0]), 3)
     assert torch.equal(split_ids.cpu(), ids)
     assert torch.equal(split_logits.cpu(), logits)
+
+
+@pytest.mark.parametrize(("family", "boundary"), [("qwen2_5_omni", 3), ("qwen3_omni", 2)])
+def test_inputs_of_stages(family: str, boundary: int) -> None:
+    """Right where the next layer lies elsewhere, and one layer earlier."""
+    whole, parts = (SMALL[family]("eager") for _ in range(2))
+    for model in (whole, parts):
+        model.set_experts_implementation("eager")
+    parts = split(parts, boundary, *DEVICES)
+    batch = batch_of(rows_of(whole.config, "interleaved"))
+    names = ["features", "previous", "embeddings", "saliency", "saliency:mean", "saliency:pooled", "keys"]
+    names += ["external:clip", *(f"scores:{query}/{weights}" for query in QUERIES for weights in WEIGHTS)]
+    total = int(batch["attention_mask"].sum())
+    found = []
+    for model, inputs in ((whole, batch), (parts, to_device(batch, DEVICES[0]))):
+        stages = [Asks((name,)) for name in names]
+        facts = Asks(("grid", "seconds", "question"))
+        schedule = Schedule(Asks((), every_other), {2: [Asks((), every_third), *stages, facts]})
+        with torch.no_grad(), attach(model, schedule, external={"clip": torch.arange(total)}):
+            model(**inputs)
+        seen = [x for stage in stages for key, x in stage.seen[0].items() if key != "layout"]
+        layout = facts.seen[0]["layout"]
+        found.append([*seen, layout.grid, layout.seconds, layout.question])
+    for name, one, other in zip([*names, "grid", "seconds", "question"], *found, strict=True):
+        assert other.device in DEVICES, name
+        torch.testing.assert_close(other.cpu(), one, rtol=0, atol=0, equal_nan=True)
+
+
+def every_third(layout: TokenLayout) -> torch.Tensor:
+    return layout.is_modality(Modality.TEXT) | (layout.position % 3 == 0)

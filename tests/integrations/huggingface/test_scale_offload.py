@@ -11,8 +11,11 @@ import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model
 from torch import nn
 
+from seats_ops import Schedule
 from seats_ops.integrations import attach
+from seats_ops.operators.inputs import WEIGHTS
 from tests.integrations.huggingface import probes
+from tests.integrations.huggingface.asking import Asks
 from tests.integrations.huggingface.models import golden_thinker, small_thinker
 from tests.integrations.huggingface.schedules import SCHEDULES
 from tests.integrations.huggingface.upstream import place, text_model
@@ -124,3 +127,16 @@ def test_a_crash_while_scoring_leaves_no_weights_behind(clip: dict[str, Any], tm
     assert_held_back(model)
     with attach(model, schedule):
         probes.assert_same(probes.generate(model, clip, 3), expected)
+
+
+def test_scores_of_every_query_and_weights(offloaded: nn.Module, clip: dict[str, Any]) -> None:
+    """After layer 2 and with the weights of layers 2 and 3, all of them held back."""
+    names = [f"scores:{query}/{weights}" for query in ("last_text", "text_max") for weights in WEIGHTS]
+    found = []
+    for model in (small_thinker("sdpa"), offloaded):
+        stages = [Asks((name,)) for name in names]
+        with torch.no_grad(), attach(model, Schedule(after_layer={2: stages})):
+            model(**clip)
+        found.append([x for stage in stages for key, x in stage.seen[0].items() if key != "layout"])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert_held_back(offloaded)
