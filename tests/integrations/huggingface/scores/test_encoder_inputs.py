@@ -18,7 +18,7 @@ from tests.integrations.huggingface.asking import Asks
 from tests.integrations.huggingface.batching import batch_of
 from tests.integrations.huggingface.families.families import SMALL, pristine_of
 from tests.integrations.huggingface.models import small_thinker
-from tests.integrations.huggingface.prompts import Image, Text, Video, build_prompt, columns_of, columns_without
+from tests.integrations.huggingface.prompts import Text, Video, build_prompt, columns_of, columns_without
 from tests.integrations.huggingface.scores.encoder_oracle import of_prompt
 from tests.integrations.huggingface.stage_one import PROMPTS
 from tests.integrations.huggingface.upstream import needs
@@ -158,15 +158,21 @@ def test_encoded_outside() -> None:
                 model(**rest, mm_encoder_outputs={"video": output})
 
 
-def test_several_at_once() -> None:
-    """A stage that asks for several is given what stages with one each are."""
-    model = SMALL["qwen2_5_omni"]("sdpa")
-    inputs = build_prompt(model.config, Text(4), Image((1, 4, 6)), Text(2), Video((3, 4, 6)), Text(3), seed=1)
-    singles, _, _ = seen_of(model, inputs, NAMES, "forward")
-    both = Asks(("keys", "saliency", "features"))
-    with torch.no_grad(), attach(model, Schedule([both, DiversitySelector(0.5)])):
-        model(**inputs)
-    assert torch.equal(both.seen[0]["keys"], singles["keys"])
+@pytest.mark.parametrize("family", ["qwen2_5_omni", "qwen3_omni"])
+def test_one_alone(family: str) -> None:
+    """What is worked out for one input is there whatever else is asked for."""
+    model = SMALL[family]("sdpa")
+    inputs = build_prompt(model.config, *PROMPTS["clip_with_sound"], seed=1)
+    together, _, _ = seen_of(model, inputs, ("saliency", *NAMES), "forward")
+    for names in (("saliency",), *((name,) for name in NAMES), ("keys", "features", "saliency")):
+        stage = Asks(names)
+        with (
+            torch.no_grad(),
+            attach(model, Schedule([stage, DiversitySelector(0.5)] if "saliency" in names else stage)),
+        ):
+            model(**inputs)
+        for name in set(names) & set(together):
+            assert torch.equal(stage.seen[0][name], together[name])
 
 
 def test_the_preset_asks_for_no_more_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
