@@ -165,7 +165,7 @@ class ScheduleRun:
         if self.records_scores:
             names = (item.name for item in map(parse_input, stage.inputs) if item.kind == "scores")
             asked = [tensors[name] for name in names if tensors.get(name) is not None]
-            scores = asked[0].detach().float().cpu() if asked else None
+            scores = _by_column(asked[0].detach().float().cpu(), self.layout.plan()) if asked else None
         merge, values, merged = selection.merge, selection.values, None
         if merge is not None and len(merge.target):
             check_merge_faults(where, merge_faults(replace(selection, keep_mask=keep_mask)))
@@ -201,7 +201,10 @@ class ScheduleRun:
                 plan = plan.ordered(torch.searchsorted(keep_mask.nonzero().squeeze(1), order))
             self.layout = plan.to(device)
         plan = self.layout.plan()
-        columns = plan.position.long().split(plan.cu_seqlens.diff().tolist())
+        columns = list(plan.position.long().split(plan.cu_seqlens.diff().tolist()))
+        multiplicity = None
+        if selection.multiplicity is not None:
+            multiplicity = _by_column(selection.multiplicity.detach().cpu()[applied.index], plan)
         self.trace.stages.append(
             StageRecord(
                 type(stage).__name__,
@@ -212,7 +215,11 @@ class ScheduleRun:
                 selection.budgets,
                 scores,
                 merge=None if merged is None else _recorded(merged, before),
-                multiplicity=None if selection.multiplicity is None else selection.multiplicity.cpu()[keep_mask],
+                multiplicity=multiplicity,
+                order=None if order is None else columns,
+                positions=selection.positions,
+                kv_rule=applied.kv_rule,
+                values=selection.values is not None,
             )
         )
         return applied if applied.moves or applied.values is not None or applied.renumbered else None
@@ -251,6 +258,12 @@ def _features_of(where: str, tensors: dict[str, Any]) -> Tensor:
         raise ValueError(f"{where}: expected a stage that merges to name features among its inputs, got none")
     features: Tensor = tensors["features"]
     return features
+
+
+def _by_column(values: Tensor, layout: TokenLayout) -> Tensor:
+    """Values of the tokens of a layout, prompt by prompt in ascending columns, however a stage ordered them."""
+    place = layout.position.long()
+    return values[(layout.rows() * (place.max() + 1 if len(place) else 1) + place).argsort()]
 
 
 def _recorded(merge: Merge, before: TokenLayout) -> Merge:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -35,7 +36,8 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
         if not indices:
             stored = {name: value for name, value in stored.items() if name not in ("layout", "saliency")}
             for stage in stored["stages"]:
-                del stage["kept_indices"], stage["scores"]
+                for name in ("kept_indices", "scores", "merge", "multiplicity", "order"):
+                    stage.pop(name, None)
         typer.echo(json.dumps(stored, indent=1))
         return trace
     media = [name for name, count in trace.prompt_counts.items() if count]
@@ -63,6 +65,16 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
                 cells.append(" + ".join("-" if number is None else str(number) for number in pair))
             budgets.add_row(str(window), *cells)
         console.print(budgets)
+    for stage in trace.stages:
+        if stage.merge is not None:
+            rows, which = stage.merge.target.unique(dim=0, return_inverse=True)
+            sums = torch.zeros(len(rows)).index_add(0, which, stage.merge.coefficient)
+            ends = f"{sums.min():.4g} to {sums.max():.4g}" if len(rows) else "nothing"
+            place = stage_title(stage.layer).replace("\n", " ")
+            console.print(
+                f"{escape(stage.name)} ({place}): {len(rows):,} kept tokens are sums, whose coefficients add up to {ends}",
+                soft_wrap=True,
+            )
     if trace.kv_lengths:
         console.print(f"Keys per layer after the prefill: {_runs(trace.kv_lengths)}", soft_wrap=True)
     if indices:

@@ -76,7 +76,8 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
             scores = torch.full_like(column, torch.nan, dtype=torch.float32)
             scores[alive] = stage.scores.split(lengths)[row]
         alive = torch.isin(column, stage.kept_indices[row].cpu())
-        stages.append({**_said(stage), "left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())})
+        kept = {"left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())}
+        stages.append({**_said(stage), **kept, **_more(stage, row, column)})
     saliency = None if trace.saliency is None else trace.saliency[here]
     groups = {
         name: whole(torch.full_like(column, NONE) if ids is None else ids.long()[here])
@@ -89,14 +90,53 @@ def _said(stage: StageRecord) -> dict[str, Any]:
     return {"name": stage.name, "layer": stage.layer, "budgets": stage.granted()}
 
 
+def _more(stage: StageRecord, row: int, column: Tensor) -> dict[str, Any]:
+    """What only some stages do.
+
+    "merge": "target" and "source", int32 numbers of tokens in the prompt, and "coefficient", float32. "multiplicity":
+    its least and largest. "did": what else the stage changed, by name.
+    """
+    found: dict[str, Any] = {}
+    if stage.merge is not None:
+        target, source, coefficient = stage.merge
+        mine = target[:, 0] == row
+        ends = {"target": target[mine], "source": source[mine]}
+        ascending, order = column.sort()
+        for name, places in ends.items():
+            at = torch.searchsorted(ascending, places[:, 1].contiguous()).clamp(max=max(len(column) - 1, 0))
+            if bool((places[:, 0] != row).any()) or not torch.equal(ascending[at], places[:, 1]):
+                raise ValueError(f"{stage.name}: expected merge.{name} to be tokens of prompt {row}, got others")
+            ends[name] = order[at]
+        found["merge"] = {name: whole(places) for name, places in ends.items()} | {
+            "coefficient": floats(coefficient[mine])
+        }
+    if stage.multiplicity is not None:
+        mine = stage.multiplicity.split([len(kept) for kept in stage.kept_indices])[row]
+        if len(mine):
+            found["multiplicity"] = [float(mine.min()), float(mine.max())]
+    did = {
+        "order": stage.order is not None and not torch.equal(stage.order[row].sort().values, stage.order[row]),
+        "positions": stage.positions == "renumbered",
+        "keys": stage.kv_rule == "long",
+        "values": stage.values,
+    }
+    if any(did.values()):
+        found["did"] = [name for name, done in did.items() if done]
+    return found
+
+
 def keys_of(trace: PruneTrace, row: int) -> list[int]:
     """Keys of prompt `row` that every layer holds, padding not counted; empty where the trace does not say."""
     ran_on = layers_of(trace, row, len(trace.kv_lengths))
     if trace.kv_policy == "per-layer":
         return ran_on
     if trace.kv_policy == "uniform":
-        left = len(trace.stages[-1].kept_indices[row]) if trace.stages else trace.prompt_lengths[row]
-        return [left] * len(ran_on)
+        lengths = [trace.prompt_lengths[row], *(len(stage.kept_indices[row]) for stage in trace.stages)]
+        held = lengths[-1:] * len(ran_on)
+        for stage, before, after in zip(trace.stages, lengths, lengths[1:], strict=False):
+            if stage.kv_rule == "long":
+                held[: stage.layer] = [keys + before - after for keys in held[: stage.layer]]
+        return held
     return trace.kv_lengths if len(trace.prompt_lengths) == 1 else []
 
 

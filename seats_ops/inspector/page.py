@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # In this order: each knows those before it.
-PROGRAM = ("data.js", "view.js", "timeline.js", "prompt.js", "token.js", "tables.js", "main.js")
+PROGRAM = ("data.js", "merges.js", "view.js", "timeline.js", "prompt.js", "token.js", "tables.js", "main.js")
 
 
 def page(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from seats_ops.files import write_whole
@@ -15,6 +16,7 @@ from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
 from seats_ops.trace.records import (
+    MORE,
     MediaItem,
     StageRecord,
     item_from_dict,
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
     from seats_ops.inspector.media import Media
 
-FORMAT = 2
-"""Since 2 a trace knows its tokens; one of format 1 is read and has none."""
+FORMATS = (1, 2, 3)
+"""Since 2 a trace knows its tokens; one of format 1 is read and has none. Only a trace of a stage that merged, moved or
+renumbered tokens, or said how many one stands for, is of format 3: who knows no more than 2 would replay it wrongly."""
 
 
 class Summary(str):
@@ -214,7 +217,10 @@ class PruneTrace:
         return f'<iframe srcdoc="{escape(page(self))}" style="width:100%;height:860px;border:0" title="trace"></iframe>'
 
     def as_schedule(self) -> Schedule:
-        """A schedule that keeps the same tokens at the same places without scoring anything.
+        """A schedule that keeps the same tokens at the same places, and merges them alike, without scoring anything.
+
+        Raises:
+            ValueError: a stage gave values that the trace does not hold, or merged tokens of different prompts.
 
         Example:
             >>> with Pruning(trace.as_schedule(), layout) as again:
@@ -224,10 +230,7 @@ class PruneTrace:
             >>> torch.equal(again.trace.stages[0].kept_indices[0], trace.stages[0].kept_indices[0])
             True
         """
-        recorded = [
-            (stage.layer, RecordedStage(tuple(tuple(row.tolist()) for row in stage.kept_indices)))
-            for stage in self.stages
-        ]
+        recorded = [(stage.layer, _replayed(stage)) for stage in self.stages]
         after_layer: dict[int, list[RecordedStage]] = {}
         for layer, stage in recorded:
             if layer:
@@ -244,9 +247,10 @@ class PruneTrace:
             >>> PruneTrace.from_json(trace.to_json()) == trace
             True
         """
+        stages = [record_to_dict(stage) for stage in self.stages]
         return json.dumps(
             {
-                "format": FORMAT,
+                "format": 3 if any(name in stage for stage in stages for name in MORE) else 2,
                 "prompt_lengths": self.prompt_lengths,
                 "prompt_counts": self.prompt_counts,
                 "kv_lengths": self.kv_lengths,
@@ -254,7 +258,7 @@ class PruneTrace:
                 "layout": None if self.layout is None else layout_to_dict(self.layout),
                 "items": [asdict(item) for item in self.items],
                 "saliency": floats(self.saliency),
-                "stages": [record_to_dict(stage) for stage in self.stages],
+                "stages": stages,
             }
         )
 
@@ -265,11 +269,11 @@ class PruneTrace:
         Example:
             >>> PruneTrace.from_json("{}")
             Traceback (most recent call last):
-            ValueError: text: expected a prune trace of format 1 or 2, got '{}'
+            ValueError: text: expected a prune trace of format 1 to 3, got '{}'
         """
         data = json.loads(text)
-        if not isinstance(data, dict) or data.get("format") not in (1, FORMAT):
-            raise ValueError(f"text: expected a prune trace of format 1 or {FORMAT}, got {text[:60]!r}")
+        if not isinstance(data, dict) or data.get("format") not in FORMATS:
+            raise ValueError(f"text: expected a prune trace of format 1 to {FORMATS[-1]}, got {text[:60]!r}")
         missing = sorted({"stages", "prompt_lengths", "prompt_counts", "kv_lengths"} - set(data))
         if missing or not isinstance(data["stages"], list):
             raise ValueError(f"text: expected a prune trace, got no {', '.join(missing) or 'list of stages'} in it")
@@ -306,6 +310,29 @@ class PruneTrace:
             True
         """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _replayed(stage: StageRecord) -> RecordedStage:
+    where = f"{stage.name} after layer {stage.layer}" if stage.layer else f"{stage.name} before the LLM"
+    if stage.values:
+        raise ValueError(f"{where}: expected a stage whose new values are a merge, got values that were not recorded")
+    merge = None
+    if stage.merge is not None:
+        target, source = stage.merge.target, stage.merge.source
+        if not torch.equal(target[:, 0], source[:, 0]):
+            raise ValueError(f"{where}: expected merges within a prompt, got tokens of two prompts merged")
+        entries = list(zip(target.tolist(), source[:, 1].tolist(), stage.merge.coefficient.tolist(), strict=True))
+        merge = tuple(
+            tuple((column, other, value) for (prompt, column), other, value in entries if prompt == row)
+            for row in range(len(stage.kept_indices))
+        )
+    return RecordedStage(
+        kept=tuple(tuple(row.tolist()) for row in stage.kept_indices),
+        merge=merge,
+        order=None if stage.order is None else tuple(tuple(row.tolist()) for row in stage.order),
+        positions=stage.positions,
+        kv_rule=stage.kv_rule,
+    )
 
 
 def _columns() -> list[str]:

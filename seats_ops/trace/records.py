@@ -43,12 +43,16 @@ class StageRecord:
         num_tokens: tokens left, over the whole batch.
         counts: tokens left by modality name.
         budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
-        scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, prompts one after another; None if
-            it asked for none, or they were not recorded.
+        scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, in ascending columns, one prompt after
+            another; None if it asked for none, or they were not recorded.
         merge: a `Merge` whose target and source are int64 [N, 2] on the CPU, (prompt, column of its `input_ids`), if
             the stage gave kept rows values that are sums of rows; else None.
-        multiplicity: float [K] on the CPU, how many tokens each kept one stands for, prompts one after another; None
-            if the stage did not say.
+        multiplicity: float [K] on the CPU, how many tokens each kept one stands for, as `kept_indices` one prompt after
+            another; None if the stage did not say.
+        order: the columns of `kept_indices` as the stage ordered them; None where they stayed as they were.
+        positions: "kept", or "renumbered" where positions were counted anew, see `Selection`.
+        kv_rule: "sliced", or "long" where earlier layers went on holding keys of what the stage dropped.
+        values: the stage gave kept rows values that no `merge` describes; they are not recorded.
     """
 
     name: str
@@ -60,6 +64,10 @@ class StageRecord:
     scores: Tensor | None = None
     merge: Merge | None = None
     multiplicity: Tensor | None = None
+    order: list[Tensor] | None = None
+    positions: str = "kept"
+    kv_rule: str = "sliced"
+    values: bool = False
 
     def granted(self) -> list[tuple[int | None, int | None]] | None:
         """(video, audio) budgets by window; None for a modality that got none and yet has tokens left: it is let be."""
@@ -81,12 +89,20 @@ def record_to_dict(stage: StageRecord) -> dict[str, Any]:
         "scores": floats(stage.scores),
         **({} if stage.merge is None else {"merge": _merge_to_dict(stage.merge)}),
         **({} if stage.multiplicity is None else {"multiplicity": floats(stage.multiplicity)}),
+        **({} if stage.order is None else {"order": [row.tolist() for row in stage.order]}),
+        **{name: getattr(stage, name) for name, plain in PLAIN.items() if getattr(stage, name) != plain},
     }
 
 
+PLAIN = {"positions": "kept", "kv_rule": "sliced", "values": False}
+MORE = ("merge", "multiplicity", "order", *PLAIN)
+"""What only some stages do; a record without it is written as one of format 2."""
+
+
 def record_from_dict(data: dict[str, Any]) -> StageRecord:
-    budgets = data["budgets"]
-    return StageRecord(
+    """Raises KeyError: an entry is missing. ValueError: tensors that belong together are of different lengths."""
+    budgets, order = data["budgets"], data.get("order")
+    found = StageRecord(
         name=data["name"],
         layer=data["layer"],
         kept_indices=[torch.tensor(row, dtype=torch.int64, device="cpu") for row in data["kept_indices"]],
@@ -96,7 +112,19 @@ def record_from_dict(data: dict[str, Any]) -> StageRecord:
         scores=from_floats(data.get("scores")),
         merge=_merge_from_dict(data["merge"]) if "merge" in data else None,
         multiplicity=from_floats(data.get("multiplicity")),
+        order=None if order is None else [torch.tensor(row, dtype=torch.int64, device="cpu") for row in order],
+        **{name: data[name] for name in PLAIN if name in data},
     )
+    if found.order is not None:
+        same = len(found.order) == len(found.kept_indices) and all(
+            torch.equal(row.sort().values, kept) for row, kept in zip(found.order, found.kept_indices, strict=True)
+        )
+        if not same:
+            raise ValueError(f"{found.name}: expected order to hold the columns of kept_indices, got others")
+    if found.multiplicity is not None and len(found.multiplicity) != found.num_tokens:
+        got = len(found.multiplicity)
+        raise ValueError(f"{found.name}: expected multiplicity of {found.num_tokens} tokens, got {got}")
+    return found
 
 
 def _merge_to_dict(merge: Merge) -> dict[str, Any]:
@@ -108,7 +136,8 @@ def _merge_from_dict(data: dict[str, Any]) -> Merge:
         torch.tensor(data[name], dtype=torch.int64, device="cpu").reshape(-1, 2) for name in ("target", "source")
     )
     coefficient = from_floats(data["coefficient"])
-    assert coefficient is not None
+    if coefficient is None or not len(target) == len(source) == len(coefficient):
+        raise ValueError("merge: expected as many targets as sources and coefficients")
     return Merge(target, source, coefficient)
 
 

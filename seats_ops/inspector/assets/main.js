@@ -19,6 +19,7 @@ function showStep(step) {
     return entry;
   }));
   at("said").textContent = sentence();
+  showFacts();
   paintLegend();
   showComparison();
   showBudgets();
@@ -109,14 +110,17 @@ function moved(canvas, key) {
   while (next >= 0 && next < TOTAL && !has(canvas, next)) next += Math.sign(step);
   return next >= 0 && next < TOTAL ? next : view.token;
 }
+function reach(token) {
+  select(token);
+  const time = timeOf(token);
+  if (time < view.from || time >= view.to) show(time - (view.to - view.from) / 2, view.to - view.from);
+}
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const inside = [timeline, prompt_, gallery].find((canvas) => canvas === document.activeElement);
   if (inside && event.key === "Escape") inside.blur();
   else if (inside && moved(inside, event.key) !== null) {
-    select(moved(inside, event.key));
-    const time = timeOf(view.token);
-    if (time < view.from || time >= view.to) show(time - (view.to - view.from) / 2, view.to - view.from);
+    reach(moved(inside, event.key));
   } else if (event.key === "+" || event.key === "=") zoom(1 / 1.5);
   else if (event.key === "-") zoom(1.5);
   else if (document.activeElement !== slider && document.activeElement !== at("scrub") && (event.key === "ArrowRight" || event.key === "ArrowLeft")) showStep(view.step + (event.key === "ArrowRight" ? 1 : -1));

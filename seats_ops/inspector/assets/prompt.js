@@ -36,12 +36,20 @@ function markQuery(pen, width, inner) {
 // A very long prompt: one dot a token, painted in one go, as dark as it is there.
 function dots(pen) {
   const rows = Math.ceil(TOTAL / sheet.columns), small = document.createElement("canvas");
-  [small.width, small.height] = [sheet.columns, rows];
-  const inner = small.getContext("2d"), picture = inner.createImageData(sheet.columns, rows);
+  // With room for a texture where some went into others.
+  const fine = runsShown().some(merges) ? 2 : 1, wide = fine * sheet.columns;
+  [small.width, small.height] = [wide, fine * rows];
+  const inner = small.getContext("2d"), picture = inner.createImageData(wide, fine * rows);
   const parts = [...KINDS, "first", "second"].map((kind) => colors[kind].match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16)));
   for (let i = 0; i < TOTAL; i++) {
-    const state = stateOf(i), [red, green, blue] = parts[state > 2 ? (rises(state) ? 4 : 5) : TOKENS.modality[i]];
-    picture.data.set([red, green, blue, state === 0 || state > 2 ? 255 : state === 2 ? 30 : 110], 4 * i);
+    const state = stateOf(i), only = state > 2 && state < 7;
+    const colour = [...parts[only ? (rises(state) ? 4 : 5) : TOKENS.modality[i]], state === 0 || only ? 255 : isGone(state) ? 30 : 110];
+    const first = fine * (Math.floor(i / sheet.columns) * wide + (i % sheet.columns));
+    for (let place = 0; place < fine * fine; place++) {
+      const [x, y] = [place % fine, Math.floor(place / fine)];
+      // Checks: two of four are dark.
+      picture.data.set(state > 6 && x === y ? [...colour.slice(0, 3), 2 * colour[3]] : colour, 4 * (first + y * wide + x));
+    }
   }
   inner.putImageData(picture, 0, 0);
   pen.imageSmoothingEnabled = false;
@@ -93,7 +101,9 @@ function paintLegend() {
       return span;
     }),
   );
-  document.getElementById("states").textContent = legends();
+  const states = document.getElementById("states");
+  states.textContent = legends();
+  if (view.run !== DIFFERENCE && runsShown().some(merges)) states.append(" · plus ", element("b", "+"), ": went into another token");
 }
 
 function legends() {

@@ -123,7 +123,7 @@ function paintShares(pen, members, veiled, x, top, sound, wide) {
   const groups = [0, 0, 0];
   for (const token of members) {
     const state = stateOf(token);
-    if (state !== 1 && state !== 2) groups[state === 0 ? 0 : rises(state) ? 1 : 2]++;
+    if (state !== 1 && state !== 7 && !isGone(state)) groups[state === 0 ? 0 : rises(state) ? 1 : 2]++;
   }
   let bottom = top + sound + STRIP;
   pen.globalAlpha = 0.12;

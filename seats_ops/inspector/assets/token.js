@@ -51,8 +51,8 @@ function layersHolding(run, i) {
   const by = run.droppedBy[i], lengths = run.keys, held = [];
   if (!lengths.length) return null;
   if (!by) return `all ${lengths.length}`;
-  const until = run.stages[by - 1].layer;
-  for (let layer = 1; layer <= until; layer++) if (lengths[layer - 1] === run.layers.tokens[layer - 1]) held.push(layer);
+  const { layer: until, did } = run.stages[by - 1];
+  for (let layer = 1; layer <= until; layer++) if (did?.includes("keys") || lengths[layer - 1] === run.layers.tokens[layer - 1]) held.push(layer);
   return held.length > 1 ? `${held[0]} to ${held.at(-1)}` : held.length ? "1" : "none";
 }
 
@@ -71,6 +71,7 @@ function fateOf(run, i) {
   if (run.window[i] >= 0) facts.push(["window", count(run.window[i])]);
   if (run.saliency && TOKENS.modality[i]) facts.push(["saliency", digits(run.saliency[i])]);
   facts.push(["dropped by", by ? stageName(run.stages[by - 1]) : "no stage"]);
+  if (by && run.stages[by - 1].merge) facts.push(["merged into", run.wentOn[i] ? tokens(partners(run.stages[by - 1], i, "source").filter(([, value]) => value).length) : "no token"]);
   if (keys !== null) facts.push(["keys in layers", keys]);
   return facts;
 }
@@ -101,7 +102,7 @@ function showToken() {
   const parts = [element("h2", `Token ${count(i)}`, close), pairs(factsOf(i))];
   for (const run of runsShown()) {
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
-    parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i));
+    parts.push(pairs(fateOf(run, i)), ...dropsOf(run, i), ...mergesOf(run, i));
   }
   box.classList.add("chosen");
   box.replaceChildren(...parts);

@@ -29,13 +29,18 @@ function steps() {
 let done = [0, 0];
 const isThere = (run, i, stages = done[run]) => !DATA.runs[run].droppedBy[i] || DATA.runs[run].droppedBy[i] > stages;
 
-// 0 there, 1 leaves at this stage, 2 not there. Of two traces: 3 only in the first, 4 only in the second; in lanes 5 and 6.
+// 0 there, 1 leaves at this stage, 2 not there; 7 and 8 like 1 and 2, but it went into another token. Of two traces: 3 only
+// in the first, 4 only in the second; in lanes 5 and 6.
+const goneFrom = (run, i) => (DATA.runs[run].wentOn[i] ? 8 : 2);
+const isGone = (state) => state === 2 || state === 8;
+const isClear = (state) => state === 5 || state === 6;
 function stateOf(i) {
-  if (view.run < DIFFERENCE) return isThere(view.run, i) ? 0 : DATA.runs[view.run].droppedBy[i] === done[view.run] ? 1 : 2;
+  const { run } = view;
+  if (run < DIFFERENCE) return isThere(run, i) ? 0 : goneFrom(run, i) - (DATA.runs[run].droppedBy[i] === done[run] ? 1 : 0);
   const first = isThere(0, i), second = isThere(1, i);
   if (first && second) return 0;
   if (view.run === DIFFERENCE) return first ? 3 : second ? 4 : 2;
-  return view.lane ? (second ? 6 : 2) : first ? 5 : 2;
+  return (view.lane ? second : first) ? 5 + view.lane : goneFrom(view.lane, i);
 }
 
 const colors = {};
@@ -80,9 +85,9 @@ function kept(canvas, height, paint) {
 
 // Over what a token shows: nothing if it is there, else pale. Whole pixels: neighbours neither overlap nor leave a gap.
 function veil(pen, state, x, y, width, height) {
-  if (state === 0 || state > 4) return;
+  if (state === 0 || isClear(state)) return;
   const left = Math.round(x), top = Math.round(y);
-  pen.globalAlpha = state === 2 ? 0.84 : 0.55;
+  pen.globalAlpha = isGone(state) ? 0.84 : 0.55;
   pen.fillStyle = colors.paper;
   pen.fillRect(left, top, Math.round(x + width) - left, Math.round(y + height) - top);
   pen.globalAlpha = 1;
@@ -93,23 +98,34 @@ function patch(pen, state, x, y, width, height) {
   mark(state, x, y, width, height);
 }
 
-// Strokes tell states apart without colour: down for what leaves now or is only in the second, up for only in the first.
+// Strokes tell states apart without colour: down for what leaves now or is only in the second, up for only in the first, a
+// plus for what went into another token.
 const rises = (state) => state === 3 || state === 5;
+const STROKES = { 1: "accent", 3: "first", 5: "first", 4: "second", 6: "second", 7: "ink", 8: "muted" };
 // They are gathered, as one path is drawn faster than thousands.
 const strokes = {};
 function mark(state, x, y, width, height) {
   if (state === 0 || state === 2 || width <= 2.5 || height <= 2.5) return;
   const path = (strokes[state] ??= new Path2D());
+  if (state > 6) {
+    const [middle, centre, arm] = [x + width / 2, y + height / 2, Math.min(width, height, 24) * 0.36];
+    path.moveTo(middle - arm, centre);
+    path.lineTo(middle + arm, centre);
+    path.moveTo(middle, centre - arm);
+    path.lineTo(middle, centre + arm);
+    return;
+  }
   path.moveTo(x + 0.5, rises(state) ? y + height - 0.5 : y + 0.5);
   path.lineTo(x + width - 0.5, rises(state) ? y + 0.5 : y + height - 0.5);
 }
 function drawStrokes(pen) {
   for (const state of Object.keys(strokes)) {
     // On clear pictures a stroke needs a light of its own.
-    if (state > 4) [pen.lineWidth, pen.strokeStyle] = [3.5, colors.paper];
-    if (state > 4) pen.stroke(strokes[state]);
-    pen.lineWidth = state > 4 ? 2 : 1;
-    pen.strokeStyle = colors[state === "1" ? "accent" : rises(Number(state)) ? "first" : "second"];
+    const clear = isClear(Number(state));
+    if (clear) [pen.lineWidth, pen.strokeStyle] = [3.5, colors.paper];
+    if (clear) pen.stroke(strokes[state]);
+    pen.lineWidth = clear ? 2 : state === "7" ? 1.5 : 1;
+    pen.strokeStyle = colors[STROKES[state]];
     pen.stroke(strokes[state]);
     delete strokes[state];
   }
@@ -118,11 +134,11 @@ function drawStrokes(pen) {
 // A token without a picture.
 function cell(pen, i, x, y, width, height) {
   const state = stateOf(i);
-  pen.globalAlpha = state === 0 || state > 4 ? 1 : state === 2 ? 0.12 : 0.35;
+  pen.globalAlpha = state === 0 || isClear(state) ? 1 : isGone(state) ? 0.12 : 0.35;
   pen.fillStyle = colorOf(i);
-  // Too narrow for a stroke: the upper half is the first trace's, the lower one the second's.
-  const half = width <= 2.5 && state > 2 ? height / 2 : 0;
-  pen.fillRect(x, y + (half && !rises(state) ? half : 0), width, half || height);
+  // Too narrow for a stroke: the upper half is the first trace's, the lower one the second's; a third went into others.
+  const part = width > 2.5 || state < 3 ? height : state > 6 ? height / 3 : height / 2;
+  pen.fillRect(x, y + (part === height || rises(state) ? 0 : part), width, part);
   pen.globalAlpha = 1;
   if (state !== 0) mark(state, x, y, width, height);
 }
