@@ -69,12 +69,10 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
         if stage.merge is not None:
             rows, which = stage.merge.target.unique(dim=0, return_inverse=True)
             sums = torch.zeros(len(rows)).index_add(0, which, stage.merge.coefficient)
+            where = f"{escape(stage.name)} ({stage_title(stage.layer)})".replace("\n", " ")
             ends = f"{sums.min():.4g} to {sums.max():.4g}" if len(rows) else "nothing"
-            place = stage_title(stage.layer).replace("\n", " ")
-            console.print(
-                f"{escape(stage.name)} ({place}): {len(rows):,} kept tokens are sums, whose coefficients add up to {ends}",
-                soft_wrap=True,
-            )
+            said = f"{len(rows):,} kept tokens are sums, whose coefficients add up to {ends}"
+            console.print(f"{where}: {said}", soft_wrap=True)
     if trace.kv_lengths:
         console.print(f"Keys per layer after the prefill: {_runs(trace.kv_lengths)}", soft_wrap=True)
     if indices:

@@ -110,9 +110,8 @@ class RecordedStage(Stored):
         keep_mask[_places(layout, self.kept).to(device)] = True
         merge = order = None
         if self.merge is not None and self.merges:
-            target, source = (
-                _places(layout, [[triple[side] for triple in row] for row in self.merge]).to(device) for side in (0, 1)
-            )
+            ends = [[t for t, _, _ in row] for row in self.merge], [[s for _, s, _ in row] for row in self.merge]
+            target, source = (_places(layout, columns).to(device) for columns in ends)
             values = [coefficient for row in self.merge for _, _, coefficient in row]
             merge = Merge(target, source, torch.tensor(values, dtype=torch.float32, device=device))
         if self.order is not None:

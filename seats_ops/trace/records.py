@@ -43,8 +43,8 @@ class StageRecord:
         num_tokens: tokens left, over the whole batch.
         counts: tokens left by modality name.
         budgets: int64 [W, 2] (video, audio) per window if the stage shared budgets, else None.
-        scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, in ascending columns, one prompt after
-            another; None if it asked for none, or they were not recorded.
+        scores: float32 [T] on the CPU, relevance of the tokens that the stage saw, prompts one after another, each in
+            ascending columns; None if it asked for none, or they were not recorded.
         merge: a `Merge` whose target and source are int64 [N, 2] on the CPU, (prompt, column of its `input_ids`), if
             the stage gave kept rows values that are sums of rows; else None.
         multiplicity: float [K] on the CPU, how many tokens each kept one stands for, as `kept_indices` one prompt after

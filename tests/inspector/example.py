@@ -53,8 +53,8 @@ def media_of(trace: PruneTrace) -> Media:
 
 @dataclass(frozen=True)
 class Gathering:
-    """Keeps text and every `every`-th token of media. Of the others every `thrown`-th is thrown away; the rest go into the
-    nearest that is kept of their modality and, half as much, into the first one of it.
+    """Keeps text and every `every`-th token of media. Of the others every `thrown`-th is thrown away; the rest go into
+    the nearest that is kept of their modality and, half as much, into the first one of it.
     """
 
     every: int

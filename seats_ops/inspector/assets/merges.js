@@ -63,10 +63,10 @@ function showFacts() {
     const stages = view.run < DIFFERENCE ? [run.stages[view.step - 1]] : run.stages.filter((stage) => stage.layer === stop.layer);
     for (const stage of stages) {
       const said = stageFacts(run, stage);
-      if (said) lines.push(`${view.run < DIFFERENCE ? "" : `${run.name}, ${stage.name}: `}${said}.`);
+      if (said) lines.push(view.run < DIFFERENCE ? `${said[0].toUpperCase()}${said.slice(1)}.` : `${run.name}, ${stage.name}: ${said}.`);
     }
   }
-  document.getElementById("facts").textContent = lines.map((line) => line[0].toUpperCase() + line.slice(1)).join(" ");
+  document.getElementById("facts").textContent = lines.join(" ");
 }
 
 function partnerTable(rows, own) {
