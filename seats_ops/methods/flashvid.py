@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, group_tokens
-from seats_ops.methods.arguments import of_video
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.flashvid_adts import AdtsWeight, segments_of
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.clusters import peak_clusters
 from seats_ops.operators.grouped import Grouped
-from seats_ops.operators.items import found_shapes
+from seats_ops.operators.items import CountedVideos
 from seats_ops.operators.scorers import Relevance
 from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.selection import Merge, Selection
@@ -27,14 +27,14 @@ from seats_ops.operators.stored import Stored
 from seats_ops.operators.trees import roots_of, temporal_trees
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio, check_ratio
+from seats_ops.validation import check_ratio
 
 EXPANSION, DIVERSE, ALIKE, NEIGHBORS = 1.25, 0.7, 0.8, 7
 COUNTS = ("subtree", "children")
 
 
 @dataclass(frozen=True)
-class FlashVidTrees(Stored):
+class FlashVidTrees(CountedVideos, Stored):
     """Keeps of every frame a diverse set and the means of trees and clusters of all other tokens.
 
     Tokens of a segment hang on those of the frame before (`temporal_trees`); where more roots are left than wanted,
@@ -70,17 +70,11 @@ class FlashVidTrees(Stored):
         diverse = math.ceil(DIVERSE * budget)
         return diverse, budget - diverse
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """A prediction, see `Stage`."""
-        shapes = found_shapes("FlashVidTrees", found, Modality.VIDEO)
-        return {**found, "video": sum(s.t * sum(self.num_kept(s.h * s.w)) for s in shapes)}
-
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """(least, most) by modality, see `Stage`; rounding adds up to a token a frame."""
-        kept = [(s, self.num_kept(s.h * s.w)) for s in found_shapes("FlashVidTrees", found, Modality.VIDEO)]
-        least = sum(s.t * diverse for s, (diverse, _) in kept)
-        most = sum(s.t * min(s.h * s.w, diverse + other + (other > 0)) for s, (diverse, other) in kept)
-        return {name: (n, n) for name, n in found.items()} | {"video": (least, most)}
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """Expected, least, most; rounding adds up to a token a frame."""
+        (diverse, other), grid = self.num_kept(shape.h * shape.w), shape.h * shape.w
+        kept = (diverse + other, diverse, min(grid, diverse + other + (other > 0)))
+        return shape.t * kept[0], shape.t * kept[1], shape.t * kept[2]
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; which roots are left to be clustered is read."""
@@ -163,9 +157,7 @@ def flashvid(
     Raises:
         ValueError: a ratio of something else, another count, variant or reduction, not one layer.
     """
-    given: Any = check_keep_ratio("ratio", of_video(ratio), ("video",))
-    share: float = given["video"]
-    trees = FlashVidTrees(share, count=count, variant=variant, reduction=reduction)
+    trees = FlashVidTrees(video_alone(ratio), count=count, variant=variant, reduction=reduction)
     if check_ratio("llm_ratio", llm_ratio) == 1.0:
         return Schedule(trees)
     inside = Select(Relevance(weights="attention"), Ratio({"video": llm_ratio}, rounding="ceil"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
-from seats_ops.methods.arguments import of_video
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.dyseg import dyseg, frame_similarity
 from seats_ops.operators.inputs import joined_inputs
@@ -20,7 +20,6 @@ from seats_ops.operators.selectors import MaxMin
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio
 
 CUT, SEGMENTS = 0.9, 8
 """Frames less alike than this are in two segments, and there are at least so many of them."""
@@ -95,6 +94,5 @@ def flashvid_adts(config: Any, ratio: KeepRatio, *, variant: str = "v2", reducti
     Raises:
         ValueError: a ratio of something else, another variant or reduction.
     """
-    share = check_keep_ratio("ratio", of_video(ratio), ("video",))
-    budget = Ratio(share, group="frame", rounding="ceil", minimum=0)
+    budget = Ratio({"video": video_alone(ratio)}, group="frame", rounding="ceil", minimum=0)
     return Schedule(Select(AdtsWeight(variant, reduction=reduction), budget, MaxMin()))

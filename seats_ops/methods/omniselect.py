@@ -88,7 +88,7 @@ class OmniSelectTimes(Stored):
             seen = of if self.version == "repaired" else _overlooking(of, kind)
             looked = Grouped(seen, features.device)
             sizes = zip(of.lengths.tolist(), seen.lengths.tolist(), share, strict=True)
-            budget = looked.ids.new_tensor([min(m, _kept(n, drop)) for n, m, drop in sizes])
+            budget = looked.counts([min(m, _kept(n, drop)) for n, m, drop in sizes])
             score = -looked.affinity(features) if kind == Modality.VIDEO else saliency
             kept = segment_topk(score, looked.ids, budget, backend=backend)
             keep_mask &= kept & ~((of.ids >= 0) & (seen.ids < 0)).to(features.device, non_blocking=True)

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.layout.runs import frame_size, token_runs
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.best_anchor import best_anchor, softmax_merge
 from seats_ops.operators.composed import PerModality
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.guided import LEAST, MOST, guided_drops
-from seats_ops.operators.items import found_shapes
+from seats_ops.operators.items import CountedVideos
 from seats_ops.operators.peaks import density_peaks
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import ratio_of
@@ -59,7 +59,7 @@ class OmniZipAudio(Stored):
         """Keep mask of sound, and the merge: anchor' = (anchor + mean of its members by softmax of likeness) / 2."""
         sound, rows = Grouped(group_tokens(layout, "modality", [Modality.AUDIO]), features.device), layout.rows()
         wanted = [self.num_kept(n) for n in sound.groups.lengths.tolist()]
-        dominant, spread = rows.new_tensor(wanted).view(-1, 2).unbind(1)
+        dominant, spread = (sound.counts(counts[i] for counts in wanted) for i in (0, 1))
         kept = segment_topk(saliency, sound.ids, dominant, backend=backend)
         step = ((sound.cu_seqlens.diff() - dominant) // spread.clamp(min=1)).clamp(min=1)
         place, step = sound.rank(~kept), sound.spread(step).clamp(min=1)
@@ -73,7 +73,7 @@ class OmniZipAudio(Stored):
 
 
 @dataclass(frozen=True)
-class OmniZipVideo(Stored):
+class OmniZipVideo(CountedVideos, Stored):
     """Chunk by chunk of video between sound: the centres of clusters in even frames, what changed in odd ones.
 
     A chunk is a run of consecutive columns of one video; its frames are counted from its start. A chunk that is shorter
@@ -87,19 +87,12 @@ class OmniZipVideo(Stored):
     inputs: ClassVar[tuple[str, ...]] = ("features", "kept", "grid")
     keep_ratio: float
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """A prediction, of chunks that are whole frames and without sound; see `Stage`."""
-        return {**found, "video": self._left(found, 1.0 - self.keep_ratio)}
-
-    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """(least, most) by modality, of chunks that are whole frames; see `Stage`."""
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """Expected of a video without sound, least and most, all of chunks that are whole frames."""
         drop = 1.0 - self.keep_ratio
-        video = self._left(found, max(drop, MOST)), self._left(found, min(drop, LEAST))
-        return {name: (n, n) for name, n in found.items()} | {"video": video}
-
-    def _left(self, found: Mapping[str, int], drop: float) -> int:
-        shapes = found_shapes("OmniZipVideo", found, Modality.VIDEO)
-        return sum(shape.t * int(shape.h * shape.w * (1.0 - drop)) for shape in shapes)
+        shares = (1.0 - drop, 1.0 - max(drop, MOST), 1.0 - min(drop, LEAST))
+        expected, least, most = (shape.t * int(shape.h * shape.w * share) for share in shares)
+        return expected, least, most
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, kept: Tensor, backend: str = "auto") -> Tensor:
         """bool [T]; how much of the sound stays is read from "kept", once."""
@@ -114,11 +107,12 @@ class OmniZipVideo(Stored):
             even += frames[::2].unbind(0)
             before[frames[1::2]] = frames[:-1:2]
             keep_mask[tokens[frames.numel() :]] = not len(frames)
-        ids, before, keep_mask = (each.to(features.device) for each in (ids, before, keep_mask))
+        given = (ids, before, keep_mask, torch.tensor(budgets, dtype=torch.int64, device="cpu"))
+        ids, before, keep_mask, budget = (each.to(features.device) for each in given)
         options: dict[str, Any] = {"metric": "cosine", "include_self": False, "squared": False}
         index, peaks = density_peaks(features, even, num_neighbors=5, backend=backend, **options)
         scores = (-temporal_similarity(features, before, backend=backend)).index_copy_(0, index, peaks)
-        return keep_mask & segment_topk(scores, ids, ids.new_tensor(budgets), backend=backend)
+        return keep_mask & segment_topk(scores, ids, budget, backend=backend)
 
     def _chunks(self, plan: TokenLayout, kept: Tensor) -> Iterator[tuple[Tensor, int, float]]:
         """Tokens, tokens of a frame and drop share of every chunk of video."""

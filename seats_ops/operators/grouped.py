@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,10 @@ class Grouped:
     def inside(self) -> Tensor:
         """bool [T]: the token is in a group."""
         return self.ids >= 0
+
+    def counts(self, numbers: Iterable[int]) -> Tensor:
+        """int64 [N] numbers known on the host, such as budgets, on the device."""
+        return torch.tensor(list(numbers), dtype=torch.int64, device="cpu").to(self.ids.device, non_blocking=True)
 
     def spread(self, values: Tensor) -> Tensor:
         """[T, ...]: to every token what its group has of [G, ...]; 0 outside all groups."""

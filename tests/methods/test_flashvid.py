@@ -18,6 +18,7 @@ from tests.methods.cases import (
     VIDEO,
     audio,
     cases,
+    check_device,
     check_rows,
     kept,
     layout_of,
@@ -284,7 +285,7 @@ def test_it_refuses_what_it_does_not_take() -> None:
         method("flashvid")(CONFIG, 0.3, count="all")
     with pytest.raises(ValueError, match="variant: expected one of"):
         method("flashvid-adts")(CONFIG, 0.3, variant="v3")
-    with pytest.raises(ValueError, match="ratio: expected keys among"):
+    with pytest.raises(ValueError, match="ratio: expected a number, or one for video alone"):
         method("flashvid")(CONFIG, {"audio": 0.3})
     with pytest.raises(ValueError, match="layers: expected one"):
         method("flashvid")(CONFIG, 0.3, layers=(1, 2))
@@ -292,3 +293,10 @@ def test_it_refuses_what_it_does_not_take() -> None:
     thinned = layout.select(layout.position != 3)
     with pytest.raises(ValueError, match="expected all 8 tokens"):
         run_stage(method("flashvid")(CONFIG, 0.3).before_llm[0], thinned, tensors_for(thinned))
+
+
+@pytest.mark.parametrize("name", ["everything", "two videos", "no video", "text"])
+def test_it_keeps_the_same_on_another_device(name: str) -> None:
+    layout = layouts()[name]
+    for schedule in (method("flashvid")(CONFIG, 0.3), method("flashvid-adts")(None, 0.4)):
+        check_device(schedule.before_llm[0], layout, tensors_for(layout, "clustered"))

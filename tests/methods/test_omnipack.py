@@ -18,6 +18,7 @@ from tests.methods.cases import (
     VIDEO,
     audio,
     cases,
+    check_device,
     check_rows,
     kept,
     layout_of,
@@ -253,3 +254,10 @@ def test_it_refuses_what_it_cannot_reach() -> None:
         method("omnipack")(CONFIG, 0.5, layers=(28,))
     with pytest.raises(ValueError, match="layers: expected one"):
         method("omnipack")(CONFIG, 0.5, layers=(3, 4))
+
+
+@pytest.mark.parametrize("name", ["everything", "four prompts", "no video", "text"])
+def test_it_keeps_the_same_on_another_device(name: str) -> None:
+    layout = layouts()[name]
+    for _, stage in method("omnipack")(CONFIG, RATIO).stages():
+        check_device(stage, layout, tensors_for(layout))

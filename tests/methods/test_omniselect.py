@@ -17,6 +17,7 @@ from tests.methods.cases import (
     Together,
     audio,
     cases,
+    check_device,
     check_rows,
     kept,
     layout_of,
@@ -163,3 +164,11 @@ def test_it_refuses_what_it_does_not_take() -> None:
         method("omniselect")(None, 0.5, version="paper")
     with pytest.raises(ValueError, match="expected keys among"):
         method("omniselect")(None, {"image": 0.5})
+
+
+@pytest.mark.parametrize("name", ["everything", "four prompts", "no video", "text"])
+def test_it_keeps_the_same_on_another_device(name: str) -> None:
+    layout = layouts()[name]
+    for version in ("repaired", "release"):
+        stage = method("omniselect")(None, RATIO, version=version).before_llm[0]
+        check_device(stage, layout, tensors_for(layout) | relevance(layout, "video"))

@@ -15,6 +15,7 @@ from tests.methods.cases import (
     BATCHES,
     audio,
     cases,
+    check_device,
     check_rows,
     kept,
     layout_of,
@@ -242,3 +243,9 @@ def test_it_refuses_what_it_does_not_take() -> None:
         method("omnizip")(None, 0.5, context=2.0)
     with pytest.raises(ValueError, match="layout: expected one with grid"):
         run_stage(method("omnizip")(None, 0.5).before_llm[0], *without_grid())
+
+
+@pytest.mark.parametrize("name", ["everything", "four prompts", "no video", "text"])
+def test_it_keeps_the_same_on_another_device(name: str) -> None:
+    layout = layouts()[name]
+    check_device(method("omnizip")(None, RATIOS, context=0.2).before_llm[0], layout, tensors_for(layout))
