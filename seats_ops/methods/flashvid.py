@@ -15,7 +15,7 @@ from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.flashvid_adts import AdtsWeight, segments_of
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
-from seats_ops.operators.clusters import peak_clusters
+from seats_ops.operators.clusters import cluster_counts, peak_clusters
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.items import CountedVideos
 from seats_ops.operators.scorers import Relevance
@@ -24,13 +24,11 @@ from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.selectors import MaxMin
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
-from seats_ops.operators.trees import roots_of, temporal_trees
-from seats_ops.ops.merge_rows.api import merge_rows
+from seats_ops.operators.trees import COUNTS, roots_of, temporal_trees, tree_means, tree_sizes
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio
 
 EXPANSION, DIVERSE, ALIKE, NEIGHBORS = 1.25, 0.7, 0.8, 7
-COUNTS = ("subtree", "children")
 
 
 @dataclass(frozen=True)
@@ -72,51 +70,36 @@ class FlashVidTrees(CountedVideos, Stored):
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
         """Expected, least, most; rounding adds up to a token a frame."""
-        (diverse, other), grid = self.num_kept(shape.h * shape.w), shape.h * shape.w
-        kept = (diverse + other, diverse, min(grid, diverse + other + (other > 0)))
-        return shape.t * kept[0], shape.t * kept[1], shape.t * kept[2]
+        diverse, other = self.num_kept(shape.h * shape.w)
+        most = min(shape.h * shape.w, diverse + other + (other > 0))
+        return shape.t * (diverse + other), shape.t * diverse, shape.t * most
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; which roots are left to be clustered is read."""
         frames, device = Grouped(group_tokens(layout, "frame", [Modality.VIDEO]), features.device), features.device
-        sizes = [(n, len(x) // len(f)) for x, f, segments in segments_of(features, layout) for n in segments]
-        plan = [(n, *self.num_kept(grid)) for n, grid in sizes]
-        rows = [(s, d, o, n == 1) for s, (n, d, o) in enumerate(plan) for _ in range(n)]
-        segment, budgets, others, alone = torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 4).unbind(1)
-        least = torch.tensor([n * (d + o) for n, d, o in plan], dtype=torch.int64, device="cpu")
+        cut = segments_of(features, layout)
+        plan = [(n, *self.num_kept(len(x) // len(f))) for x, f, lengths in cut for n in lengths]
+        frame = [(s, d, o > 0, n == 1) for s, (n, d, o) in enumerate(plan) for _ in range(n)]
+        segment, budgets, some, alone = torch.tensor(frame, dtype=torch.int64, device="cpu").view(-1, 4).unbind(1)
         weight = AdtsWeight(self.variant, reduction=self.reduction)(features, layout, saliency=saliency)
         diverse = MaxMin().select(weight, frames.groups, budgets, layout, {"features": features}, backend)
+        least = torch.tensor([n * (d + o) for n, d, o in plan], dtype=torch.int64, device="cpu")
         parent = temporal_trees(features, frames.ids, segment.to(device), ~diverse, threshold=ALIKE, least=least)
         itself, root = torch.arange(len(parent), device=device), roots_of(parent, max((n for n, *_ in plan), default=1))
-        ones = torch.ones_like(root)
-        size = torch.zeros_like(root).index_add_(0, root if self.count == "subtree" else parent, ones)
-        # A sum that is divided keeps equal tokens equal, whatever trees they are in.
-        trees = merge_rows(features.float(), root, itself, ones.float(), backend=backend) / size.clamp(min=1)[:, None]
-        left = (
-            frames.spread((others > 0).to(device))
-            & (root == itself)
-            & (~diverse | frames.spread((alone > 0).to(device)))
-        )
-        groups = [x[left.cpu()[x]] for x in frames.groups.packed()[0].split(frames.groups.lengths.tolist())]
-        counts = self._clusters([len(x) for x in groups], plan)
-        centre = peak_clusters(trees, groups, counts, NEIGHBORS, backend=backend)
-        members = torch.zeros_like(root).index_add_(0, centre, left.long())
-        row, source = centre[root], left[root]
-        stands_for = torch.zeros_like(root).index_add_(0, row, source.long())
+        clustered, shared = (frames.spread(each.to(device)) > 0 for each in (some, alone))
+        left = clustered & (root == itself) & (~diverse | shared)
+        on_host = left.cpu()
+        groups = [x[on_host[x]] for x in frames.groups.packed()[0].split(frames.groups.lengths.tolist())]
+        counts = cluster_counts([len(x) for x in groups], [n for n, *_ in plan], [n * o for n, _, o in plan])
+        sizes = tree_sizes(parent, root, self.count)
+        means = tree_means(features, root, sizes, backend=backend)
+        centre = peak_clusters(means, groups, counts, NEIGHBORS, backend=backend)
+        row, source, none = centre[root], left[root], torch.zeros_like(root)
+        members, stands_for = none.index_add(0, centre, left.long()), none.index_add(0, row, source.long())
         source = (source & (stands_for[row] > 1)).nonzero().squeeze(1)
-        target = row[source]
-        merge = Merge(target, source, 1.0 / (size[root[source]] * members[target]))
-        kept = ~frames.inside | (diverse | (left & (centre == itself)))
+        merge = Merge(row[source], source, 1.0 / (sizes[root[source]] * members[row[source]]))
+        kept = ~frames.inside | diverse | (left & (centre == itself))
         return Selection(kept, merge=merge, multiplicity=stands_for.clamp(min=1).float())
-
-    def _clusters(self, roots: Sequence[int], plan: Sequence[tuple[int, int, int]]) -> list[int]:
-        """Clusters of every frame, 0 where all roots stay: in proportion to roots, rounded up."""
-        counts, frame = [], 0
-        for n, _, other in plan:
-            mine = roots[frame : frame + n]
-            total, wanted, frame = sum(mine), other * n, frame + n
-            counts += [-(-m * wanted // total) if total > wanted else 0 for m in mine]
-        return counts
 
 
 @register_method(

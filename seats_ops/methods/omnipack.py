@@ -55,7 +55,6 @@ class OmniPackCoverage(_Shares):
         change = neighbour_change(features, before_in_media(layout), backend=backend)
         event = groups.minmax(event_evidence(features, layout, groups, change))
         attention = groups.minmax(saliency)
-        # Where few tokens are kept, events count for less.
         scale = min(1.0, max(0.0, ((ratio_of(self.keep_ratio, Modality.VIDEO) or 0.0) - 0.14) / 0.28))
         video = attention * (1.0 + 0.35 * (0.35 + 0.65 * scale) * event) + 1e-6
         salience = torch.where(seen, video, attention + 0.25 * groups.minmax(change))
@@ -83,20 +82,19 @@ class OmniPackRelevance(_Shares):
         """Keep mask and merge: (token + weighted sum of its cluster) / (1 + weights)."""
         host, budgets = Ratio(self.keep_ratio)(None, layout)
         groups = Grouped(host, features.device)
-        index = groups.index
         relevance = torch.stack([groups.minmax(score) for score in self._scores(features, layout)]).sum(0)
         picked = max_min_diversity(
             features,
             groups.cu_seqlens,
             budgets.to(features.device, non_blocking=True),
-            weights=1.0 + groups.minmax(relevance)[index],
-            index=index,
+            weights=1.0 + groups.minmax(relevance)[groups.index],
+            index=groups.index,
             max_seqlen=groups.longest,
             max_keep=int(budgets.max()) if len(budgets) else 0,
             first="weight",
             backend=backend,
         )
-        kept = (groups.ids < 0).index_copy_(0, index, picked)
+        kept = (groups.ids < 0).index_copy_(0, groups.index, picked)
         member, anchor, near = best_anchor(features, groups.ids, kept, ~kept)
         alike = ((near + 1.0) * 0.5).clamp(0.0, 1.0).square()
         weight = alike * (0.5 + 0.5 * groups.minmax(relevance, ~kept)[member])

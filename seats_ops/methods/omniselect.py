@@ -14,7 +14,7 @@ from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.inputs import joined_inputs
-from seats_ops.operators.relevance_drops import relevance_drops
+from seats_ops.operators.relevance_drops import leading_drops
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.stage import KeepRatio, ratio_of
 from seats_ops.operators.stored import Stored
@@ -82,33 +82,19 @@ class OmniSelectTimes(Stored):
         relevance = torch.cat([Grouped(of, features.device).mean(score[:, None])[:, 0] for of, score in scores])
         if not all(map(math.isfinite, read := relevance.tolist())):
             raise ValueError("video_relevance, audio_relevance: expected finite numbers, got others")
-        drops = self._drops(groups, [read[: len(groups[0])], read[len(groups[0]) :]])
+        losses = [0.0 if (share := ratio_of(self.keep_ratio, kind)) is None else 1.0 - share for kind in BOTH]
+        drops = leading_drops(groups, [read[: len(groups[0])], read[len(groups[0]) :]], losses, self.margin)
         keep_mask = torch.ones_like(layout.modality, dtype=torch.bool)
-        for kind, of, share in zip(BOTH, groups, drops, strict=True):
-            seen = of if self.version == "repaired" else _overlooking(of, kind)
+        for kind, of, lost in zip(BOTH, groups, drops, strict=True):
+            overlooks = self.version == "release" and ratio_of(self.keep_ratio, kind) is not None
+            seen = _overlooking(of, kind) if overlooks else of
             looked = Grouped(seen, features.device)
-            sizes = zip(of.lengths.tolist(), seen.lengths.tolist(), share, strict=True)
+            sizes = zip(of.lengths.tolist(), seen.lengths.tolist(), lost, strict=True)
             budget = looked.counts([min(m, _kept(n, drop)) for n, m, drop in sizes])
             score = -looked.affinity(features) if kind == Modality.VIDEO else saliency
             kept = segment_topk(score, looked.ids, budget, backend=backend)
             keep_mask &= kept & ~((of.ids >= 0) & (seen.ids < 0)).to(features.device, non_blocking=True)
         return keep_mask
-
-    def _drops(self, groups: list[Groups], relevance: list[list[float]]) -> list[list[Any]]:
-        """Drop share of every window, of video and of sound."""
-        shares = [1.0 - (1.0 if (r := ratio_of(self.keep_ratio, kind)) is None else r) for kind in BOTH]
-        drops: list[list[Any]] = [[share] * len(of) for share, of in zip(shares, groups, strict=True)]
-        for row in set(groups[0].row.tolist()) & set(groups[1].row.tolist()):
-            mine = [(of.row == row).nonzero().squeeze(1).tolist() for of in groups]
-            sizes = [of.lengths[at].tolist() for of, at in zip(groups, mine, strict=True)]
-            own = [[of[g] for g in at] for of, at in zip(relevance, mine, strict=True)]
-            pairs = zip(own, sizes, strict=True)
-            video, audio = (int(sum(r * n for r, n in zip(*pair, strict=True)) / sum(pair[1])) for pair in pairs)
-            if abs(video - audio) > self.margin:
-                lead = int(audio > video)
-                for g, share in zip(mine[lead], relevance_drops(own[lead], sizes[lead], shares[lead]), strict=True):
-                    drops[lead][g] = share
-        return drops
 
 
 def _kept(n: int, drop: float | Tensor) -> int:

@@ -49,3 +49,24 @@ def peak_clusters(
     centres = segment_topk(scores, ids, budgets, backend=backend) & (ids >= 0)
     member, centre, _ = best_anchor(features, ids, centres, (ids >= 0) & ~centres, metric="euclidean")
     return torch.arange(len(features), dtype=torch.int64, device=device).index_copy_(0, member, centre)
+
+
+def cluster_counts(roots: Sequence[int], frames: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Clusters of every frame, in proportion to what is left of it and rounded up; 0 where a segment has few enough.
+
+    Args:
+        roots: of every frame.
+        frames: of every segment.
+        wanted: clusters of every segment.
+
+    Example:
+        >>> from seats_ops.operators.clusters import cluster_counts
+        >>> cluster_counts([4, 2, 1], frames=[2, 1], wanted=[3, 1])
+        [2, 1, 0]
+    """
+    counts, first = [], 0
+    for n, most in zip(frames, wanted, strict=True):
+        mine = roots[first : first + n]
+        total, first = sum(mine), first + n
+        counts += [-(-m * most // total) if total > most else 0 for m in mine]
+    return counts

@@ -3,9 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from seats_ops.layout import Groups
+
+
+def leading_drops(
+    groups: Sequence[Groups], relevance: Sequence[Sequence[float]], shares: Sequence[float], margin: float
+) -> list[list[Any]]:
+    """Share that every group of two modalities loses, by relevance in the one that leads in its prompt.
+
+    Args:
+        groups: of each modality.
+        relevance: of each modality's groups, a mean over their tokens.
+        shares: what a modality that does not lead loses of every group.
+        margin: by how much a mean over a prompt must be larger, without fractions, to lead.
+
+    Returns:
+        Floats, and 0-d float32 tensors where a modality leads.
+    """
+    drops: list[list[Any]] = [[share] * len(of) for share, of in zip(shares, groups, strict=True)]
+    for row in set(groups[0].row.tolist()) & set(groups[1].row.tolist()):
+        mine = [(of.row == row).nonzero().squeeze(1).tolist() for of in groups]
+        sizes = [of.lengths[at].tolist() for of, at in zip(groups, mine, strict=True)]
+        own = [[of[group] for group in at] for of, at in zip(relevance, mine, strict=True)]
+        pairs = zip(own, sizes, strict=True)
+        first, second = (int(sum(r * n for r, n in zip(*pair, strict=True)) / sum(pair[1])) for pair in pairs)
+        if abs(first - second) > margin:
+            lead = int(second > first)
+            for group, drop in zip(mine[lead], relevance_drops(own[lead], sizes[lead], shares[lead]), strict=True):
+                drops[lead][group] = drop
+    return drops
 
 
 def relevance_drops(relevance: Sequence[float], sizes: Sequence[int], drop: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.operators.best_anchor import best_anchor
+from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.segment_topk.reference import rank_in_segment
 
 
@@ -69,3 +70,21 @@ def roots_of(parent: Tensor, depth: int) -> Tensor:
     for _ in range(max(depth - 1, 0).bit_length()):
         root = root[root]
     return root
+
+
+COUNTS = ("subtree", "children")
+"""What the sum of a tree is divided by: all its tokens, or the root and those that hang on it directly."""
+
+
+def tree_sizes(parent: Tensor, root: Tensor, count: str) -> Tensor:
+    """int64 [T], at roots: what the sums of their trees are divided by; `count` is one of `COUNTS`."""
+    one = torch.ones_like(root)
+    return torch.zeros_like(root).index_add_(0, root if count == "subtree" else parent, one)
+
+
+def tree_means(features: Tensor, root: Tensor, sizes: Tensor, *, backend: str = "auto") -> Tensor:
+    """float32 [T, D], at roots: sums of their trees, divided."""
+    itself = torch.arange(len(root), dtype=torch.int64, device=root.device)
+    ones = torch.ones_like(root, dtype=torch.float32)
+    # A sum that is divided keeps equal tokens equal, whatever trees they are in.
+    return merge_rows(features.float(), root, itself, ones, backend=backend) / sizes.clamp(min=1)[:, None]

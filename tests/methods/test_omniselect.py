@@ -122,6 +122,8 @@ def test_the_release_never_looks_at_the_last_sound_of_a_window_nor_at_the_last_t
     last = [i for i in range(1, len(layout)) if layout.modality[i - 1] == AUDIO and layout.modality[i] != AUDIO]
     last_video = layout.is_modality(VIDEO).nonzero().max()
     assert (~release).nonzero().flatten().tolist() == sorted([*(i - 1 for i in last), int(last_video)])
+    alone = method("omniselect")(None, {"video": 0.5}, version="release").before_llm[0]
+    assert run_stage(alone, layout, tensors)[0].keep_mask[layout.is_modality(AUDIO)].all()
 
 
 def test_what_stands_at_other_tokens_is_not_looked_at() -> None:
