@@ -106,7 +106,7 @@ def sum_at(target: Tensor, values: Tensor, total: int) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from seats_ops.operators.anchors import sum_at
+        >>> from seats_ops.operators.best_anchor import sum_at
         >>> sum_at(torch.tensor([2, 0, 2]), torch.tensor([1.0, 2.0, 4.0]), 3).tolist()
         [2.0, 0.0, 5.0]
     """

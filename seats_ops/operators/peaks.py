@@ -33,7 +33,7 @@ def density_peaks(
         >>> import torch
         >>> from seats_ops.operators.peaks import density_peaks
         >>> features = torch.tensor([[0.0], [5.0], [1.0], [5.0], [2.0]])
-        >>> token, score = density_peaks(features, [torch.tensor([0, 2, 4])], num_neighbors=2)
+        >>> token, score = density_peaks(features, [torch.tensor([0, 2, 4])], num_neighbors=3)
         >>> int(token[score.argmax()])
         2
     """
