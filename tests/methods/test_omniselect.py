@@ -86,7 +86,7 @@ def restated(layout, tensors, ratios, version):
                 if kind == AUDIO:
                     score = [float(tensors["saliency:mean"][i]) for i in looked]
                 else:
-                    score = [-f32(np.mean([x[i] @ x[j] for j in looked])) for i in looked]
+                    score = (-f32((x[looked] @ x[looked].T).mean(1))).tolist()
                 stays |= {looked[i] for i in first_largest(score, count)}
     return sorted(stays)
 
