@@ -68,7 +68,9 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
     for stage in trace.stages:
         if stage.merge is not None:
             rows, which = stage.merge.target.unique(dim=0, return_inverse=True)
-            sums = torch.zeros(len(rows)).index_add(0, which, stage.merge.coefficient)
+            sums = torch.zeros(len(rows), dtype=torch.float32, device="cpu").index_add(
+                0, which, stage.merge.coefficient
+            )
             where = f"{escape(stage.name)} ({stage_title(stage.layer)})".replace("\n", " ")
             ends = f"{sums.min():.4g} to {sums.max():.4g}" if len(rows) else "nothing"
             said = f"{len(rows):,} kept tokens are sums, whose coefficients add up to {ends}"

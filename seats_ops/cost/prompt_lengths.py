@@ -104,8 +104,10 @@ class PromptLengths:
         Example:
             >>> from seats_ops import Modality
             >>> from seats_ops.testing import layout_of_runs
-            >>> PromptLengths.from_layout(layout_of_runs([[(Modality.VIDEO, 12), (Modality.TEXT, 3)]], block_length=8))
-            PromptLengths(text=3, video_blocks=(8, 4), audio_blocks=(), image_blocks=(), windows=((12, 0),))
+            >>> layout = layout_of_runs([[(Modality.VIDEO, 12), (Modality.TEXT, 3)]], block_length=8)
+            >>> lengths = PromptLengths.from_layout(layout)
+            >>> lengths.text, lengths.video_blocks, lengths.windows
+            (3, (8, 4), ((12, 0),))
         """
         if not 0 <= row < layout.num_rows:
             raise ValueError(f"row: expected 0 to {layout.num_rows - 1}, got {row}")

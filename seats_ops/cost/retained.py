@@ -39,7 +39,8 @@ def retained(schedule: Schedule, lengths: PromptLengths, num_layers: int) -> Ret
         TypeError, ValueError: as `token_counts`, a prompt without media, a stage after a layer that does not exist.
 
     Example:
-        >>> from seats_ops import Ratio, Select
+        >>> from seats_ops import Ratio, Schedule, Select
+        >>> from seats_ops.cost import PromptLengths, retained
         >>> from seats_ops.operators.selectors import Strided
         >>> tenth = Schedule(Select(None, Ratio(0.1), Strided()))
         >>> retained(tenth, PromptLengths(text=20, video_blocks=(100,)), num_layers=28).layer_average

@@ -85,7 +85,10 @@ class FlashVidTrees(CountedVideos, Stored):
         diverse = MaxMin().select(weight, frames.groups, budgets, layout, {"features": features}, backend)
         least = torch.tensor([n * (d + o) for n, d, o in plan], dtype=torch.int64, device="cpu")
         parent = temporal_trees(features, frames.ids, segment.to(device), ~diverse, threshold=ALIKE, least=least)
-        itself, root = torch.arange(len(parent), device=device), roots_of(parent, max((n for n, *_ in plan), default=1))
+        itself, root = (
+            torch.arange(len(parent), dtype=torch.int64, device=device),
+            roots_of(parent, max((n for n, *_ in plan), default=1)),
+        )
         clustered, shared = (frames.spread(each.to(device)) > 0 for each in (some, alone))
         left = clustered & (root == itself) & (~diverse | shared)
         on_host = left.cpu()

@@ -102,7 +102,7 @@ class OmniZipVideo(CountedVideos, Stored):
         even: list[Tensor] = []
         for tokens, size, drop in self._chunks(layout.plan(), kept.cpu()):
             frames = tokens[: len(tokens) // size * size].view(-1, size)
-            ids[frames] = torch.arange(len(frames), device="cpu")[:, None] + len(budgets)
+            ids[frames] = torch.arange(len(frames), dtype=torch.int64, device="cpu")[:, None] + len(budgets)
             budgets += [int(size * (1.0 - drop))] * len(frames)
             even += frames[::2].unbind(0)
             before[frames[1::2]] = frames[:-1:2]

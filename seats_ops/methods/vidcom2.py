@@ -77,12 +77,12 @@ class UncommonTokens(CountedVideos, Stored):
         # A softmax has a mean of 1 / F: exact where all frames are alike.
         share = ((standing - standing.max()) / self.temperature).softmax(0) - 1.0 / frames
         budget = ((self.keep_ratio * (1.0 + share)).clamp(max=1.0) * grid).round().long().clamp(1, grid)
-        frame = torch.arange(frames, device=x.device).repeat_interleave(grid)
+        frame = torch.arange(frames, dtype=torch.int64, device=x.device).repeat_interleave(grid)
         kept = segment_topk(-common, frame, budget, backend=backend)
         if self.variant == "reference":
             return kept
         # The least common of what is kept, then of the rest.
-        target = torch.tensor(self._target(frames * grid, frames), device=x.device)
+        target = torch.tensor(self._target(frames * grid, frames), dtype=torch.int64, device=x.device)
         found = kept.sum()
         parts = torch.stack([torch.minimum(found, target), (target - found).clamp(min=0)])
         return segment_topk(-common, (~kept).long(), parts, backend=backend)

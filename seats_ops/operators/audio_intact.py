@@ -32,7 +32,7 @@ class AudioOrder(Stored):
         groups = group_tokens(layout, "modality", [Modality.AUDIO])
         index, _ = groups.packed()
         for row, mine in zip(groups.row.tolist(), index.split(groups.lengths.tolist()), strict=True):
-            drawn = torch.randperm(len(mine), generator=generators[row], device="cpu")
+            drawn = torch.randperm(len(mine), generator=generators[row], dtype=torch.int64, device="cpu")
             places = -torch.arange(len(mine), dtype=torch.float32, device="cpu")
             ranked[mine[drawn].to(ranked.device)] = places.to(ranked.device)
         return ranked

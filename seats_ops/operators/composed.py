@@ -63,7 +63,16 @@ class Both(_Parts):
         return any(getattr(part, "merges", False) for part in (self.first, self.second))
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
-        """See `Stage.__call__`; inputs by their full names."""
+        """See `Stage.__call__`; inputs by their full names.
+
+        Example:
+            >>> import torch
+            >>> from seats_ops import TokenLayout
+            >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 0]), torch.arange(5), torch.tensor([0, 5]))
+            >>> given = {"features": torch.eye(5), "saliency": torch.tensor([0.1, 0.4, 0.3, 0.2, 0.0])}
+            >>> stage.call_parts(layout, given).keep_mask  # the most salient, and one of the rest
+            tensor([ True,  True, False, False,  True])
+        """
         first = _decide(self.first, layout, tensors, backend)
         if not self.on_the_rest:
             second = _decide(self.second, layout, {**tensors, "kept": first.keep_mask}, backend)
@@ -122,7 +131,15 @@ class PerModality(_Parts):
         return max(kinds, key=("shape", "reconciled", "text", "data").index, default="shape")
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`. Raises TypeError: a stage without it."""
+        """See `Stage`. Raises TypeError: a stage without it.
+
+        Example:
+            >>> from seats_ops import Ratio, Select
+            >>> from seats_ops.operators.selectors import Strided
+            >>> stage = PerModality({"video": Select(None, Ratio(0.1), Strided())})
+            >>> stage.count_tokens({"text": 5, "video": 100, "audio": 20, "image": 0})
+            {'text': 5, 'video': 10, 'audio': 20, 'image': 0}
+        """
         left = dict(found)
         for name, stage in self.stages:
             if not hasattr(stage, "count_tokens"):
@@ -131,7 +148,15 @@ class PerModality(_Parts):
         return left
 
     def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-        """See `Stage`."""
+        """See `Stage`.
+
+        Example:
+            >>> from seats_ops import Ratio, Select
+            >>> from seats_ops.operators.selectors import Strided
+            >>> stage = PerModality({"video": Select(None, Ratio(0.1), Strided())})
+            >>> stage.count_bounds({"text": 5, "video": 100, "audio": 20, "image": 0})["video"]
+            (10, 10)
+        """
         bounds = {name: (n, n) for name, n in found.items()}
         for name, stage in self.stages:
             n = stage.count_tokens(found)[name]
@@ -141,7 +166,17 @@ class PerModality(_Parts):
         return bounds
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
-        """See `Stage.__call__`; inputs by their full names."""
+        """See `Stage.__call__`; inputs by their full names.
+
+        Example:
+            >>> import torch
+            >>> from seats_ops import Ratio, Select, TokenLayout
+            >>> from seats_ops.operators.selectors import Strided
+            >>> layout = TokenLayout(torch.tensor([1, 1, 1, 1, 0]), torch.arange(5), torch.tensor([0, 5]))
+            >>> stage = PerModality({"video": Select(None, Ratio(0.5), Strided())})
+            >>> stage.call_parts(layout, {}).keep_mask
+            tensor([ True, False, False,  True,  True])
+        """
         keep_mask, merges = torch.ones_like(layout.modality, dtype=torch.bool), []
         for name, stage in self.stages:
             found = _decide(stage, layout, {**tensors, "kept": keep_mask}, backend)

@@ -90,7 +90,12 @@ class RecordedStage(Stored):
         return self.positions == "renumbered"
 
     def to_dict(self) -> dict[str, Any]:
-        """See `Stored`; what the stage did not do is left out, as in files written before it could be done."""
+        """See `Stored`; what the stage did not do is left out, as in files written before it could be done.
+
+        Example:
+            >>> RecordedStage(kept=((1, 3),)).to_dict()
+            {'type': 'RecordedStage', 'kept': [[1, 3]]}
+        """
         return {name: value for name, value in super().to_dict().items() if name not in PLAIN or value != PLAIN[name]}
 
     def __call__(self, *given: Any, backend: str = "auto") -> Tensor | Selection:

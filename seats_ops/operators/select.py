@@ -51,7 +51,17 @@ class Scorer(Protocol):
 
 
 class Budgeted(NamedTuple):
-    """Groups of tokens, and how many of each may stay: int64 [G] on the host, or on the layout's device."""
+    """Groups of tokens, and how many of each may stay: int64 [G] on the host, or on the layout's device.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops import Budgeted, TokenLayout
+        >>> from seats_ops.layout import group_tokens
+        >>> layout = TokenLayout(torch.tensor([1, 1, 2, 0]), torch.arange(4), torch.tensor([0, 4]))
+        >>> budgeted = Budgeted(group_tokens(layout, "modality"), torch.tensor([1, 1]))
+        >>> budgeted.groups.lengths.tolist()
+        [2, 1]
+    """
 
     groups: Groups
     budgets: Tensor
@@ -59,7 +69,13 @@ class Budgeted(NamedTuple):
 
 @runtime_checkable
 class Budget(Protocol):
-    """Says how many tokens of every group stay, from the layout, and from scores where it likes: a frozen dataclass."""
+    """Says how many tokens of every group stay, from the layout, and from scores where it likes: a frozen dataclass.
+
+    Example:
+        >>> from seats_ops import Budget, Ratio
+        >>> isinstance(Ratio(0.1), Budget)
+        True
+    """
 
     def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted: ...
 
@@ -116,7 +132,12 @@ class Ratio(Stored):
         return torch.maximum(budgets, groups.lengths.clamp(max=self.minimum)).minimum(groups.lengths)
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """What is left of a prompt, see `Stage`; groups other than whole modalities are told by `found.shapes`."""
+        """What is left of a prompt, see `Stage`; groups other than whole modalities are told by `found.shapes`.
+
+        Example:
+            >>> Ratio(0.1).count_tokens({"text": 5, "video": 96, "audio": 0, "image": 7})
+            {'text': 5, 'video': 10, 'audio': 0, 'image': 7}
+        """
         left = dict(found)
         shapes = getattr(found, "shapes", None)
         for kind in MEDIA_MODALITIES:
@@ -193,7 +214,12 @@ class Select(Stored):
         return "shape" if hasattr(self.budget, "count_tokens") else "data"
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`. Raises TypeError: a budget that depends on more than counts."""
+        """See `Stage`. Raises TypeError: a budget that depends on more than counts.
+
+        Example:
+            >>> stage.count_tokens({"text": 5, "video": 96, "audio": 20, "image": 0})
+            {'text': 5, 'video': 48, 'audio': 20, 'image': 0}
+        """
         if not hasattr(self.budget, "count_tokens"):
             raise TypeError(f"budget: expected one with count_tokens, got {type(self.budget).__name__}")
         return dict(self.budget.count_tokens(found))
@@ -208,7 +234,12 @@ class Select(Stored):
         return self.call_parts(layout, tensors, backend=backend)
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Tensor:
-        """The same, inputs by their full names."""
+        """The same, inputs by their full names.
+
+        Example:
+            >>> stage.call_parts(layout, {"scores": torch.tensor([0.4, 0.3, 0.2, 0.1])})
+            tensor([ True, False,  True,  True])
+        """
         scores = None
         if self.scorer is not None:
             scores = call_with_inputs(self.scorer, self.scorer.inputs, layout, tensors, backend)

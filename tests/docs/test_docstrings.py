@@ -25,7 +25,7 @@ PUBLIC: dict[str, Any] = {module.__name__: module for module in MODULES} | {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
     for name in module.__all__
-    if not isinstance(getattr(module, name), ModuleType | str | dict)  # constants have no docstring
+    if not isinstance(getattr(module, name), ModuleType | str | dict | tuple)  # constants have no docstring
 }
 
 
