@@ -80,6 +80,8 @@ def test_density_peaks(table: Table, dtype: torch.dtype) -> None:
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
 
 
+@tables
+@dtypes
 def test_determinantal_selection(table: Table, dtype: torch.dtype) -> None:
     features, quality = clustered_features(106, 140, seed=3).to(dtype), random(106, seed=4).abs()
     offsets, counts = packed_offsets([70, 1, 35]), torch.tensor([4, 1, 3])
