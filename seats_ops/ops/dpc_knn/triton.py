@@ -27,8 +27,8 @@ from seats_ops.ops.tiles import Table, number_case
 
 EPS = tl.constexpr(1e-8)
 OFFSET_EPS = tl.constexpr(1e-6)
-# Floats of a token in `norms`, of one address as scalar registers are few: squared norm, factor, lack, and the share that
-# distances of its offsets are multiplied by.
+# Floats of a token in `norms`, at one address as scalar registers are few: squared norm, factor, lack, and the share
+# that distances of its offsets are multiplied by.
 FACTS = tl.constexpr(4)
 SHARE = tl.constexpr(3)
 HIGHEST = tl.constexpr(3.4028234663852886e38)
