@@ -7,6 +7,7 @@ import typer
 from benchmarks import whole_model
 from benchmarks.gpu.command import gpu
 from benchmarks.growth import growth
+from benchmarks.methods import methods
 from benchmarks.primitives import run
 from benchmarks.report.command import compare, plot, report
 from benchmarks.tune.command import tune
@@ -16,6 +17,7 @@ app.command()(run)
 app.command()(whole_model.prefill)
 app.command()(whole_model.decode)
 app.command()(growth)
+app.command()(methods)
 app.command()(gpu)
 app.command()(report)
 app.command()(compare)
