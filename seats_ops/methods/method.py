@@ -120,9 +120,9 @@ def at_layer(schedule: Schedule, layer: int) -> Schedule:
         >>> from seats_ops import DiversitySelector, Schedule
         >>> from seats_ops.methods import at_layer
         >>> print(at_layer(Schedule(DiversitySelector(0.25)), 2))
-        * prompt          all tokens
+        * prompt         all tokens
         | layers 1 to 2
-        * after layer 2   DiversitySelector(0.25)
+        * after layer 2  DiversitySelector(0.25)
         | layers 3 to the last
     """
     after = dict(schedule.after_layer)

@@ -157,6 +157,9 @@ class _ReadableCalls(TorchFunctionMode):
         if func in (Tensor.tolist, Tensor.numpy) and isinstance(args[0], OnDevice):
             self.on_read()
             return func(args[0].held, *args[1:], **kwargs)
+        if func is Tensor.new_tensor and isinstance(args[0], OnDevice) and kwargs.get("device") is None:
+            # Its data would be lost: torch makes a tensor of the meta device itself.
+            return args[0].held.new_tensor(*args[1:], **kwargs).to(DEVICE)
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = kwargs.pop("device")
             return func(*args, **kwargs).to(device)
