@@ -1,4 +1,10 @@
-"""Published methods as schedules of the operators, one a file, and the registry that knows them by name."""
+"""Published methods as schedules of the operators, one a file, and the registry that knows them by name.
+
+Example:
+    >>> from seats_ops.methods import method
+    >>> print(method("uniform")(None, 0.1).before_llm[0])
+    Select(scorer=None, budget=Ratio(0.1), selector=Strided())
+"""
 
 from __future__ import annotations
 

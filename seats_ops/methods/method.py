@@ -38,6 +38,12 @@ class Protocol:
         kv: what earlier layers hold of tokens dropped inside the LLM, "-" before it.
         audio: what happens to audio.
         chance: "deterministic" or "seeded".
+
+    Example:
+        >>> from seats_ops.methods import Protocol
+        >>> said = Protocol("share that enters the LLM", "modality", "attention in the encoder", audio="stays")
+        >>> said.ratio, said.audio, said.ties
+        ('share that enters the LLM', 'stays', 'lowest index')
     """
 
     ratio: str
@@ -177,7 +183,13 @@ def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F],
 
 
 def methods() -> dict[str, Method]:
-    """All methods by name, those of other packages too (entry points of the group "seats_ops.methods")."""
+    """All methods by name, those of other packages too (entry points of the group "seats_ops.methods").
+
+    Example:
+        >>> from seats_ops.methods import methods
+        >>> methods()["random"].options
+        {'seed': 0}
+    """
     package = import_module("seats_ops.methods")
     for module in pkgutil.iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")
@@ -187,7 +199,16 @@ def methods() -> dict[str, Method]:
 
 
 def method(name: str) -> Method:
-    """One of them. Raises ValueError: nobody registered the name."""
+    """One of them.
+
+    Raises:
+        ValueError: nobody registered the name.
+
+    Example:
+        >>> from seats_ops.methods import method
+        >>> method("divprune").protocol.ratio
+        'share that enters the LLM; a number is for video'
+    """
     known = _METHODS if name in _METHODS else methods()
     if name not in known:
         raise ValueError(f"method: expected one of {', '.join(known)}, got {name!r}")

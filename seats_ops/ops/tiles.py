@@ -137,8 +137,8 @@ OVERRIDES: Mapping[str, Table] = {
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },
     "gfx942": {
-        # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps, and 3.7 some
-        # of scattered, unaligned rows with four.
+        # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps, 3.7 some of
+        # scattered, unaligned rows with four.
         "greedy/4096": tile(16, registers=160),
         "dpp_step": tile(8, TOKENS=16, CHANNELS=128, PARTS=512),
         # A product as narrow as this gives a thread four elements, a wider one sixteen, whatever the number of warps.

@@ -13,6 +13,7 @@ which multiplies in Triton's interpreter, does so for numbers whose sums are exa
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 import triton
@@ -449,7 +450,7 @@ _SPREAD = {
 }
 # Of every kernel that reads features: tensors of floats, what else it is told, its constants by the end of a name.
 _PLACED = {"": {"PLACED": False}, "_placed": {"PLACED": True}}
-_TOLD = {
+_TOLD: dict[Any, tuple[tuple[str, ...], dict[str, str], dict[str, dict[str, Any]]]] = {
     squares_kernel: (("offsets", "norms"), {"cosine": "i32"}, {"": {}}),
     density_kernel: (
         ("norms", "offsets", "scale", "density"),
