@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from seats_ops.methods import Method, Protocol, method, methods
 
@@ -25,7 +27,7 @@ def list_methods(console: Console, *, as_json: bool) -> None:
         column.justify, column.vertical = "left", "top"
     table.padding = (0, 2, 0, 0)
     for one in known.values():
-        table.add_row(one.name, one.protocol.ratio, "-" if one.protocol.merge == "none" else "yes")
+        table.add_row(escape(one.name), escape(one.protocol.ratio), "-" if one.protocol.merge == "none" else "yes")
     console.print(table)
     console.print("seats-ops methods NAME shows all that is to know of one.", style="dim")
 
@@ -39,8 +41,12 @@ def show_method(console: Console, name: str, *, as_json: bool) -> None:
     console.print(one.name, style="bold", markup=False)
     shown = {item.name.replace("_", " "): getattr(one.protocol, item.name) for item in fields(Protocol)}
     options = ", ".join(f"{option}={default!r}" for option, default in one.options.items())
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for title, text in {**shown, "options": options or "none", "source": one.source}.items():
-        console.print(f"  {title + ':':<11}{text}", markup=False)
+        table.add_row(f"  {title}:", escape(text))
+    console.print(table)
 
 
 def _plain(one: Method) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 Example:
     >>> from seats_ops.methods import method
-    >>> print(method("uniform")(None, 0.1).before_llm[0])
-    Select(scorer=None, budget=Ratio(0.1), selector=Strided())
+    >>> print(method("uniform")(None, 0.1))
+    * prompt          all tokens
+    * before the LLM  Select(scorer=None, budget=Ratio(0.1), selector=Strided())
+    | layers 1 to the last
 """
 
 from __future__ import annotations
