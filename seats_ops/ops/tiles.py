@@ -1,7 +1,7 @@
 """How kernels are launched, without Triton: one table of sizes, warps and stages, and what differs by kind of device.
 
 An entry is named after its kernel and the case, "gram/fp32". `attention_received` is one entry for two kernels, and
-`dpc_knn` for four: they multiply tiles of the same shape, so that products round the same way in all of them.
+`dpc_knn` for all of its own: they multiply tiles of the same shape, so that products round the same way in all of them.
 `tile_tables.py` says which table a device follows, `tile_grid.py` which values there are to choose among.
 """
 
@@ -78,8 +78,8 @@ DEFAULT: Table = {
     "greedy/1024": tile(8, registers=160),
     "greedy/2048": tile(8, registers=160),
     "greedy/4096": tile(8, registers=160),
-    # One entry for all kernels, so that the product of a token with itself is that of two equal tokens. Much is made of
-    # a product, and each takes a register at every step of it: hence narrow tiles.
+    # One entry for all kernels, so that the product of a token with itself is that of two equal tokens. Distances, their
+    # comparisons and their places take several registers for each of a thread's products: hence few products.
     "dpc_knn/fp32": tile(8, 2, 255, BLOCK=64, COLUMNS=32, CHANNELS=16),
     "dpc_knn/16bit": tile(8, 3, 255, BLOCK=64, COLUMNS=32, CHANNELS=32),
     "norms": tile(8, TOKENS=32, CHANNELS=64),
@@ -141,7 +141,7 @@ OVERRIDES: Mapping[str, Table] = {
         # scattered, unaligned rows with four.
         "greedy/4096": tile(16, registers=160),
         "dpp_step": tile(8, TOKENS=16, CHANNELS=128, PARTS=512),
-        # A product as narrow as this gives a thread four elements, a wider one sixteen, whatever the number of warps.
+        # Matrix instructions for so few columns give a thread four products, those for more give it sixteen.
         "dpc_knn/fp32": tile(4, 2, BLOCK=64, COLUMNS=16, CHANNELS=16),
         "dpc_knn/16bit": tile(4, 2, BLOCK=64, COLUMNS=16, CHANNELS=32),
     },
