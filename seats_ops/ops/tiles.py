@@ -78,8 +78,8 @@ DEFAULT: Table = {
     "greedy/1024": tile(8, registers=160),
     "greedy/2048": tile(8, registers=160),
     "greedy/4096": tile(8, registers=160),
-    # One entry for all kernels, so that the product of a token with itself is that of two equal tokens. Distances, their
-    # comparisons and their places take several registers for each of a thread's products: hence few products.
+    # One entry for all kernels, so that the product of a token with itself is that of two equal tokens. Distances and
+    # what they are compared by take several registers for each of a thread's products: hence few products.
     "dpc_knn/fp32": tile(8, 2, 255, BLOCK=64, COLUMNS=32, CHANNELS=16),
     "dpc_knn/16bit": tile(8, 3, 255, BLOCK=64, COLUMNS=32, CHANNELS=32),
     "norms": tile(8, TOKENS=32, CHANNELS=64),
