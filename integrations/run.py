@@ -109,6 +109,8 @@ class ScheduleRun:
         self.counts = torch.bincount(cells, minlength=kinds * layout.num_rows).view(-1, kinds)
         # Which of the prompts' tokens those still there are; None: all of them, in order.
         self._origin: Tensor | None = None
+        # A stage has put tokens in another order than the prompts'.
+        self._ordered = False
 
     def move_to(self, device: torch.device) -> None:
         """Go on on another device, where the next layer lives."""
@@ -198,10 +200,12 @@ class ScheduleRun:
                 (self.saliency,) = gather(kept.to(device, non_blocking=True), [self.saliency], 0, self.backend)
             plan = before.select(keep_mask, num_kept)
             if order is not None:
+                self._ordered = True
                 plan = plan.ordered(torch.searchsorted(keep_mask.nonzero().squeeze(1), order))
             self.layout = plan.to(device)
         plan = self.layout.plan()
-        columns = list(plan.position.long().split(plan.cu_seqlens.diff().tolist()))
+        lengths = plan.cu_seqlens.diff().tolist()
+        kept_columns = self.layout.position.long().split(lengths)
         multiplicity = None
         if selection.multiplicity is not None:
             multiplicity = _by_column(selection.multiplicity.detach().cpu()[applied.index], plan)
@@ -209,14 +213,14 @@ class ScheduleRun:
             StageRecord(
                 type(stage).__name__,
                 layer,
-                [row.sort().values for row in columns],
+                [row.sort().values for row in kept_columns] if self._ordered else list(kept_columns),
                 num_kept,
                 counts,
                 selection.budgets,
                 scores,
                 merge=None if merged is None else _recorded(merged, before),
                 multiplicity=multiplicity,
-                order=None if order is None else columns,
+                order=None if order is None else list(plan.position.long().split(lengths)),
                 positions=selection.positions,
                 kv_rule=applied.kv_rule,
                 values=selection.values is not None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ class Run:
 
 def slug(name: str) -> str:
     """A run's name as part of file names."""
-    return re.sub(r"[^\w.%-]+", "-", name.lower()).rstrip("%")
+    return name.lower().replace(" ", "-").rstrip("%")
 
 
 def paper_runs(config: Any) -> list[Run]:

@@ -1,6 +1,7 @@
 """The kernels under Triton's interpreter: the contract tests of every primitive, and tests of the kernels' own.
 
-TRITON_INTERPRET must be set before Triton is imported, so each file runs in a process of its own. To run one by hand:
+TRITON_INTERPRET must be set before Triton is imported, so they run in processes of their own: one for the contract of
+a primitive, as its files share the seconds that imports take, and one for each other file. To run one by hand:
 `TRITON_INTERPRET=1 python -m pytest -p tests.kernels.session tests/ops/test_compact.py`.
 """
 
@@ -17,18 +18,16 @@ from seats_ops import functional
 from seats_ops.testing.interpreter import why_not_interpreted
 
 ROOT = Path(__file__).parents[2]
-CONTRACTS = sorted(file for name in functional.__all__ for file in (ROOT / "tests/ops").glob(f"test_{name}*.py"))
-KERNELS = [
-    *sorted((ROOT / "tests/kernels/interpreted").glob("test_*.py")),
-    ROOT / "tests/kernels/test_torch_operators.py",
-]
-FILES = CONTRACTS + KERNELS
+RUNS = {f"contract-{name}": sorted((ROOT / "tests/ops").glob(f"test_{name}*.py")) for name in functional.__all__}
+RUNS |= {f"kernels-{file.stem}": [file] for file in sorted((ROOT / "tests/kernels/interpreted").glob("test_*.py"))}
+RUNS["kernels-test_torch_operators"] = [ROOT / "tests/kernels/test_torch_operators.py"]
 
 
 @pytest.mark.skipif(why_not_interpreted() is not None, reason=str(why_not_interpreted()))
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_under_the_interpreter(file: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider", file]
+@pytest.mark.parametrize("files", RUNS.values(), ids=RUNS.keys())
+def test_under_the_interpreter(files: list[Path]) -> None:
+    assert files
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider", *files]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -34,8 +34,6 @@ def operator_calls() -> list[tuple[str, tuple[Any, ...]]]:
         ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, order, 15, 6, "weight", BACKEND)),
         ("dpc_knn", (values, offsets, 3, "euclidean", True, True, None, None, 0.0, None, 15, BACKEND)),
         ("dpc_knn", (values.half(), offsets, 3, "cosine", False, False, scores.abs(), values, 0.2, order, 15, BACKEND)),
-        ("max_min_diversity", (values, offsets, counts, None, None, 15, None, BACKEND)),
-        ("max_min_diversity", (values.bfloat16(), offsets, counts, scores, order, 15, 6, BACKEND)),
         ("greedy_dpp", (values, offsets, counts, None, None, 15, 6, BACKEND)),
         ("greedy_dpp", (values.bfloat16(), offsets, counts, scores.abs(), order, 15, 6, BACKEND)),
         ("query_relevance", (query[:3], key, offsets, 0.25, 15, BACKEND)),

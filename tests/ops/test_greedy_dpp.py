@@ -62,7 +62,7 @@ def test_quality_by_hand() -> None:
 
 
 @settings(max_examples=15)
-@given(segment_lengths(max_segments=3, max_length=20), seeds(), st.booleans())
+@given(segment_lengths(max_segments=3, max_length=14), seeds(), st.booleans())
 def test_determinants_decide(lengths: list[int], seed: int, weighted: bool) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed)
     quality = torch.rand(sum(lengths), generator=torch.Generator().manual_seed(seed)) if weighted else None
@@ -86,7 +86,7 @@ def test_most_selections_of_the_oracle_are_decided() -> None:
 
 
 @settings(max_examples=10)
-@given(segment_lengths(max_segments=3, max_length=24), seeds(), value_dtypes(), id_dtypes())
+@given(segment_lengths(max_segments=2, max_length=20), seeds(), value_dtypes(), id_dtypes())
 def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch.dtype, ids: torch.dtype) -> None:
     features = clustered_features(sum(lengths), 24, seed=seed, dtype=dtype)
     quality = near_constant_saliency(sum(lengths), seed=seed, dtype=dtype, spread=0.5)
@@ -100,7 +100,7 @@ def test_certificate_for_every_dtype(lengths: list[int], seed: int, dtype: torch
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_image_passes_the_certificate(weighted: bool) -> None:
-    lengths, num_keep = [96, 25, 40], torch.tensor([24, 12, 16])
+    lengths, num_keep = [60, 17], torch.tensor([15, 8])
     features = clustered_features(sum(lengths), 96, seed=3, clusters=24)
     quality = near_constant_saliency(sum(lengths), seed=3, spread=0.9) if weighted else None
     cu_seqlens = packed_offsets(lengths)
@@ -120,7 +120,7 @@ def test_sizes_that_are_worked_off_in_parts(lengths: list[int], monkeypatch: pyt
     quality = near_constant_saliency(sum(lengths), seed=1)
     cu_seqlens, num_keep = packed_offsets(lengths), torch.tensor([min(8, n // 2) for n in lengths])
 
-    keep = F.greedy_dpp(features, cu_seqlens, num_keep, quality=quality)
+    keep = F.greedy_dpp(features, cu_seqlens, num_keep, quality=quality, backend="reference")
 
     certificate = certify_dpp(features, cu_seqlens, num_keep, keep, quality=quality)
     assert certificate, certificate.reason
@@ -129,9 +129,9 @@ def test_sizes_that_are_worked_off_in_parts(lengths: list[int], monkeypatch: pyt
 @pytest.mark.parametrize("seed", range(3))
 def test_negative_control_wrong_data_is_refused(seed: int) -> None:
     """The data can tell right from wrong: with features or qualities of other tokens there is no certificate."""
-    features, cu_seqlens, num_keep = clustered_features(48, 24, seed=seed), packed_offsets([48]), torch.tensor([14])
-    quality = near_constant_saliency(48, seed=seed, spread=0.9)
-    order = torch.randperm(48, generator=torch.Generator().manual_seed(seed))
+    features, cu_seqlens, num_keep = clustered_features(30, 24, seed=seed), packed_offsets([30]), torch.tensor([9])
+    quality = near_constant_saliency(30, seed=seed, spread=0.9)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(seed))
     for wrong in ((features[order], quality), (features, quality[order])):
         keep = F.greedy_dpp(wrong[0], cu_seqlens, num_keep, quality=wrong[1])
         assert certify_dpp(wrong[0], cu_seqlens, num_keep, keep, quality=wrong[1])
@@ -139,7 +139,7 @@ def test_negative_control_wrong_data_is_refused(seed: int) -> None:
 
 
 @settings(max_examples=15)
-@given(segment_lengths(max_segments=3, max_length=16), seeds(), st.integers(1, 8), st.booleans())
+@given(segment_lengths(max_segments=2, max_length=14), seeds(), st.integers(1, 8), st.booleans())
 def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds: int, weighted: bool) -> None:
     """Walsh rows and qualities that are powers of two: every variance is 0 or 1, so every tie is a tie everywhere."""
     features = tied_features(sum(lengths), seed=seed, kinds=kinds)
@@ -154,7 +154,7 @@ def test_exact_ties_go_to_the_lowest_index(lengths: list[int], seed: int, kinds:
 
 
 @settings(max_examples=8)
-@given(st.integers(1, 20), st.integers(1, 6), seeds())
+@given(st.integers(1, 12), st.integers(1, 4), seeds())
 def test_once_the_dimensions_are_used_up_the_lowest_indices_follow(length: int, dim: int, seed: int) -> None:
     """Not what rounding left of the variances: more picks than channels, most of them of no variance."""
     features = torch.randn(length, dim, generator=torch.Generator().manual_seed(seed))
@@ -178,7 +178,7 @@ def test_exact_duplicates_of_a_picked_token_come_last(seed: int) -> None:
 
 
 @settings(max_examples=8)
-@given(segment_lengths(max_segments=3, max_length=20), seeds(), st.integers(-40, 40))
+@given(segment_lengths(max_segments=2, max_length=10), seeds(), st.integers(-40, 40))
 def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, exponent: int) -> None:
     """Powers of two change no rounding: squares of qualities need not fit float32."""
     features = clustered_features(sum(lengths), 16, seed=seed)
@@ -194,7 +194,7 @@ def test_selection_does_not_depend_on_scale(lengths: list[int], seed: int, expon
 
 
 @settings(max_examples=4)
-@given(segment_lengths(min_segments=2, max_segments=3, max_length=20), seeds())
+@given(segment_lengths(min_segments=2, max_segments=3, max_length=9), seeds())
 def test_packed_segments_equal_segments_alone(lengths: list[int], seed: int) -> None:
     features, cu_seqlens = clustered_features(sum(lengths), 16, seed=seed), packed_offsets(lengths)
     counts = counts_for(lengths, seed)
@@ -210,7 +210,7 @@ def test_packed_segments_equal_segments_alone(lengths: list[int], seed: int) -> 
 
 
 @settings(max_examples=6)
-@given(st.integers(2, 12), seeds())
+@given(st.integers(2, 7), seeds())
 def test_a_larger_count_keeps_what_a_smaller_one_keeps(length: int, seed: int) -> None:
     features = clustered_features(length, 16, seed=seed)
     quality = near_constant_saliency(length, seed=seed)

@@ -43,21 +43,21 @@ def test_counts_of_unusual_sizes(lengths: list[int], num_keep: list[int]) -> Non
 @pytest.mark.parametrize(
     ("features", "quality"),
     [
-        (torch.full((12, 6), 0.3), None),
-        (torch.full((12, 6), 0.3), torch.full((12,), 3e38)),
-        (torch.zeros(12, 6), None),
-        (torch.full((12, 6), float("nan")), torch.ones(12)),
-        (torch.full((12, 6), 3e38), torch.ones(12)),
-        (torch.eye(12), torch.zeros(12)),
-        (torch.eye(12), torch.full((12,), float("nan"))),
-        (torch.eye(12), torch.full((12,), float("inf"))),
-        (torch.eye(12), torch.full((12,), 1e-30)),
+        (torch.full((6, 6), 0.3), None),
+        (torch.full((6, 6), 0.3), torch.full((6,), 3e38)),
+        (torch.zeros(6, 6), None),
+        (torch.full((6, 6), float("nan")), torch.ones(6)),
+        (torch.full((6, 6), 3e38), torch.ones(6)),
+        (torch.eye(6), torch.zeros(6)),
+        (torch.eye(6), torch.full((6,), float("nan"))),
+        (torch.eye(6), torch.full((6,), float("inf"))),
+        (torch.eye(6), torch.full((6,), 1e-30)),
     ],
 )
 def test_what_does_not_differ_is_kept_from_the_first_on(features: Tensor, quality: Tensor | None) -> None:
-    for count in (0, 1, 7, 12):
-        keep = F.greedy_dpp(features, packed_offsets([12]), torch.tensor([count]), quality=quality)
-        assert keep.tolist() == [True] * count + [False] * (12 - count)
+    for count in (0, 1, 4, 6):
+        keep = F.greedy_dpp(features, packed_offsets([6]), torch.tensor([count]), quality=quality)
+        assert keep.tolist() == [True] * count + [False] * (6 - count)
 
 
 @pytest.mark.parametrize("bad", [[0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0], [3e38, 3e38]])
@@ -81,7 +81,7 @@ def test_norms_that_the_epsilon_is_not_small_against() -> None:
 
 
 @settings(max_examples=6)
-@given(segment_lengths(min_segments=1, max_segments=3, max_length=14), seeds())
+@given(segment_lengths(min_segments=1, max_segments=3, max_length=9), seeds())
 def test_non_finite_data_keep_exact_counts_and_stay_in_their_segment(lengths: list[int], seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     total = sum(lengths)

@@ -16,9 +16,9 @@ from tests.integrations.huggingface import probes
 from tests.integrations.huggingface.models import small_thinker
 from tests.integrations.huggingface.schedules import SCHEDULES
 
-FOLDERS = {
+FOLDERS = tuple(
     os.path.dirname(path) for path in (seats_ops.integrations.__file__, os.path.realpath(attach.__code__.co_filename))
-}
+)
 
 
 def interrupted(model: nn.Module, line: int) -> tuple[int, bool]:
@@ -35,7 +35,7 @@ def interrupted(model: nn.Module, line: int) -> tuple[int, bool]:
         return on_line
 
     def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
-        return on_line if os.path.dirname(frame.f_code.co_filename) in FOLDERS else None
+        return on_line if frame.f_code.co_filename.startswith(FOLDERS) else None
 
     before = sys.gettrace()
     try:
