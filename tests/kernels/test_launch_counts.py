@@ -97,6 +97,15 @@ def test_a_score_or_a_count_takes_one_launch() -> None:
     assert count.work.launches == 1 and count.work.reads == 0
 
 
+def test_density_peaks_take_three_launches_and_one_more_where_offsets_count() -> None:
+    features, frames = device(TOTAL, 3584), device(9, dtype=torch.int64)
+    places = {"offsets": device(TOTAL, 3), "offset_weight": 0.2}
+    for given, launches in (({}, 3), (places, 4), ({**places, "offset_weight": 0.0}, 3)):
+        with CountDeviceWork() as count:
+            F.dpc_knn(features, frames, num_neighbors=5, max_seqlen=200, backend="triton", **given)
+        assert count.work.launches == launches and count.work.reads == 0
+
+
 def test_a_drop_takes_at_most_eight_launches() -> None:
     """Relevance, budgets, selection; hidden states, cos, sin, positions, keys and values of 16 layers compacted."""
     layout = LAYOUT.to(torch.device("meta"))

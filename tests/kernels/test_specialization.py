@@ -113,6 +113,14 @@ def test_every_form_of_a_determinantal_selection_is_shipped(indexed: bool, dtype
     assert_shipped(launches)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_density_peaks_without_offsets_are_shipped(dtype: torch.dtype) -> None:
+    with record_launches() as launches:
+        F.dpc_knn(torch.ones(40, 64, dtype=dtype), packed_offsets([40]), num_neighbors=3, backend="triton")
+    assert len(launches) == 3
+    assert_shipped(launches)
+
+
 def assert_shipped(launches: list[Launch]) -> None:
     """Every launch has a shipped configuration, so that the checks of compiled code are about what runs."""
     for launch in launches:

@@ -18,7 +18,7 @@ INTEGERS: dict[str, dict[str, list[int]]] = {
     "attention_received": {"cu_seqlens": [0, 40, 40, 57]},
     "dpc_knn": {"cu_seqlens": [0, 40, 40, 57], "index": list(range(TOTAL))[::-1]},
     "max_min_diversity": {"cu_seqlens": [0, 40, 40, 57], "num_keep": [9, 0, 100], "index": list(range(TOTAL))[::-1]},
-    "greedy_dpp": {"cu_seqlens": [0, 40, 40, 57], "num_keep": [5, 0, 4], "index": list(range(TOTAL))[::-1]},
+    "greedy_dpp": {"cu_seqlens": [0, 40, 40, 57], "num_keep": [3, 0, 2], "index": list(range(TOTAL))[::-1]},
     "query_relevance": {"cu_seqlens": [0, 40, 40, 57]},
     "window_budget": {
         "modality": [t % 3 for t in range(TOTAL)],
@@ -48,7 +48,7 @@ def call(primitive: str, integers: dict[str, Tensor], backend: str) -> Tensor:
     if primitive == "max_min_diversity":
         return F.max_min_diversity(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=100, backend=backend)
     if primitive == "greedy_dpp":
-        return F.greedy_dpp(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=5, backend=backend)
+        return F.greedy_dpp(tied_features(TOTAL, seed=1), **given, max_seqlen=40, max_keep=3, backend=backend)
     if primitive == "query_relevance":
         return F.query_relevance(heads[:3], heads, **given, max_seqlen=40, backend=backend)
     if primitive == "group_budget":
