@@ -30,7 +30,9 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # Names of ours must lead somewhere; where those of others lead is known on a network only.
-nitpick_ignore_regex = [("py:.*", r"(?!seats_ops\b).*")]
+# What only type hints name has no page of its own.
+_HINTS = r"seats_ops\.(layout\.modality\.MediaShape|layout\.groups\.Groups|operators\.selectors\.Selector)"
+nitpick_ignore_regex = [("py:.*", r"(?!seats_ops\b).*"), ("py:class", _HINTS)]
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"

@@ -70,7 +70,7 @@ class Method:
 
     Attributes:
         name: by which it is known, e.g. on the command line.
-        build: function of (config, ratio, **options) that makes the schedule.
+        build: function of `(config, ratio, **options)` that makes the schedule.
         protocol: see `Protocol`.
         source: paper and section, and the code that was read.
 
@@ -152,7 +152,7 @@ _METHODS: dict[str, Method] = {}
 
 
 def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F], F]:
-    """Make a function of (config, ratio, *, options) known as a method.
+    """Make a function of `(config, ratio, *, options)` known as a method.
 
     Raises:
         TypeError: not such a function. ValueError: the name is taken.

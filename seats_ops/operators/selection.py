@@ -20,9 +20,8 @@ class Merge(NamedTuple):
     Rows that are no target stay as they are. All sources are read before anything is written; see
     `seats_ops.functional.merge_rows`.
 
-    Attributes:
-        target, source: int64 [N], tokens of the layout; a target is a token that is kept.
-        coefficient: float32 [N], finite.
+    `target` and `source` are int64 [N], tokens of the layout, a target one that is kept; `coefficient` is float32 [N],
+    finite.
 
     Example:
         >>> import torch

@@ -30,7 +30,7 @@ def temporal_similarity(
 ) -> Tensor:
     """Cosine of every token with its partner, the co-located token of the frame before or of any other frame.
 
-    x . y / ((|x| + eps) (|y| + eps)) of a token's row x and its partner's row y, `missing` where there is no partner:
+    `x . y / ((|x| + eps) (|y| + eps))` of a token's row x and its partner's row y, `missing` where there is no partner:
     what DyCoke (arXiv 2411.15024), EVS (2510.14624), HoliTom (2505.21334) and, in odd frames, OmniZip (2511.14582) tell
     static from changing tokens by. Accumulation in float32. A row of zeros has cosine 0 with
     everything, itself included; a row whose norm is not finite in float32 (NaN, infinite or huge features) has
