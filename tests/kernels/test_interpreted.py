@@ -27,7 +27,8 @@ RUNS["kernels-test_torch_operators"] = [ROOT / "tests/kernels/test_torch_operato
 @pytest.mark.parametrize("files", RUNS.values(), ids=RUNS.keys())
 def test_under_the_interpreter(files: list[Path]) -> None:
     assert files
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider", *files]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.kernels.session", "-p", "no:cacheprovider"]
+    command += map(str, files)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -154,7 +154,7 @@ def test_max_min_diversity(
 )
 def test_windows_too_long_for_a_matrix(dtype: torch.dtype, weighted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seats_ops.ops.max_min_diversity.triton.MAX_MATRIX", 32)
-    lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 33, 1, 0])
+    lengths, num_keep = [70, 0, 33, 1, 5], torch.tensor([9, 2, 12, 0, 5])
     features = clustered_features(sum(lengths), 150, seed=3, dtype=dtype)
     weights, first = weights_of(weighted, sum(lengths), 3)
     index = torch.randperm(len(features), generator=torch.Generator().manual_seed(4))
@@ -175,7 +175,7 @@ def test_max_min_diversity_ties(lengths: list[int], seed: int, kinds: int) -> No
 
 @settings(max_examples=12)
 @given(
-    segment_lengths(max_segments=3, max_length=30),
+    segment_lengths(max_segments=3, max_length=20),
     st.sampled_from([3, 24, 150]),
     st.booleans(),
     st.booleans(),
@@ -199,7 +199,7 @@ def test_greedy_dpp_of_many_picks() -> None:
     """Factors of several blocks; the data leave no near-tie, so that the reference agrees to the token."""
     features = torch.randn(60, 72, generator=torch.Generator().manual_seed(0))
     quality = torch.linspace(1.0, 3.0, 60)[torch.randperm(60, generator=torch.Generator().manual_seed(1))]
-    offsets, num_keep = packed_offsets([60]), torch.tensor([40])
+    offsets, num_keep = packed_offsets([60]), torch.tensor([24])
     with hold_tiles({**DEFAULT, "dpp_step": changed(DEFAULT["dpp_step"], {"TOKENS": 32, "CHANNELS": 16})}):
         keep = F.greedy_dpp(features, offsets, num_keep, quality=quality)
     certificate = certify_dpp(features, offsets, num_keep, keep, quality=quality)
@@ -207,8 +207,8 @@ def test_greedy_dpp_of_many_picks() -> None:
     assert torch.equal(keep, F.greedy_dpp(features, offsets, num_keep, quality=quality, backend="reference"))
 
 
-@settings(max_examples=12)
-@given(segment_lengths(max_segments=3, max_length=30), seeds(), st.integers(1, 8), st.booleans())
+@settings(max_examples=6)
+@given(segment_lengths(max_segments=2, max_length=20), seeds(), st.integers(1, 8), st.booleans())
 def test_greedy_dpp_ties(lengths: list[int], seed: int, kinds: int, weighted: bool) -> None:
     features = tied_features(sum(lengths), seed=seed, kinds=kinds)
     random = torch.Generator().manual_seed(seed)
@@ -218,12 +218,11 @@ def test_greedy_dpp_ties(lengths: list[int], seed: int, kinds: int, weighted: bo
     assert torch.equal(keep, F.greedy_dpp(*arguments, quality=quality, backend="reference"))
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_negative_control_of_greedy_dpp(seed: int) -> None:
-    features = clustered_features(66, 100, seed=seed, dtype=torch.bfloat16)
-    offsets, num_keep = packed_offsets([66]), torch.tensor([16])
+def test_negative_control_of_greedy_dpp() -> None:
+    features = clustered_features(66, 100, seed=0, dtype=torch.bfloat16)
+    offsets, num_keep = packed_offsets([66]), torch.tensor([10])
     right = F.greedy_dpp(features, offsets, num_keep)
-    wrong = F.greedy_dpp(shuffled_features(seed), offsets, num_keep)
+    wrong = F.greedy_dpp(shuffled_features(0), offsets, num_keep)
     assert certify_dpp(features, offsets, num_keep, right)
     assert not certify_dpp(features, offsets, num_keep, wrong)
 
@@ -244,7 +243,7 @@ def test_negative_control(seed: int) -> None:
     assert not certify_greedy(features, offsets, num_keep, wrong)
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(seeds())
 def test_the_order_of_programs_changes_nothing(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
@@ -258,7 +257,7 @@ def test_the_order_of_programs_changes_nothing(seed: int) -> None:
             keep = F.segment_topk(scores, segment, torch.tensor([3, 0, 9, 30, 5]))
             diverse = F.max_min_diversity(features, offsets, counts, weights=scores)
             merged = F.merge_rows(features[:9], segment.clamp(min=0), torch.arange(90) % 9, scores)
-            spread = F.greedy_dpp(features, offsets, counts // 3, quality=scores)
+            spread = F.greedy_dpp(features, offsets, counts // 6, quality=scores)
             results.append((keep, diverse, spread, merged, *F.compact(keep, features, segment)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
