@@ -26,7 +26,6 @@ from seats_ops.operators.stage_checks import (
 )
 from seats_ops.operators.stored import OURS
 from seats_ops.ops.compact.op import gather
-from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.trace import PruneTrace
 from seats_ops.trace.records import MediaItem, StageRecord
 
@@ -39,7 +38,7 @@ class Applied:
         keep_mask: bool [T] on the CPU.
         order: int64 [K] on the CPU, see `Selection`; None for ascending.
         values: [T, D] of the tokens that the stage saw, or None.
-        merge: where `values` come from a linear map, that map, on the device of the features.
+        merge: the map that gives them new values instead, on the device of the features, or None.
         renumbered: positions are to count anew.
         kv_rule: of the stage.
     """
@@ -73,7 +72,6 @@ class ScheduleRun:
         backend: of all primitives.
         group: of ranks that split the model's heads and must drop the same tokens, or None.
         records_scores: the trace gets saliency and relevance too, a read each.
-        counts: int64 [B, 4] on the host, tokens by `Modality` before any stage.
     """
 
     def __init__(
@@ -104,9 +102,6 @@ class ScheduleRun:
         trace.prompt_counts = _count(trace.layout)
         if records_scores and saliency is not None:
             trace.saliency = saliency.detach().float().cpu()
-        kinds = len(Modality)
-        cells = trace.layout.rows() * kinds + trace.layout.modality.long()
-        self.counts = torch.bincount(cells, minlength=kinds * layout.num_rows).view(-1, kinds)
         # Which of the prompts' tokens those still there are; None: all of them, in order.
         self._origin: Tensor | None = None
         # A stage has put tokens in another order than the prompts'.
@@ -168,10 +163,12 @@ class ScheduleRun:
             names = (item.name for item in map(parse_input, stage.inputs) if item.kind == "scores")
             asked = [tensors[name] for name in names if tensors.get(name) is not None]
             scores = _by_column(asked[0].detach().float().cpu(), self.layout.plan()) if asked else None
-        merge, values, merged = selection.merge, selection.values, None
-        if merge is not None and len(merge.target):
+        merge = selection.merge if selection.merge is not None and len(selection.merge.target) else None
+        merged = None
+        if merge is not None:
+            if tensors.get("features") is None:
+                raise ValueError(f"{where}: expected a stage that merges to name features among its inputs, got none")
             check_merge_faults(where, merge_faults(replace(selection, keep_mask=keep_mask)))
-            values = merge_rows(_features_of(where, tensors), *merge, backend=self.backend)
             merged = Merge(*(part.detach().cpu() for part in merge))
         # The only read of a stage without merges: with the mask at hand, the layout is worked out on the host.
         keep_mask = keep_mask.cpu()
@@ -186,7 +183,7 @@ class ScheduleRun:
         applied = Applied(
             keep_mask,
             order,
-            values,
+            selection.values,
             merge,
             selection.positions == "renumbered",
             getattr(stage, "kv_rule", "sliced"),
@@ -226,7 +223,8 @@ class ScheduleRun:
                 values=selection.values is not None,
             )
         )
-        return applied if applied.moves or applied.values is not None or applied.renumbered else None
+        rewrites = applied.merge is not None or applied.values is not None
+        return applied if applied.moves or rewrites or applied.renumbered else None
 
     def _known(self, stage: Stage) -> dict[str, Any]:
         """Of what the stage asks for, what was known before any layer ran."""
@@ -236,7 +234,8 @@ class ScheduleRun:
                 value = self.given[name]
                 known[name] = value if self._origin is None else value[self._origin.to(value.device)]
             elif kind == "counts":
-                known[name] = self.counts
+                assert self.trace.layout is not None
+                known[name] = self.trace.layout.counts()
             elif kind == "kept":
                 known[name] = torch.ones_like(self.layout.modality, dtype=torch.bool)
             elif kind == "generators":
@@ -255,13 +254,6 @@ def _split(where: str, what: str) -> UnsupportedModelState:
 
 def _is_inference(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_inference()
-
-
-def _features_of(where: str, tensors: dict[str, Any]) -> Tensor:
-    if tensors.get("features") is None:
-        raise ValueError(f"{where}: expected a stage that merges to name features among its inputs, got none")
-    features: Tensor = tensors["features"]
-    return features
 
 
 def _by_column(values: Tensor, layout: TokenLayout) -> Tensor:

@@ -112,6 +112,17 @@ class TokenLayout:
         """
         return rows_of(self.cu_seqlens, len(self))
 
+    def counts(self) -> Tensor:
+        """int64 [B, 4]: tokens of every `Modality` of a prompt.
+
+        Example:
+            >>> layout.counts().tolist()
+            [[2, 2, 1, 0], [1, 1, 0, 0]]
+        """
+        kinds = len(Modality)
+        cells = self.rows() * kinds + self.modality.long()
+        return torch.bincount(cells, minlength=kinds * self.num_rows).view(-1, kinds)
+
     def windows(self) -> tuple[Tensor, int]:
         """int64 [T] window ids and their number; without `num_windows` (and with `window`) one device read.
 

@@ -96,8 +96,7 @@ def _tensor_for(item: Input, layout: TokenLayout, dtype: torch.dtype, dim: int) 
     if item.kind == "kept":
         return torch.ones(total, dtype=torch.bool, device="cpu")
     if item.kind == "counts":
-        cells = layout.rows() * len(Modality) + layout.modality.long()
-        return torch.bincount(cells, minlength=len(Modality) * layout.num_rows).view(-1, len(Modality))
+        return layout.counts()
     return torch.rand(total, generator=random, dtype=torch.float32, device="cpu")
 
 
