@@ -17,6 +17,7 @@ from seats_ops.operators.stage import (
     KeepRatio,
     Stage,
     budgeted_modalities,
+    count_kind_of,
     num_kept,
     ratio_of,
 )
@@ -192,7 +193,7 @@ def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) 
     least = {key: n if keep_ratio and key not in BUDGETED else 0 for key, n in found.items()}
     if any(not least[key] <= said[key] <= n for key, n in found.items()):
         raise ValueError(f"{name}.count_tokens: expected numbers from {least} to {dict(found)}, got {dict(said)}")
-    exact = getattr(counter, "count_kind", "shape") in ("shape", "reconciled")
+    exact = count_kind_of(counter) in ("shape", "reconciled")
     certain = exact and all(span.low == span.high for span in state.left.values())
     bounds = {key: (0, n) for key, n in found.items()}
     if not exact and hasattr(counter, "count_bounds") and all(span.low == span.high for span in state.left.values()):

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.stage import count_kind_of
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio, describe
 
@@ -143,9 +144,7 @@ def inputs_of(schedule: Schedule) -> tuple[str, ...]:
 
 def count_kinds(schedule: Schedule) -> tuple[str, ...]:
     """How the counts of its stages are known, each kind once; see `Stage`."""
-    counted = ("data", "shape")
-    kinds = (getattr(s, "count_kind", counted[hasattr(s, "count_tokens")]) for _, s in schedule.stages())
-    return tuple(dict.fromkeys(kinds))
+    return tuple(dict.fromkeys(count_kind_of(stage) for _, stage in schedule.stages()))
 
 
 _METHODS: dict[str, Method] = {}

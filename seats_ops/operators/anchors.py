@@ -59,8 +59,8 @@ def nearest_anchor(
 
 
 def _nearest(x: Tensor, ids: Tensor, anchors: Tensor, members: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    anchor, anchor_at = _padded(ids, anchors)
-    member, member_at = _padded(ids, members)
+    anchor, anchor_at = places_in_groups(ids, anchors)
+    member, member_at = places_in_groups(ids, members)
     if not len(anchor) or not len(member):
         empty = member.new_zeros(0)
         return empty, empty
@@ -88,7 +88,7 @@ EXACT = "donot_use_mm_for_euclid_dist"
 """Equal rows have a distance of 0, so that ties are ties."""
 
 
-def _padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def places_in_groups(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """int64 [K] tokens of a mask, and the how-manieth of its group each of them is."""
     index = mask.nonzero().squeeze(1)
     order = ids[index].argsort(stable=True)

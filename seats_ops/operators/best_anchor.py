@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seats_ops.operators.anchors import EXACT, METRICS
+from seats_ops.operators.anchors import EXACT, METRICS, places_in_groups
 from seats_ops.operators.selection import Merge
 
 CELLS = 2**24
@@ -44,8 +44,8 @@ def best_anchor(
     x = features.float()
     if metric == "cosine":
         x = x / (x.norm(dim=-1, keepdim=True) + eps)
-    anchor, anchor_at = _padded(serves, anchors & (serves >= 0))
-    member, member_at = _padded(ids, members & (ids >= 0))
+    anchor, anchor_at = places_in_groups(serves, anchors & (serves >= 0))
+    member, member_at = places_in_groups(ids, members & (ids >= 0))
     if not len(anchor) or not len(member):
         return member.new_zeros(0), member.new_zeros(0), x.new_zeros(0)
     groups = int(torch.maximum(ids.max(), serves.max())) + 1
@@ -89,16 +89,6 @@ def near_in_place(places: Tensor, weight: Tensor, bonus: Tensor) -> Adjust:
         return near - weight[rows][..., None] * ((away - least) / (most - least + 1e-6)) + bonus[columns][:, None]
 
     return adjust
-
-
-def _padded(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """int64 [K] tokens of a mask, and the how-manieth of its group each of them is."""
-    index = mask.nonzero().squeeze(1)
-    order = ids[index].argsort(stable=True)
-    group = ids[index][order]
-    first = torch.searchsorted(group, group)
-    place = torch.arange(len(order), dtype=torch.int64, device=ids.device) - first
-    return index, torch.empty_like(order).index_copy_(0, order, place)
 
 
 def sum_at(target: Tensor, values: Tensor, total: int) -> Tensor:

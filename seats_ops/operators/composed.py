@@ -12,7 +12,7 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.selection import Merge, Selection
-from seats_ops.operators.stage import MEDIA_MODALITIES, Stage
+from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import check_result, check_stage_type, name_of
 from seats_ops.operators.stored import Stored
@@ -127,7 +127,7 @@ class PerModality(_Parts):
     @property
     def count_kind(self) -> str:
         """The least certain of its stages."""
-        kinds = [getattr(stage, "count_kind", _kind(stage)) for _, stage in self.stages]
+        kinds = [count_kind_of(stage) for _, stage in self.stages]
         return max(kinds, key=("shape", "reconciled", "text", "data").index, default="shape")
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
@@ -160,7 +160,7 @@ class PerModality(_Parts):
         bounds = {name: (n, n) for name, n in found.items()}
         for name, stage in self.stages:
             n = stage.count_tokens(found)[name]
-            exact = getattr(stage, "count_kind", _kind(stage)) in ("shape", "reconciled")
+            exact = count_kind_of(stage) in ("shape", "reconciled")
             known = hasattr(stage, "count_bounds")
             bounds[name] = (n, n) if exact else stage.count_bounds(found)[name] if known else (0, found[name])
         return bounds
@@ -186,10 +186,6 @@ class PerModality(_Parts):
                 own = mine[found.merge.target]
                 merges.append(Merge(*(part[own] for part in found.merge)))
         return Selection(keep_mask, merge=_joined(layout, *merges))
-
-
-def _kind(stage: Stage) -> str:
-    return "shape" if hasattr(stage, "count_tokens") else "data"
 
 
 def _decide(stage: Stage, layout: TokenLayout, tensors: Mapping[str, Any], backend: str) -> Selection:

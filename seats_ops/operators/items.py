@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -70,15 +71,15 @@ def found_shapes(who: str, found: Mapping[str, Any], *kinds: Modality) -> list[M
     return [shape for shape in shapes if shape.modality in kinds]
 
 
-class CountedVideos:
+class CountedVideos(ABC):
     """Counts of a stage that thins whole videos, from what it leaves of one.
 
     A class with it says `count_video(shape)`: (expected, least, most) tokens.
     """
 
+    @abstractmethod
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
         """See above."""
-        raise NotImplementedError
 
     def _counted(self, found: Mapping[str, int]) -> list[tuple[int, int, int]]:
         return [self.count_video(shape) for shape in found_shapes(type(self).__name__, found, Modality.VIDEO)]

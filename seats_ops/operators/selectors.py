@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -103,46 +104,12 @@ class MaxMin(Stored):
         return (groups.ids < 0).to(device, non_blocking=True).index_copy_(0, index, kept)
 
 
-@dataclass(frozen=True)
-class Strided(Stored):
-    """Evenly spread: places round(i (n - 1) / (k - 1)) of a group of n, half to even; the first one for k = 1."""
+class _ByPlace(Stored, ABC):
+    """Selectors for which it is enough how many tokens a group has: worked out on the host."""
 
-    inputs: ClassVar[tuple[str, ...]] = ()
-    needs_scores: ClassVar[bool] = False
-
-    def select(
-        self,
-        scores: Tensor | None,
-        groups: Groups,
-        budgets: Tensor,
-        layout: TokenLayout,
-        tensors: Mapping[str, Any],
-        backend: str,
-    ) -> Tensor:
-        """bool [T]."""
-        index, cu_seqlens = groups.packed()
-        keep_mask = groups.ids < 0
-        for start, n, k in zip(cu_seqlens.tolist()[:-1], groups.lengths.tolist(), budgets.tolist(), strict=True):
-            # In whole numbers: a step of floating point misses halves, which then round the other way.
-            steps = torch.arange(k, dtype=torch.int64, device="cpu") * (n - 1)
-            places, rest = steps // max(k - 1, 1), steps % max(k - 1, 1)
-            up = (2 * rest > k - 1) | ((2 * rest == k - 1) & (places % 2 == 1))
-            keep_mask[index[start + places + up.long()]] = True
-        return keep_mask.to(layout.modality.device, non_blocking=True)
-
-
-@dataclass(frozen=True)
-class RandomK(Stored):
-    """By chance: the first k of a permutation that the prompt's own generator draws.
-
-    Attributes:
-        seed: of the generators; every prompt of a batch has its own, from the same seed.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("generators",)
-    needs_scores: ClassVar[bool] = False
-
-    seed: int = 0
+    @abstractmethod
+    def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:
+        """int64 [k] of the n places of a group of prompt `row`."""
 
     def select(
         self,
@@ -158,6 +125,39 @@ class RandomK(Stored):
         keep_mask = groups.ids < 0
         starts, lengths = cu_seqlens.tolist()[:-1], groups.lengths.tolist()
         for start, n, k, row in zip(starts, lengths, budgets.tolist(), groups.row.tolist(), strict=True):
-            drawn = torch.randperm(n, generator=tensors["generators"][row], dtype=torch.int64, device="cpu")[:k]
-            keep_mask[index[start + drawn]] = True
+            keep_mask[index[start + self.places(n, k, row, tensors)]] = True
         return keep_mask.to(layout.modality.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Strided(_ByPlace):
+    """Evenly spread: places round(i (n - 1) / (k - 1)) of a group of n, half to even; the first one for k = 1."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+    needs_scores: ClassVar[bool] = False
+
+    def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:
+        """See above."""
+        # In whole numbers: a step of floating point misses halves, which then round the other way.
+        steps = torch.arange(k, dtype=torch.int64, device="cpu") * (n - 1)
+        places, rest = steps // max(k - 1, 1), steps % max(k - 1, 1)
+        up = (2 * rest > k - 1) | ((2 * rest == k - 1) & (places % 2 == 1))
+        return places + up.long()
+
+
+@dataclass(frozen=True)
+class RandomK(_ByPlace):
+    """By chance: the first k of a permutation that the prompt's own generator draws.
+
+    Attributes:
+        seed: of the generators; every prompt of a batch has its own, from the same seed.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("generators",)
+    needs_scores: ClassVar[bool] = False
+
+    seed: int = 0
+
+    def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:
+        """See above."""
+        return torch.randperm(n, generator=tensors["generators"][row], dtype=torch.int64, device="cpu")[:k]

@@ -120,6 +120,11 @@ class Allocator(Protocol):
     ) -> Tensor: ...
 
 
+def count_kind_of(stage: object) -> str:
+    """What a stage or an allocator says of its counts, or what it has says for it; see `Stage`."""
+    return str(getattr(stage, "count_kind", "shape" if hasattr(stage, "count_tokens") else "data"))
+
+
 def ratio_of(keep_ratio: KeepRatio, modality: Modality) -> float | None:
     """The ratio that applies to one modality, None where it is left alone.
 

@@ -9,18 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from seats_ops.operators.diversity_selector import DiversitySelector
 from seats_ops.operators.inputs import AFTER_A_LAYER, parse_input
-from seats_ops.operators.modality_dropper import ModalityDropper
-from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_checks import check_stage_type, name_of
-from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.stored import classes_by_name, from_dict, to_dict
 from seats_ops.schedule import diagram, file
 from seats_ops.validation import describe
-
-STAGES = {cls.__name__: cls for cls in (DiversitySelector, StagePruner, ModalityDropper, RecordedStage)}
 
 
 @dataclass(frozen=True, init=False)

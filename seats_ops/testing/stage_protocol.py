@@ -18,11 +18,12 @@ from seats_ops.cost.counts import token_counts
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import TokenLayout
 from seats_ops.operators.selection import check_declared, check_merge_faults, merge_faults
-from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage import Stage, count_kind_of
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import check_kept, check_result, name_of
 from seats_ops.operators.stage_pruner import StagePruner
-from seats_ops.schedule.schedule import STAGES, Schedule
+from seats_ops.operators.stored import OURS
+from seats_ops.schedule import Schedule
 from seats_ops.testing.mixed_devices import OneDevice
 from seats_ops.testing.stage_inputs import INPUT_DTYPES, fixed_layouts, generators_for, layout_of_row, tensors_for
 
@@ -99,7 +100,7 @@ def _check_stored(stage: Any, schedule: Schedule, found: _Findings) -> None:
     if not hasattr(type(stage), "from_dict"):
         return None
     kinds = [type(part) for part in _parts(stage)]
-    own = [kind for kind in kinds if hasattr(kind, "from_dict") and kind.__name__ not in STAGES]
+    own = [kind for kind in kinds if hasattr(kind, "from_dict") and kind.__name__ not in OURS]
     try:
         again = Schedule.from_dict(stored, types=own)
     except Exception as error:
@@ -235,8 +236,8 @@ class _Findings:
             except (TypeError, ValueError) as error:
                 self.note("count_tokens", f"on {case.where}: {error}")
                 return None
-            counted_beforehand = getattr(self.stage, "count_kind", "shape") in ("shape", "reconciled")
-            if not counted_beforehand:
+            counters = [part for part in _parts(self.stage) if hasattr(part, "count_tokens")]
+            if any(count_kind_of(part) not in ("shape", "reconciled") for part in counters):
                 if not said.low <= sum(left) <= said.high:
                     self.note("count_bounds", f"on {case.where}: expected {said.low} to {said.high}, got {sum(left)}")
             elif left != [getattr(said, name) for name in names]:
