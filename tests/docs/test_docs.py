@@ -81,10 +81,10 @@ def test_examples_run(page: Path, placeholders: dict[str, Any], monkeypatch: pyt
 @pytest.mark.skipif(why_not_interpreted() is not None, reason=str(why_not_interpreted()))
 def test_the_kernel_of_the_testing_kit_runs_in_the_interpreter() -> None:
     """Its page leaves these examples out unless Triton saw the variable before it was imported."""
-    test = f"{Path(__file__).name}::test_examples_run[docs/testing_kit.md]"
+    test = f"{Path(__file__).relative_to(ROOT)}::test_examples_run[docs/testing_kit.md]"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{test}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and "1 passed" in run.stdout, f"{run.stdout}\n{run.stderr}"
 

@@ -38,7 +38,7 @@ NOT_CODE = (token.NEWLINE, token.INDENT, token.DEDENT, token.ENDMARKER, tokenize
 
 def own_methods() -> dict[str, Method]:
     """Those of this package; a test or a reader may have registered others."""
-    return {name: one for name, one in methods().items() if one.build.__module__.startswith(f"{PACKAGE}.")}
+    return {name: one for name, one in methods().items() if str(one.build.__module__).startswith(f"{PACKAGE}.")}
 
 
 def lines_of_code(source: str) -> int:
