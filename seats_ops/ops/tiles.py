@@ -88,7 +88,7 @@ DEFAULT: Table = {
     "step": tile(8, TOKENS=32, CHANNELS=64, PARTS=512),
     # Few tokens a program: those of one image have to fill a device.
     "dpp_variances": tile(4, TOKENS=16, CHANNELS=128),
-    "dpp_step": tile(4, TOKENS=16, CHANNELS=128, PARTS=512),
+    "dpp_step": tile(4, registers=168, TOKENS=16, CHANNELS=128, PARTS=512),
     # By channels: a tile of keys is held in 32 registers per thread.
     "query_logits/16": tile(BLOCK=256),
     "query_logits/32": tile(BLOCK=128),
@@ -114,7 +114,7 @@ DEFAULT: Table = {
     # By lanes of groups; several 64-bit numbers of each are held at once.
     "group_budget/64": tile(2),
     "group_budget/512": tile(4),
-    "group_budget/2048": tile(8),
+    "group_budget/2048": tile(8, registers=168),
 }
 
 OVERRIDES: Mapping[str, Table] = {
