@@ -14,7 +14,7 @@ from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.selection import Merge, check_declared, check_merge_faults, check_order, merge_faults
-from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage import Stage, generators_of
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import (
     check_kept,
@@ -239,9 +239,7 @@ class ScheduleRun:
             elif kind == "kept":
                 known[name] = torch.ones_like(self.layout.modality, dtype=torch.bool)
             elif kind == "generators":
-                seed = int(getattr(stage, "seed", 0))
-                rows = range(self.layout.num_rows)
-                known[name] = tuple(torch.Generator(device="cpu").manual_seed(seed) for _ in rows)
+                known[name] = generators_of(stage, self.layout.num_rows)
         return known
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
 import torch
@@ -152,6 +152,21 @@ def check_ratio(name: str, value: object) -> float:
     if math.isnan(value) or not 0.0 <= value <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
     return float(value)
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> str:
+    """One of some texts."""
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {tuple(known)}, got {value!r}")
+    return value
+
+
+def check_int(name: str, value: object, least: int, most: int | None = None) -> int:
+    """An int, no bool, from `least`, to `most` where there is one."""
+    if type(value) is not int or value < least or (most is not None and value > most):
+        to = "" if most is None else f" to {most}"
+        raise ValueError(f"{name}: expected an int from {least}{to}, got {describe(value)}")
+    return value
 
 
 def check_scale(value: object, head_dim: int) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import MediaShape, Modality
+from seats_ops.operators.composed import PerModality
 from seats_ops.operators.diversity_selector import DiversitySelector
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.stage import (
@@ -173,6 +174,10 @@ def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) ->
             if type(stage.allocator) is WindowBudgetAllocator:
                 return _pruned(stage.keep_ratio, state, windows)
             return _counted(stage.allocator, state, stage.keep_ratio)
+        case PerModality() if type(stage) is PerModality:
+            # Each sees what all found, and has a say on its own modality alone.
+            for m, part in ((Modality[name.upper()], _after(part, state, windows)) for name, part in stage.stages):
+                blocks[m], left[m] = part.blocks[m], part.left[m]
         case _:
             return _counted(stage, state)
     changed = any(left[m] != state.left[m] for m in (Modality.VIDEO, Modality.AUDIO))

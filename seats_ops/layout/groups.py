@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,16 @@ class Groups:
         order = inside[self.ids[inside].argsort(stable=True)]
         return order, torch.nn.functional.pad(self.lengths.cumsum(0), (1, 0)).int()
 
+    def only(self, mask: Tensor) -> Groups:
+        """The same groups of those tokens alone that are in a mask, bool [T] on the host; some may be empty.
+
+        Example:
+            >>> groups.only(torch.tensor([False, False, True, True, False])).lengths.tolist()
+            [1, 1]
+        """
+        ids = torch.where(mask, self.ids, -1)
+        return replace(self, ids=ids, lengths=torch.bincount(ids[ids >= 0], minlength=len(self)))
+
 
 def group_tokens(layout: TokenLayout, by: str, modalities: Iterable[Modality] = MEDIA) -> Groups:
     """The groups of a layout's media tokens.
@@ -76,9 +86,7 @@ def group_tokens(layout: TokenLayout, by: str, modalities: Iterable[Modality] = 
     """
     if by not in KINDS:
         raise ValueError(f"by: expected one of {KINDS}, got {by!r}")
-    plan = check_layout(layout).plan()
-    if plan.modality.device.type != "cpu":
-        plan = plan.to(torch.device("cpu"))
+    plan = _on_host(layout)
     kinds = list(modalities)
     if not all(isinstance(kind, Modality) for kind in kinds):
         raise TypeError(f"modalities: expected values of Modality, got {describe(modalities)}")
@@ -93,6 +101,33 @@ def group_tokens(layout: TokenLayout, by: str, modalities: Iterable[Modality] = 
     kind = torch.full((len(found),), len(Modality), dtype=torch.int64, device="cpu")
     kind = kind.scatter_reduce(0, member, plan.modality[inside].long(), "amin")
     return Groups(ids, lengths, found[:, 0], kind)
+
+
+def groups_of(layout: TokenLayout, tokens: Sequence[Tensor]) -> Groups:
+    """Groups of tokens that somebody else chose.
+
+    Args:
+        layout: a host copy is used where it has one.
+        tokens: int64 tokens of every group, one at least, on the host; of one prompt each, prompts ascending.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout.groups import groups_of
+        >>> groups_of(layout, [torch.tensor([1, 2])]).ids.tolist()
+        [-1, 0, 0, -1, -1]
+    """
+    plan = _on_host(layout)
+    lengths = torch.tensor([len(mine) for mine in tokens], dtype=torch.int64, device="cpu")
+    at = torch.cat([lengths[:0], *tokens])
+    group = torch.arange(len(lengths), dtype=torch.int64, device="cpu").repeat_interleave(lengths)
+    ids = torch.full((len(plan),), -1, dtype=torch.int64, device="cpu").index_copy_(0, at, group)
+    first = at[lengths.cumsum(0) - lengths]
+    return Groups(ids, lengths, plan.rows()[first], plan.modality[first].long())
+
+
+def _on_host(layout: TokenLayout) -> TokenLayout:
+    plan = check_layout(layout).plan()
+    return plan if plan.modality.device.type == "cpu" else plan.to(torch.device("cpu"))
 
 
 def _keys(plan: TokenLayout, by: str) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seats_ops.operators.stage import KeepRatio
@@ -22,10 +22,15 @@ def video_alone(ratio: KeepRatio) -> float:
     return check_ratio("ratio", ratios["video"])
 
 
+def decoder_config(config: Any) -> Any:
+    """That of the decoder by the config of a model or a thinker; Phi-4's is that of the model itself."""
+    thinker = getattr(config, "thinker_config", config)
+    return getattr(thinker, "text_config", thinker)
+
+
 def num_layers(config: Any) -> int:
     """Decoder layers by the config of a model, a thinker or a decoder. Raises TypeError: it does not say."""
-    thinker = getattr(config, "thinker_config", config)
-    layers = getattr(getattr(thinker, "text_config", thinker), "num_hidden_layers", None)
+    layers = getattr(decoder_config(config), "num_hidden_layers", None)
     if type(layers) is not int:
         raise TypeError(f"config: expected one of a model, with num_hidden_layers, got {type(config).__name__}")
     return layers
@@ -48,3 +53,33 @@ def chosen_layers(
         hint = f" by scaling {tuple(published)} of {num_published} layers" if layers is None else ""
         raise ValueError(f"layers: expected ascending layers from 1 to {total - 1}, got {chosen}{hint}")
     return chosen
+
+
+def layers_before(
+    late: int | None, given: Sequence[int] | None, scaled: Sequence[int], num_layers: int
+) -> tuple[int, ...]:
+    """Drop layers of SEATS, ascending: those given, else a family's, scaled by depth.
+
+    Raises:
+        TypeError: not ints. ValueError: a late layer there is not, drops that repeat or are not before it.
+    """
+    if late is not None:
+        if isinstance(late, bool) or not isinstance(late, int):
+            raise TypeError(f"late_layer: expected an int or None, got {describe(late)}")
+        if not 2 <= late <= num_layers:
+            raise ValueError(f"late_layer: expected 2 to {num_layers}, the number of layers, got {late}")
+    if given is not None and not isinstance(given, Iterable):
+        raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(given)}")
+    drops = tuple(scaled if given is None else given)
+    if any(type(layer) is not int for layer in drops):
+        raise TypeError(f"drop_layers: expected a sequence of ints, got {describe(drops)}")
+    drops = tuple(sorted(drops))
+    hint = "" if given is not None else f" by scaling the family's layers to {num_layers}; give drop_layers"
+    if len(set(drops)) != len(drops):
+        raise ValueError(f"drop_layers: expected distinct layers, got {drops}{hint}")
+    # The late drop acts on the output of layer late - 1, so a drop there would have no layer of its own.
+    end = num_layers if late is None else late - 1
+    if drops and not 1 <= drops[0] <= drops[-1] < end:
+        what = "the number of layers" if late is None else f"the layer before late_layer {late}"
+        raise ValueError(f"drop_layers: expected layers from 1 to below {end}, {what}, got {drops}{hint}")
+    return drops

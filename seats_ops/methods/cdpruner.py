@@ -11,16 +11,17 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.items import found_shapes
-from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
+from seats_ops.operators.by_modality import ByModality
+from seats_ops.operators.select import counted_lengths
+from seats_ops.operators.stage import KeepRatio, num_kept
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.greedy_dpp.api import greedy_dpp
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio
+from seats_ops.validation import check_int
 
 
 @dataclass(frozen=True)
-class ConditionalDpp(Stored):
+class ConditionalDpp(ByModality, Stored):
     """Keeps of every item a subset of large determinant of q_i cos(x_i, x_j) q_j, by greedy picks.
 
     q comes from the relevance to the question, the mean cosine with its tokens as they enter the LLM, times -1 as
@@ -36,7 +37,6 @@ class ConditionalDpp(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid", "question")
-    count_kind: ClassVar[str] = "shape"
 
     keep_ratio: KeepRatio
     theta: float | None = field(default=None, kw_only=True)
@@ -44,20 +44,18 @@ class ConditionalDpp(Stored):
     split_above: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
+        super().__post_init__()
         if self.theta is not None and not 0.0 <= self.theta < 1.0:
             raise ValueError(f"theta: expected None or a weight in [0, 1), got {self.theta!r}")
-        if type(self.split_above) is not int or self.split_above < 0:
-            raise ValueError(f"split_above: expected an int from 0, got {self.split_above!r}")
+        check_int("split_above", self.split_above, 0)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """bool [T] keep mask; features [T, D]."""
-        kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        items, device = group_tokens(layout, "item", kinds), features.device
+        items, device = group_tokens(layout, "item", self.kinds), features.device
         index, _ = items.packed()
         lengths, budgets = [], []
         for n, kind in zip(items.lengths.tolist(), items.modality.tolist(), strict=True):
-            kept = num_kept(n, ratio_of(self.keep_ratio, Modality(kind)) or 0.0)
+            kept = num_kept(n, self.share_of(kind))
             halves = self.split_above and n > self.split_above
             lengths += [n // 2, n - n // 2] if halves else [n]
             budgets += [kept // 2, kept - kept // 2] if halves else [kept]
@@ -66,7 +64,7 @@ class ConditionalDpp(Stored):
             features,
             offsets.to(device, non_blocking=True),
             torch.tensor(budgets, dtype=torch.int64, device="cpu").to(device, non_blocking=True),
-            quality=self._quality(features, layout, kinds)[index.to(device)],
+            quality=self._quality(features, layout)[index.to(device)],
             index=index.to(device, non_blocking=True),
             max_seqlen=max(lengths, default=0),
             max_keep=max(budgets, default=0),
@@ -74,10 +72,10 @@ class ConditionalDpp(Stored):
         )
         return (items.ids < 0).to(device, non_blocking=True).index_copy_(0, index.to(device), found)
 
-    def _quality(self, features: Tensor, layout: TokenLayout, kinds: list[Modality]) -> Tensor:
+    def _quality(self, features: Tensor, layout: TokenLayout) -> Tensor:
         """float32 [T], 1 outside the modalities and where nothing tells tokens apart."""
         plan, device = layout.plan(), features.device
-        groups = group_tokens(layout, "modality", kinds)
+        groups = group_tokens(layout, "modality", self.kinds)
         quality = torch.ones(len(layout), dtype=torch.float32, device=device)
         if plan.question is None:
             raise ValueError("layout: expected one with question, got None")
@@ -94,15 +92,9 @@ class ConditionalDpp(Stored):
             quality[mine] = torch.where(spread > 1e-6, scaled, 1.0)
         return quality if self.theta is None else (quality * (self.theta / (2.0 * (1.0 - self.theta)))).exp()
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        left = dict(found)
-        for kind in MEDIA_MODALITIES:
-            ratio = ratio_of(self.keep_ratio, kind)
-            if ratio is not None:
-                shapes = found_shapes(type(self).__name__, found, kind)
-                left[kind.name.lower()] = sum(num_kept(shape.num_tokens, ratio) for shape in shapes)
-        return left
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """See `ByModality`."""
+        return sum(num_kept(n, self.share_of(kind)) for n in counted_lengths("item", kind, found))
 
 
 @register_method(

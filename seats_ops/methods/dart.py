@@ -12,11 +12,13 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout, group_tokens
 from seats_ops.methods.arguments import num_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.by_modality import ByModality
+from seats_ops.operators.select import counted_lengths
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio, describe
+from seats_ops.validation import check_int
 
 PROTOCOL = Protocol(
     ratio="share that picks aim at, p + floor(ratio n / pivots) pivots are kept; a number is for video",
@@ -30,7 +32,7 @@ PROTOCOL = Protocol(
 
 
 @dataclass(frozen=True)
-class PivotRepulsion(Stored):
+class PivotRepulsion(ByModality, Stored):
     """Keeps an item's pivots, and for every pivot in turn int(keep_ratio * n / pivots) tokens least like it.
 
     Pivots are the item's tokens with the largest L1 norm, then those of the text after it; each list is visited from
@@ -42,23 +44,19 @@ class PivotRepulsion(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
-    count_kind: ClassVar[str] = "shape"
 
     keep_ratio: KeepRatio
     media_pivots: int = field(default=4, kw_only=True)
     text_pivots: int = field(default=4, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
-        for name, least in (("media_pivots", 1), ("text_pivots", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name}: expected an int from {least}, got {describe(value)}")
+        super().__post_init__()
+        check_int("media_pivots", self.media_pivots, 1)
+        check_int("text_pivots", self.text_pivots, 0)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """Features [T, D]; bool [T]."""
-        named = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        groups, device = group_tokens(layout, "item", named), features.device
+        groups, device = group_tokens(layout, "item", self.kinds), features.device
         ids = groups.ids.to(device)
         keep_mask = ids < 0
         if not len(groups):
@@ -69,7 +67,7 @@ class PivotRepulsion(Stored):
         for g, mine in enumerate(groups.packed()[0].split(groups.lengths.tolist())):
             after = text[(text > mine[-1]) & (text < plan.cu_seqlens[groups.row[g] + 1])]
             own, asked = min(self.media_pivots, len(mine)), min(self.text_pivots, len(after))
-            picks.append(self._picks(Modality(int(groups.modality[g])), len(mine), own + asked))
+            picks.append(self._picks(int(groups.modality[g]), len(mine), own + asked))
             ranked = [_largest(norms, mine.to(device), own), _largest(norms, after.to(device), asked)]
             keep_mask[ranked[0]] = True
             room = self.media_pivots + self.text_pivots - own - asked
@@ -84,23 +82,16 @@ class PivotRepulsion(Stored):
             keep_mask = keep_mask | picked & left
         return keep_mask
 
-    def _picks(self, kind: Modality, length: int, pivots: int) -> int:
-        return int((ratio_of(self.keep_ratio, kind) or 0.0) * length / pivots)
+    def _picks(self, kind: int, length: int, pivots: int) -> int:
+        return int(self.share_of(kind) * length / pivots)
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`; needs `found.shapes`, and takes it that as much text follows every item as there are pivots."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count picks, got none")
-        left = dict(found)
-        for kind in MEDIA_MODALITIES:
-            if ratio_of(self.keep_ratio, kind) is None:
-                continue
-            left[kind.name.lower()] = 0
-            for n in (shape.num_tokens for shape in shapes if shape.modality == kind):
-                own = min(self.media_pivots, n)
-                pivots = own + min(self.text_pivots, found["text"])
-                left[kind.name.lower()] += min(n, own + pivots * self._picks(kind, n, pivots))
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """See `ByModality`; takes it that as much text follows every item as there are pivots."""
+        left = 0
+        for n in counted_lengths("item", kind, found):
+            own = min(self.media_pivots, n)
+            pivots = own + min(self.text_pivots, found["text"])
+            left += min(n, own + pivots * self._picks(kind, n, pivots))
         return left
 
 
@@ -129,7 +120,4 @@ def dart(config: Any, ratio: KeepRatio, *, layer: int = 0, media_pivots: int = 4
     stage = PivotRepulsion(of_video(ratio), media_pivots=media_pivots, text_pivots=text_pivots)
     if layer == 0:
         return Schedule(stage)
-    total = num_layers(config)
-    if type(layer) is not int or not 1 <= layer < total:
-        raise ValueError(f"layer: expected an int from 0 to {total - 1}, got {describe(layer)}")
-    return Schedule(after_layer={layer: stage})
+    return Schedule(after_layer={check_int("layer", layer, 0, num_layers(config) - 1): stage})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,13 +11,14 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens, partners
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.items import CountedVideos, shapes_of
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio
+from seats_ops.validation import check_choice, check_ratio
 
 ORDERS = ("ascending", "release")
 LEAST_FRAMES = 5
@@ -35,7 +35,7 @@ PROTOCOL = Protocol(
 
 
 @dataclass(frozen=True)
-class TemporalMerging(Stored):
+class TemporalMerging(CountedVideos, Stored):
     """Keeps int((1 - k) h w) tokens of a reduced frame, those least like an earlier frame.
 
     Attributes:
@@ -51,8 +51,7 @@ class TemporalMerging(Stored):
 
     def __post_init__(self) -> None:
         check_ratio("merging_ratio", self.merging_ratio)
-        if self.order not in ORDERS:
-            raise ValueError(f"order: expected one of {ORDERS}, got {self.order!r}")
+        check_choice("order", self.order, ORDERS)
 
     def budgets(self, shape: MediaShape) -> list[int]:
         """Tokens that every frame of a video keeps."""
@@ -66,11 +65,11 @@ class TemporalMerging(Stored):
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Selection:
         """Features [T, D]; ValueError for a video of fewer than five frames."""
         groups, plan = group_tokens(layout, "frame", [Modality.VIDEO]), layout.plan()
-        assert plan.grid is not None and plan.shapes is not None  # else there are no frames to group by
+        assert plan.grid is not None  # else there are no frames to group by
         index, offsets = groups.packed()
-        item, t = plan.grid[index[offsets[:-1].long()], :2].long().unbind(1)
-        of_item = {i: self.budgets(plan.shapes[i]) for i in set(item.tolist())}
-        kept = [of_item[i][frame] for i, frame in zip(item.tolist(), t.tolist(), strict=True)]
+        times = plan.grid[index[offsets[:-1].long()], 1].tolist()
+        frames = list(zip(shapes_of(groups, plan), times, strict=True))
+        kept = [self.budgets(shape)[t] for shape, t in frames]
         budgets = torch.tensor(kept, dtype=torch.int64, device="cpu")
         partner = torch.where(plan.grid[:, 1] % 2 == 1, partners(layout, -1), partners(layout, -2))
         device = features.device
@@ -78,17 +77,14 @@ class TemporalMerging(Stored):
         keep_mask = segment_topk(-cosine, groups.ids.to(device), budgets.to(device), backend=backend)
         if self.order == "ascending":
             return Selection(keep_mask)
-        few = [_is_reduced(frame, plan.shapes[i].t) for i, frame in zip(item.tolist(), t.tolist(), strict=True)]
+        few = [_is_reduced(t, shape.t) for shape, t in frames]
         reduced = torch.zeros(len(plan), dtype=torch.bool, device="cpu")
         reduced[index] = torch.tensor(few, dtype=torch.bool, device="cpu").repeat_interleave(groups.lengths)
         return Selection(keep_mask, order=_reordered(keep_mask, reduced.to(device), groups.ids.to(device), cosine))
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`; needs `found.shapes`."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count frames, got none")
-        return {**found, "video": sum(sum(self.budgets(s)) for s in shapes if s.modality == Modality.VIDEO)}
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See `CountedVideos`."""
+        return (sum(self.budgets(shape)),) * 3
 
 
 def _is_reduced(t: int, frames: int) -> bool:

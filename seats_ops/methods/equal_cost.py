@@ -9,7 +9,7 @@ from typing import Any
 from seats_ops.cost import Cost, PromptLengths, Retained, prefill_cost, retained
 from seats_ops.methods.method import Method, method
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio, describe
+from seats_ops.validation import check_choice, check_ratio, describe
 
 AXES = ("layer-average", "flops", "kv")
 NEAR = 0.02
@@ -86,8 +86,7 @@ def at_equal_cost(
         (True, 'ratio: costs 0.07159 of the whole prompt at least, more than 0.05')
     """
     check_ratio("retention", retention)
-    if axis not in AXES:
-        raise ValueError(f"axis: expected one of {AXES}, got {axis!r}")
+    check_choice("axis", axis, AXES)
     found = []
     for given in methods:
         chosen = method(given) if isinstance(given, str) else given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.items import CountedVideos, shapes_of
 from seats_ops.operators.select import Budgeted, Select
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -30,7 +30,7 @@ PROTOCOL = Protocol(
 
 
 @dataclass(frozen=True)
-class VideoShare(Stored):
+class VideoShare(CountedVideos, Stored):
     """Of every video max(h w, int(t h w (1 - q))) tokens.
 
     Attributes:
@@ -44,26 +44,17 @@ class VideoShare(Stored):
     def __post_init__(self) -> None:
         check_ratio("pruning_rate", self.pruning_rate)
 
-    def num_kept(self, shape: MediaShape) -> int:
-        """Tokens of one video."""
+    def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
+        """See `CountedVideos`."""
         # As the host counts: 1000 * (1 - 0.8) is a little below 200, and 199 are kept.
-        return min(shape.num_tokens, max(shape.h * shape.w, int(shape.num_tokens * (1.0 - self.pruning_rate))))
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`; needs `found.shapes`."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count videos, got none")
-        return {**found, "video": sum(self.num_kept(shape) for shape in shapes if shape.modality == Modality.VIDEO)}
+        kept = max(shape.h * shape.w, int(shape.num_tokens * (1.0 - self.pruning_rate)))
+        return (min(shape.num_tokens, kept),) * 3
 
     def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
         """One group a video; nothing is read from the device."""
-        groups, plan = group_tokens(layout, "item", [Modality.VIDEO]), layout.plan()
-        assert plan.grid is not None and plan.shapes is not None  # else there are no items to group by
-        index, offsets = groups.packed()
-        items = plan.grid[index[offsets[:-1].long()], 0].tolist()
-        budgets = torch.tensor([self.num_kept(plan.shapes[i]) for i in items], dtype=torch.int64, device="cpu")
-        return Budgeted(groups, budgets.minimum(groups.lengths))
+        groups = group_tokens(layout, "item", [Modality.VIDEO])
+        budgets = [self.count_video(shape)[0] for shape in shapes_of(groups, layout)]
+        return Budgeted(groups, torch.tensor(budgets, dtype=torch.int64, device="cpu").minimum(groups.lengths))
 
 
 @register_method("evs", PROTOCOL, "Efficient Video Sampling (arXiv 2510.14624), as in vLLM, code read at d750efb")

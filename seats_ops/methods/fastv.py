@@ -13,7 +13,7 @@ from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.selectors import TopK
 from seats_ops.operators.stage import BUDGETED, KeepRatio
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio, describe
+from seats_ops.validation import check_int, check_ratio
 
 FASTV = "FastV (arXiv 2403.06764), code read at d165972; as compared with in SEATS (arXiv 2605.20035), c553732"
 
@@ -28,8 +28,7 @@ def after_layer(name: str, share: float, layer: int, total: int) -> float:
 
 def _depth(config: Any, layer: int) -> int:
     total = num_layers(config)
-    if type(layer) is not int or not 1 <= layer < total:
-        raise ValueError(f"layer: expected an int from 1 to {total - 1}, got {describe(layer)}")
+    check_int("layer", layer, 1, total - 1)
     return total
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
@@ -11,23 +10,23 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import mean_merge, nearest_in_parts
+from seats_ops.operators.anchor_merges import mean_merge
+from seats_ops.operators.anchors import nearest_of
 from seats_ops.operators.dyseg import dyseg, frame_similarity
 from seats_ops.operators.items import CountedVideos, whole_items
-from seats_ops.operators.scorers import Saliency
-from seats_ops.operators.segment_plan import collapsed_plan, even_plan
-from seats_ops.operators.selection import Merge, Selection
+from seats_ops.operators.peaks import salient_and_peaks
+from seats_ops.operators.scorers import BySaliency
+from seats_ops.operators.segment_plan import collapsed_plan, even_plan, segment_members
+from seats_ops.operators.selection import Selection
 from seats_ops.operators.stored import Stored
-from seats_ops.operators.top_peaks import top_density_peaks
-from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio
+from seats_ops.validation import check_choice, check_int, check_ratio
 
 RELEASES = ("llava", "qwen")
 
 
 @dataclass(frozen=True)
-class SegmentAnchors(CountedVideos, Stored):
+class SegmentAnchors(BySaliency, CountedVideos, Stored):
     """Keeps salient tokens of every frame and, in every few frames of a segment, anchors; merges the rest into anchors.
 
     Every anchor frame takes in all tokens of its segment that are not salient, each to its nearest anchor there, so
@@ -63,16 +62,9 @@ class SegmentAnchors(CountedVideos, Stored):
     def __post_init__(self) -> None:
         for name in ("keep_ratio", "context", "beta"):
             check_ratio(name, getattr(self, name))
-        if self.release not in RELEASES:
-            raise ValueError(f"release: expected one of {RELEASES}, got {self.release!r}")
-        for name in ("segments", "every"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected an int from 1, got {getattr(self, name)!r}")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Features are compared and merged."""
-        return ("features", *Saliency(self.reduction).inputs, "grid")
+        check_choice("release", self.release, RELEASES)
+        check_int("segments", self.segments, 1)
+        check_int("every", self.every, 1)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
@@ -89,27 +81,23 @@ class SegmentAnchors(CountedVideos, Stored):
                 alike = (similarity >= self.ignore).tolist()
                 plans.append(collapsed_plan(cut, item.grid, budget, *shares, alike))
         frames = group_tokens(layout, "frame", [Modality.VIDEO])
-        ids, index = frames.ids.to(device, non_blocking=True), frames.packed()[0].to(device, non_blocking=True)
         salient, anchors = (
             torch.tensor([n for plan in plans for n in plan[part]], dtype=torch.int64, device="cpu") for part in (1, 2)
         )
-        kept = segment_topk(saliency.float(), ids, salient.to(device, non_blocking=True), backend=backend)
-        rest, sizes, neighbors = index[~kept[index]], frames.lengths - salient, torch.full_like(anchors, 4)
-        peaks = top_density_peaks(features, ids, rest, sizes, anchors, neighbors, backend=backend)
-        none = rest.new_zeros(0)
-        parts = [Merge(none, none, none.float())]
-        for item, plan in zip(items, plans, strict=True):
-            tokens = item.tokens.to(device, non_blocking=True)
-            for length, end in zip(plan.segments, accumulate(plan.segments), strict=True):
-                mine = tokens[(end - length) * item.grid : end * item.grid]
-                sizes_of = [n for n in plan.anchors[end - length : end] if n]
-                member, anchor = nearest_in_parts(features, mine[~kept[mine]], mine[peaks[mine]], sizes_of)
-                if self.release == "qwen":
-                    others = ~(peaks[member] & (ids[member] == ids[anchor]))
-                    member, anchor = member[others], anchor[others]
-                own = (1.0 / (torch.bincount(anchor, minlength=len(ids)) + 1.0)).clamp(min=self.beta)
-                parts.append(mean_merge(member, anchor, peaks, own, 1.0 - own))
-        return Selection(kept | peaks, merge=Merge(*(torch.cat(part) for part in zip(*parts, strict=True))))
+        kept, peaks = salient_and_peaks(
+            features, frames, saliency, salient, anchors, torch.full_like(anchors, 4), backend=backend
+        )
+        ids = frames.ids.to(device, non_blocking=True)
+        at = peaks.nonzero().squeeze(1)
+        segments = [n for plan in plans for n in plan.segments]
+        tokens, groups = (part.to(device, non_blocking=True) for part in segment_members(frames, segments, anchors))
+        left = ~kept[tokens]
+        member, anchor, _ = nearest_of(features, (tokens[left], groups[left]), (at, ids[at]), eps=1e-12)
+        if self.release == "qwen":
+            others = ~(peaks[member] & (ids[member] == ids[anchor]))
+            member, anchor = member[others], anchor[others]
+        own = (1.0 / (torch.bincount(anchor, minlength=len(ids)) + 1.0)).clamp(min=self.beta)
+        return Selection(kept | peaks, merge=mean_merge(member, anchor, peaks, own, 1.0 - own))
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
         """See `CountedVideos`; what does not divide is only ever taken away, and a segment keeps one token at least."""

@@ -26,7 +26,7 @@ from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.operators.trees import COUNTS, roots_of, temporal_trees, tree_means, tree_sizes
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio
+from seats_ops.validation import check_choice, check_ratio
 
 EXPANSION, DIVERSE, ALIKE, NEIGHBORS = 1.25, 0.7, 0.8, 7
 
@@ -54,8 +54,7 @@ class FlashVidTrees(CountedVideos, Stored):
     reduction: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.count not in COUNTS:
-            raise ValueError(f"count: expected one of {COUNTS}, got {self.count!r}")
+        check_choice("count", self.count, COUNTS)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -85,15 +84,12 @@ class FlashVidTrees(CountedVideos, Stored):
         diverse = MaxMin().select(weight, frames.groups, budgets, layout, {"features": features}, backend)
         least = torch.tensor([n * (d + o) for n, d, o in plan], dtype=torch.int64, device="cpu")
         parent = temporal_trees(features, frames.ids, segment.to(device), ~diverse, threshold=ALIKE, least=least)
-        itself, root = (
-            torch.arange(len(parent), dtype=torch.int64, device=device),
-            roots_of(parent, max((n for n, *_ in plan), default=1)),
-        )
+        itself = torch.arange(len(parent), dtype=torch.int64, device=device)
+        root = roots_of(parent, max((n for n, *_ in plan), default=1))
         clustered, shared = (frames.spread(each.to(device)) > 0 for each in (some, alone))
         left = clustered & (root == itself) & (~diverse | shared)
-        on_host = left.cpu()
-        groups = [x[on_host[x]] for x in frames.groups.packed()[0].split(frames.groups.lengths.tolist())]
-        counts = cluster_counts([len(x) for x in groups], [n for n, *_ in plan], [n * o for n, _, o in plan])
+        groups = frames.groups.only(left.cpu())
+        counts = cluster_counts(groups.lengths.tolist(), [n for n, *_ in plan], [n * o for n, _, o in plan])
         sizes = tree_sizes(parent, root, self.count)
         means = tree_means(features, root, sizes, backend=backend)
         centre = peak_clusters(means, groups, counts, NEIGHBORS, backend=backend)

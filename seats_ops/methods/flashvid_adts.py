@@ -12,14 +12,14 @@ from seats_ops.layout import TokenLayout
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.dyseg import dyseg, frame_similarity
-from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.items import whole_items
-from seats_ops.operators.scorers import Saliency
+from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.selectors import MaxMin
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
+from seats_ops.validation import check_choice
 
 CUT, SEGMENTS = 0.9, 8
 """Frames less alike than this are in two segments, and there are at least so many of them."""
@@ -27,7 +27,7 @@ VARIANTS = ("v1", "v2")
 
 
 @dataclass(frozen=True)
-class AdtsWeight(Stored):
+class AdtsWeight(BySaliency, Stored):
     """What distances of a token of video are multiplied by.
 
     Attributes:
@@ -39,13 +39,7 @@ class AdtsWeight(Stored):
     reduction: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant: expected one of {VARIANTS}, got {self.variant!r}")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Attention last."""
-        return joined_inputs((("features", "grid"), Saliency(self.reduction).inputs))
+        check_choice("variant", self.variant, VARIANTS)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Tensor:
         """float32 [T]."""

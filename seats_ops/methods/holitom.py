@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout, partners
+from seats_ops.layout.groups import groups_of
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import mean_merge, nearest_anchor
+from seats_ops.operators.anchor_merges import mean_merge
+from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.means import means, through_means
 from seats_ops.operators.merged_into_relevant import MergedIntoRelevant
-from seats_ops.operators.scorers import Saliency
+from seats_ops.operators.peaks import salient_and_peaks
+from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
-from seats_ops.operators.top_peaks import top_density_peaks
-from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio
+from seats_ops.validation import check_int, check_ratio
 
 NEIGHBORS = 7
 """Of a density, the token itself included; of a group with fewer centres, as many as it has centres."""
 
 
-class _Group(NamedTuple):
-    """Tokens that are thinned together: how many stay for their saliency, how many as density peaks."""
-
-    tokens: Tensor
-    salient: int
-    peaks: int
-
-
 @dataclass(frozen=True)
-class StaticAndDynamic(CountedVideos, Stored):
+class StaticAndDynamic(BySaliency, CountedVideos, Stored):
     """Cuts a video where most tokens can be left out, merges each place that stands still, and thins what is left.
 
     A place is static in a segment of frames where every token there is like the one before; its tokens become their
@@ -68,42 +61,29 @@ class StaticAndDynamic(CountedVideos, Stored):
     def __post_init__(self) -> None:
         for name in ("keep_ratio", "context", "beta"):
             check_ratio(name, getattr(self, name))
-        if type(self.max_window) is not int or self.max_window < 1:
-            raise ValueError(f"max_window: expected an int from 1, got {self.max_window!r}")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Features are compared and merged."""
-        return ("features", *Saliency(self.reduction).inputs, "grid")
+        check_int("max_window", self.max_window, 1)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
-        on_host: Any = {"dtype": torch.int64, "device": "cpu"}
         device = features.device
         items = whole_items(type(self).__name__, layout)
         partner = partners(layout).to(device, non_blocking=True)
         still = (temporal_similarity(features, partner, backend=backend) > self.threshold).cpu()
         # For every token the first of those that it becomes one with.
-        first = torch.arange(len(layout), **on_host)
-        groups = [group for item in items for group in self._groups(item, still, first)]
-        ids = torch.full_like(first, -1)
-        for g, group in enumerate(groups):
-            ids[group.tokens] = g
-        numbers = torch.tensor([[g.salient, g.peaks, len(g.tokens)] for g in groups], **on_host).view(-1, 3)
-        salient, peaks, lengths = numbers.unbind(1)
-        packed = torch.cat([ids.new_zeros(0), *(group.tokens for group in groups)]).to(device, non_blocking=True)
-        gone = (first != torch.arange(len(layout), **on_host)).to(device, non_blocking=True)
-        first, ids = first.to(device, non_blocking=True), ids.to(device, non_blocking=True)
-        x = means(features, first, backend=backend)
-        kept = segment_topk(saliency.float(), ids, salient.to(device, non_blocking=True), backend=backend)
-        rest, neighbors = packed[~kept[packed]], peaks.clamp(max=NEIGHBORS)
-        centres = top_density_peaks(x, ids, rest, lengths - salient, peaks, neighbors, backend=backend)
-        pairs = nearest_anchor(x, ids, centres, ~kept & ~centres, metric="euclidean")
-        merge = mean_merge(*pairs, centres, own=self.beta, others=1.0 - self.beta)
-        return Selection((kept | centres) & ~gone, merge=through_means(merge, centres, first))
+        itself = torch.arange(len(layout), dtype=torch.int64, device="cpu")
+        first = itself.clone()
+        found = [group for item in items for group in self._groups(item, still, first)]
+        groups = groups_of(layout, [tokens for tokens, _, _ in found])
+        salient, peaks = torch.tensor([group[1:] for group in found], dtype=torch.int64, device="cpu").view(-1, 2).T
+        first, ids, itself = (each.to(device, non_blocking=True) for each in (first, groups.ids, itself))
+        x, neighbors = means(features, first, backend=backend), peaks.clamp(max=NEIGHBORS)
+        kept, centres = salient_and_peaks(x, groups, saliency, salient, peaks, neighbors, backend=backend)
+        member, centre, _ = nearest_anchor(x, ids, centres, ~kept & ~centres, metric="euclidean")
+        merge = mean_merge(member, centre, centres, own=self.beta, others=1.0 - self.beta)
+        return Selection((kept | centres) & (first == itself), merge=through_means(merge, centres, first))
 
-    def _groups(self, item: Item, still: Tensor, first: Tensor) -> list[_Group]:
-        """Of one video; writes to `first`."""
+    def _groups(self, item: Item, still: Tensor, first: Tensor) -> list[tuple[Tensor, int, int]]:
+        """Tokens that are thinned together, and how many stay salient or as peaks; of one video. Writes to `first`."""
         at, tokens = item.tokens.view(item.shape.t, item.grid), item.shape.num_tokens
         segments, left_out = static_segments(still[at[1:]], self.max_window)
         ratio = min(self.keep_ratio / ((tokens - left_out) / tokens), 1.0)
@@ -114,9 +94,9 @@ class StaticAndDynamic(CountedVideos, Stored):
             found, moving = int(static.sum()), int((~static).sum())
             kept = math.ceil(moving * ratio)
             salient = round(kept * (1.0 - self.context))
-            groups += [_Group(at[t, ~static], salient, kept - salient) for t in range(start, end) if moving]
+            groups += [(at[t, ~static], salient, kept - salient) for t in range(start, end) if moving]
             if found:
-                groups.append(_Group(at[start, static], 0, max(round(found * ratio), int(not moving))))
+                groups.append((at[start, static], 0, max(round(found * ratio), int(not moving))))
         return groups
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
@@ -142,6 +122,7 @@ class StaticAndDynamic(CountedVideos, Stored):
         "after the layer, attention of the last text token as it ran",
         merge="static places: mean over the segment, others to the nearest peak, beta 0.6, after the layer: halving",
         row_sum="1",
+        order="ascending; code: of a segment the static tokens, then frame by frame salient ones, then peaks",
         kv="long",
         audio="kept",
     ),

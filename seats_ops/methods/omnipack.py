@@ -13,13 +13,15 @@ from seats_ops.layout import Modality, TokenLayout
 from seats_ops.layout.extents import relative_places
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
-from seats_ops.operators.best_anchor import best_anchor, near_in_place, weighted_merge
-from seats_ops.operators.coverage import salient_and_peaks
+from seats_ops.operators.anchor_merges import weighted_merge
+from seats_ops.operators.anchors import near_in_place, nearest_anchor
+from seats_ops.operators.by_modality import ByModality
+from seats_ops.operators.coverage import covering
 from seats_ops.operators.events import before_in_media, cosine, event_evidence, neighbour_change
 from seats_ops.operators.grouped import Grouped, row_means
 from seats_ops.operators.select import Ratio
 from seats_ops.operators.selection import Selection
-from seats_ops.operators.stage import KeepRatio, ratio_of
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.schedule import Schedule
@@ -27,18 +29,7 @@ from seats_ops.validation import check_keep_ratio
 
 
 @dataclass(frozen=True)
-class _Shares(Stored):
-    merges: ClassVar[bool] = True
-    count_kind: ClassVar[str] = "shape"
-    keep_ratio: KeepRatio
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        return Ratio(self.keep_ratio).count_tokens(found)
-
-
-@dataclass(frozen=True)
-class OmniPackCoverage(_Shares):
+class OmniPackCoverage(ByModality, Stored):
     """Of each modality of a prompt the most salient tokens, then density peaks of the rest; what goes is merged.
 
     Attributes:
@@ -46,6 +37,9 @@ class OmniPackCoverage(_Shares):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "saliency", "grid")
+    merges: ClassVar[bool] = True
+
+    keep_ratio: KeepRatio
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """Keep mask and merge: 0.62 (video) or 0.65 (sound) of a kept token, the rest the mean of its cluster."""
@@ -55,19 +49,19 @@ class OmniPackCoverage(_Shares):
         change = neighbour_change(features, before_in_media(layout), backend=backend)
         event = groups.minmax(event_evidence(features, layout, groups, change))
         attention = groups.minmax(saliency)
-        scale = min(1.0, max(0.0, ((ratio_of(self.keep_ratio, Modality.VIDEO) or 0.0) - 0.14) / 0.28))
+        scale = min(1.0, max(0.0, (self.share_of(Modality.VIDEO) - 0.14) / 0.28))
         video = attention * (1.0 + 0.35 * (0.35 + 0.65 * scale) * event) + 1e-6
         salience = torch.where(seen, video, attention + 0.25 * groups.minmax(change))
         shares = [0.25 if kind == Modality.VIDEO else 0.35 for kind in host.modality.tolist()]
-        kept = salient_and_peaks(features, groups, budgets, salience, places, shares, backend=backend)
+        kept = covering(features, groups, budgets, salience, places, shares, backend=backend)
         near = near_in_place(places, torch.where(seen, 0.10, 0.05), 0.10 * groups.minmax(salience, kept))
-        member, anchor, _ = best_anchor(features, groups.ids, kept, ~kept, adjust=near)
+        member, anchor, _ = nearest_anchor(features, groups.ids, kept, ~kept, adjust=near)
         weight = 0.5 + 0.5 * groups.minmax(salience, ~kept)[member]
         return Selection(kept, merge=weighted_merge(member, anchor, weight, torch.where(seen, 0.62, 0.65)))
 
 
 @dataclass(frozen=True)
-class OmniPackRelevance(_Shares):
+class OmniPackRelevance(ByModality, Stored):
     """Of each modality of a prompt tokens that matter to text and the other modality, and differ; what goes is merged.
 
     Text is all that is neither video nor sound.
@@ -77,6 +71,9 @@ class OmniPackRelevance(_Shares):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features",)
+    merges: ClassVar[bool] = True
+
+    keep_ratio: KeepRatio
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Selection:
         """Keep mask and merge: (token + weighted sum of its cluster) / (1 + weights)."""
@@ -95,7 +92,7 @@ class OmniPackRelevance(_Shares):
             backend=backend,
         )
         kept = (groups.ids < 0).index_copy_(0, groups.index, picked)
-        member, anchor, near = best_anchor(features, groups.ids, kept, ~kept)
+        member, anchor, near = nearest_anchor(features, groups.ids, kept, ~kept)
         alike = ((near + 1.0) * 0.5).clamp(0.0, 1.0).square()
         weight = alike * (0.5 + 0.5 * groups.minmax(relevance, ~kept)[member])
         return Selection(kept, merge=weighted_merge(member, anchor, weight, torch.zeros_like(relevance)))
@@ -103,7 +100,7 @@ class OmniPackRelevance(_Shares):
     def _scores(self, features: Tensor, layout: TokenLayout) -> list[Tensor]:
         """float32 [T] each: likeness to text, likeness to the mean of the other modality, density."""
         rows, (seen, heard) = layout.rows(), (layout.is_modality(kind) for kind in (Modality.VIDEO, Modality.AUDIO))
-        token, _, near = best_anchor(features, rows, ~(seen | heard), seen | heard)
+        token, _, near = nearest_anchor(features, rows, ~(seen | heard), seen | heard)
         asked = cosine(features, row_means(features, layout, Modality.TEXT, Modality.IMAGE)[rows])
         asked = torch.maximum(asked, torch.full_like(asked, -1.0).index_copy_(0, token, near))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -12,22 +12,22 @@ from torch import Tensor
 
 from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.grouped import Grouped
-from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.relevance_drops import leading_drops
-from seats_ops.operators.scorers import Saliency
-from seats_ops.operators.stage import KeepRatio, ratio_of
+from seats_ops.operators.scorers import BySaliency
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio
+from seats_ops.validation import check_choice
 
 VERSIONS = ("repaired", "release")
 BOTH = (Modality.VIDEO, Modality.AUDIO)
 
 
 @dataclass(frozen=True)
-class OmniSelectTimes(Stored):
+class OmniSelectTimes(BySaliency, ByModality, Stored):
     """Keeps of every window the most attended sound, and the video least like its window's.
 
     Attributes:
@@ -38,32 +38,26 @@ class OmniSelectTimes(Stored):
         reduction: of attention, see `seats_ops.Stage`.
     """
 
+    further: ClassVar[tuple[str, ...]] = ("external:video_relevance", "external:audio_relevance")
+    known: ClassVar[tuple[str, ...]] = ("video", "audio")
     count_kind: ClassVar[str] = "data"
+
     keep_ratio: KeepRatio
     version: str = field(default="repaired", kw_only=True)
     margin: int = field(default=2, kw_only=True)
     reduction: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, ("video", "audio")))
-        if self.version not in VERSIONS:
-            raise ValueError(f"version: expected one of {VERSIONS}, got {self.version!r}")
+        super().__post_init__()
+        check_choice("version", self.version, VERSIONS)
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Relevance comes from outside, one number a token."""
-        outside = tuple(f"external:{kind.name.lower()}_relevance" for kind in BOTH)
-        return joined_inputs((("features",), Saliency(self.reduction).inputs, outside))
-
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """A prediction, of one window; see `Stage`."""
-        ratios = {kind.name.lower(): ratio_of(self.keep_ratio, kind) for kind in BOTH}
-        left = {name: min(found[name], _kept(found[name], 1.0 - r)) for name, r in ratios.items() if r is not None}
-        return {**found, **left}
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """A prediction, of one window; see `ByModality`."""
+        return min(found[kind.name.lower()], _kept(found[kind.name.lower()], 1.0 - self.share_of(kind)))
 
     def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
         """(least, most) by modality, see `Stage`."""
-        pruned = [kind.name.lower() for kind in BOTH if ratio_of(self.keep_ratio, kind) is not None]
+        pruned = [kind.name.lower() for kind in self.kinds]
         return {name: (0 if name in pruned else n, n) for name, n in found.items()}
 
     def __call__(
@@ -82,11 +76,11 @@ class OmniSelectTimes(Stored):
         relevance = torch.cat([Grouped(of, features.device).mean(score[:, None])[:, 0] for of, score in scores])
         if not all(map(math.isfinite, read := relevance.tolist())):
             raise ValueError("video_relevance, audio_relevance: expected finite numbers, got others")
-        losses = [0.0 if (share := ratio_of(self.keep_ratio, kind)) is None else 1.0 - share for kind in BOTH]
+        losses = [1.0 - self.share_of(kind) if kind in self.kinds else 0.0 for kind in BOTH]
         drops = leading_drops(groups, [read[: len(groups[0])], read[len(groups[0]) :]], losses, self.margin)
         keep_mask = torch.ones_like(layout.modality, dtype=torch.bool)
         for kind, of, lost in zip(BOTH, groups, drops, strict=True):
-            overlooks = self.version == "release" and ratio_of(self.keep_ratio, kind) is not None
+            overlooks = self.version == "release" and kind in self.kinds
             seen = _overlooking(of, kind) if overlooks else of
             looked = Grouped(seen, features.device)
             sizes = zip(of.lengths.tolist(), seen.lengths.tolist(), lost, strict=True)
@@ -107,8 +101,7 @@ def _overlooking(groups: Groups, kind: Modality) -> Groups:
     gone = torch.ones(len(groups), dtype=torch.bool, device="cpu")
     if kind == Modality.VIDEO:
         gone[:-1] = groups.row.diff() > 0
-    ids = groups.ids.index_fill(0, index[cu_seqlens[1:].long() - 1][gone], -1)
-    return replace(groups, ids=ids, lengths=groups.lengths - gone.long())
+    return groups.only((groups.ids >= 0).index_fill(0, index[cu_seqlens[1:].long() - 1][gone], False))
 
 
 @register_method(

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.layout.groups import groups_of
 from seats_ops.layout.runs import frame_size, token_runs
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.best_anchor import best_anchor, softmax_merge
+from seats_ops.operators.anchor_merges import softmax_merge
+from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.composed import PerModality
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.guided import LEAST, MOST, guided_drops
@@ -65,8 +67,8 @@ class OmniZipAudio(Stored):
         place, step = sound.rank(~kept), sound.spread(step).clamp(min=1)
         anchors = ~kept & (place % step == 0) & (place // step < sound.spread(spread))
         pool = ~kept & ~anchors
-        member, anchor, near = best_anchor(features, sound.ids, anchors, pool, eps=1e-6)
-        watching, _, alike = best_anchor(features, rows, layout.is_modality(Modality.VIDEO), pool, eps=1e-6)
+        member, anchor, near = nearest_anchor(features, sound.ids, anchors, pool, eps=1e-6)
+        watching, _, alike = nearest_anchor(features, rows, layout.is_modality(Modality.VIDEO), pool, eps=1e-6)
         likeness = near.new_zeros(len(layout)).index_copy_(0, member, near).index_copy_(0, watching, alike)
         best = rank_in_segment(likeness[member], anchor, len(layout)) < self.members
         return Selection(kept | anchors, merge=softmax_merge(member[best], anchor[best], likeness[member[best]], 0.5))
@@ -96,21 +98,22 @@ class OmniZipVideo(CountedVideos, Stored):
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, kept: Tensor, backend: str = "auto") -> Tensor:
         """bool [T]; how much of the sound stays is read from "kept", once."""
-        ids = torch.full((len(layout),), -1, dtype=torch.int64, device="cpu")
-        before, keep_mask = ids.clone(), torch.ones_like(ids, dtype=torch.bool)
-        budgets: list[int] = []
-        even: list[Tensor] = []
+        before = torch.full((len(layout),), -1, dtype=torch.int64, device="cpu")
+        keep_mask = torch.ones_like(before, dtype=torch.bool)
+        every, budgets = list[Tensor](), list[int]()
         for tokens, size, drop in self._chunks(layout.plan(), kept.cpu()):
             frames = tokens[: len(tokens) // size * size].view(-1, size)
-            ids[frames] = torch.arange(len(frames), dtype=torch.int64, device="cpu")[:, None] + len(budgets)
+            every += frames.unbind(0)
             budgets += [int(size * (1.0 - drop))] * len(frames)
-            even += frames[::2].unbind(0)
             before[frames[1::2]] = frames[:-1:2]
             keep_mask[tokens[frames.numel() :]] = not len(frames)
-        given = (ids, before, keep_mask, torch.tensor(budgets, dtype=torch.int64, device="cpu"))
-        ids, before, keep_mask, budget = (each.to(features.device) for each in given)
+        groups = groups_of(layout, every)
+        even = groups.only(before < 0)
+        given = (groups.ids, before, keep_mask, even.packed()[0])
+        ids, before, keep_mask, index = (each.to(features.device) for each in given)
+        budget = torch.tensor(budgets, dtype=torch.int64, device="cpu").to(features.device)
         options: dict[str, Any] = {"metric": "cosine", "include_self": False, "squared": False}
-        index, peaks = density_peaks(features, even, num_neighbors=5, backend=backend, **options)
+        peaks = density_peaks(features, index, even.lengths, num_neighbors=5, backend=backend, **options)
         scores = (-temporal_similarity(features, before, backend=backend)).index_copy_(0, index, peaks)
         return keep_mask & segment_topk(scores, ids, budget, backend=backend)
 

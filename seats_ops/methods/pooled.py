@@ -13,12 +13,13 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.methods.arguments import of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.items import found_shapes
 from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import describe
+from seats_ops.validation import check_int, describe
 
 PROTOCOL = Protocol(
     ratio="share that enters the LLM, 1 / (a b) for cells of a x b; a number is for video",
@@ -55,9 +56,7 @@ class AveragePool(Stored):
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name}: expected an int from 1, got {describe(value)}")
+            check_int(name, getattr(self, name), 1)
         if self.modality not in ("video", "image"):
             raise ValueError(f"modality: expected video or image, which have frames, got {self.modality!r}")
 
@@ -84,10 +83,7 @@ class AveragePool(Stored):
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`; needs `found.shapes`."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count cells, got none")
-        mine = [shape for shape in shapes if shape.modality == Modality[self.modality.upper()]]
+        mine = found_shapes(type(self).__name__, found, Modality[self.modality.upper()])
         return {**found, self.modality: sum(s.t * -(-s.h // self.height) * -(-s.w // self.width) for s in mine)}
 
 

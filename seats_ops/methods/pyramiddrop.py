@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from seats_ops.layout import TokenLayout, group_tokens
+from seats_ops.layout import Modality, TokenLayout, group_tokens
 from seats_ops.methods.arguments import chosen_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.selection import Selection
-from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio
 
 LAYERS, NUM_LAYERS = (8, 16, 24), 32
 PROTOCOL = Protocol(
@@ -33,7 +32,7 @@ PROTOCOL = Protocol(
 
 
 @dataclass(frozen=True)
-class PyramidDrop(Stored):
+class PyramidDrop(ByModality, Stored):
     """Keeps int(share * N) of the N tokens that a modality of a prompt had before any stage.
 
     Attributes:
@@ -41,35 +40,23 @@ class PyramidDrop(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("scores:instruction/next", "counts")
-    count_kind: ClassVar[str] = "shape"
     kv_rule: ClassVar[str] = "long"
     renumbers: ClassVar[bool] = True
 
     keep_ratio: KeepRatio
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
-
     def __call__(self, scores: Tensor, layout: TokenLayout, *, counts: Tensor, backend: str = "auto") -> Selection:
         """Scores float32 [T], counts int64 [B, 4] on the host."""
-        named = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        groups = group_tokens(layout, "modality", named)
-        shares = torch.zeros(4, dtype=torch.float64, device="cpu")
-        for kind in named:
-            shares[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
-        budgets = (counts[groups.row, groups.modality] * shares[groups.modality]).floor().long()
+        groups = group_tokens(layout, "modality", self.kinds)
+        budgets = (counts[groups.row, groups.modality] * self.shares()[groups.modality]).floor().long()
         device = scores.device
         keep_mask = segment_topk(scores, groups.ids.to(device), budgets.to(device), backend=backend)
         return Selection(keep_mask, positions="renumbered")
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`; without `found.before` this is taken for the first stage."""
-        before, left = getattr(found, "before", found), dict(found)
-        for kind in MEDIA_MODALITIES:
-            name, share = kind.name.lower(), ratio_of(self.keep_ratio, kind)
-            if share is not None:
-                left[name] = min(found[name], int(share * before[name]))
-        return left
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """See `ByModality`; without `found.before` this is taken for the first stage."""
+        name = kind.name.lower()
+        return min(found[name], int(self.share_of(kind) * getattr(found, "before", found)[name]))
 
 
 @register_method("pyramiddrop", PROTOCOL, "PyramidDrop (arXiv 2410.17247), its drops between stages, released code")

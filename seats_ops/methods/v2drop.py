@@ -15,6 +15,7 @@ from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
+from seats_ops.validation import check_choice
 
 
 class Variant(NamedTuple):
@@ -71,9 +72,7 @@ def v2drop(config: Any, ratio: KeepRatio, *, variant: str = "llava", layers: Seq
     Raises:
         ValueError: another variant, layers that are not three or do not ascend inside the model.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant: expected one of {tuple(VARIANTS)}, got {variant!r}")
-    published = VARIANTS[variant]
+    published = VARIANTS[check_choice("variant", variant, VARIANTS)]
     chosen = chosen_layers(config, layers, published.layers, published.num_layers)
     if len(chosen) != len(published.shares):
         raise ValueError(f"layers: expected {len(published.shares)}, got {chosen}")

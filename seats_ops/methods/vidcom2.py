@@ -14,7 +14,7 @@ from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_ratio
+from seats_ops.validation import check_choice, check_ratio
 
 VARIANTS = ("reference", "reconciled")
 
@@ -48,8 +48,7 @@ class UncommonTokens(CountedVideos, Stored):
 
     def __post_init__(self) -> None:
         check_ratio("keep_ratio", self.keep_ratio)
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant: expected one of {VARIANTS}, got {self.variant!r}")
+        check_choice("variant", self.variant, VARIANTS)
 
     @property
     def count_kind(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,16 +11,19 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.anchors import mean_merge, nearest_anchor, strided_anchors
+from seats_ops.operators.anchor_merges import mean_merge
+from seats_ops.operators.anchors import nearest_anchor, strided_anchors
+from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.chunks import chunk_tokens
 from seats_ops.operators.items import found_shapes
-from seats_ops.operators.scorers import Saliency
+from seats_ops.operators.scorers import BySaliency
+from seats_ops.operators.select import counted_lengths
 from seats_ops.operators.selection import Selection
-from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio
+from seats_ops.validation import check_choice, check_ratio
 
 AUDIO_WINDOW = 50
 """Two seconds at 25 tokens a second, whatever the model's rate is."""
@@ -30,7 +33,7 @@ SEATS = "SEATS, arXiv 2605.20035, section 4 (baselines), code read at c553732"
 
 
 @dataclass(frozen=True)
-class DominantAndContextual(Stored):
+class DominantAndContextual(BySaliency, ByModality, Stored):
     """Keeps the most salient tokens of a group, and anchors among the rest, every so many.
 
     What is left goes to the anchor whose keys are the nearest: anchor' = anchor + mean of its members.
@@ -44,8 +47,8 @@ class DominantAndContextual(Stored):
         reduction: of saliency, see `seats_ops.Stage`.
     """
 
+    further: ClassVar[tuple[str, ...]] = ("keys", "grid")
     merges: ClassVar[bool] = True
-    count_kind: ClassVar[str] = "shape"
 
     keep_ratio: KeepRatio
     per: str = field(default="window", kw_only=True)
@@ -53,64 +56,46 @@ class DominantAndContextual(Stored):
     reduction: str = field(default="sum", kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
-        if self.per not in PER:
-            raise ValueError(f"per: expected one of {PER}, got {self.per!r}")
-        if self.per == "window" and ratio_of(self.keep_ratio, Modality.IMAGE) is not None:
+        super().__post_init__()
+        check_choice("per", self.per, PER)
+        check_ratio("contextual", self.contextual)
+        if self.per == "window" and Modality.IMAGE in self.kinds:
             raise ValueError("keep_ratio: expected video and audio, which have windows, got image too")
-        if not 0.0 <= self.contextual <= 1.0:
-            raise ValueError(f"contextual: expected a share in [0, 1], got {self.contextual!r}")
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Keys tell what is near, features are merged."""
-        return ("features", *Saliency(self.reduction).inputs, "keys", "grid")
 
     def __call__(
         self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, keys: Tensor, backend: str = "auto"
     ) -> Selection:
         """See `Stage`; features [T, D] tell shapes only, saliency [T], keys [T, head_dim]."""
-        kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        groups = group_tokens(layout, "item", kinds) if self.per == "item" else chunk_tokens(layout, kinds, _window)
+        by_item = self.per == "item"
+        groups = group_tokens(layout, "item", self.kinds) if by_item else chunk_tokens(layout, self.kinds, _window)
         dominant, contextual = self._numbers(groups.lengths, groups.modality)
         ids = groups.ids.to(saliency.device, non_blocking=True)
         kept = segment_topk(saliency.float(), ids, dominant.to(saliency.device, non_blocking=True), backend=backend)
         anchors = strided_anchors(groups, ~kept, groups.lengths - dominant, contextual)
-        pairs = nearest_anchor(keys, ids, anchors, ~kept & ~anchors, eps=1e-6)
-        return Selection(kept | anchors, merge=mean_merge(*pairs, anchors, own=1.0, others=1.0))
+        member, anchor, _ = nearest_anchor(keys, ids, anchors, ~kept & ~anchors, eps=1e-6)
+        return Selection(kept | anchors, merge=mean_merge(member, anchor, anchors, own=1.0, others=1.0))
 
     def _numbers(self, lengths: Tensor, modality: Tensor) -> tuple[Tensor, Tensor]:
         """int64 [G] dominant and contextual tokens of groups of these lengths."""
-        ratios = torch.tensor(
-            [ratio_of(self.keep_ratio, kind) or 0.0 for kind in Modality], dtype=torch.float64, device="cpu"
-        )
-        ratio = ratios[modality]
+        ratio = self.shares()[modality]
         if self.per == "item":
             kept = (ratio * lengths).round().long().clamp(min=1).minimum(lengths)
             contextual = (self.contextual * kept).round().long().clamp(min=1).minimum(kept)
             return kept - contextual, contextual
         share = (ratio - self.contextual).float()
         dominant = torch.where(share > 0, (share * lengths).long().clamp(min=1), 0).minimum(lengths)
-        contextual = (
-            (torch.tensor(self.contextual, dtype=torch.float32, device="cpu") * lengths).round().long().clamp(min=1)
-        )
+        contextual = (torch.full_like(share, self.contextual) * lengths).round().long().clamp(min=1)
         return dominant, contextual.minimum(lengths - dominant)
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`."""
-        left = dict(found)
-        for kind in MEDIA_MODALITIES:
-            if ratio_of(self.keep_ratio, kind) is None or not found[kind.name.lower()]:
-                continue
-            shapes = found_shapes(type(self).__name__, found, kind)
-            lengths = [shape.num_tokens for shape in shapes]
-            if self.per == "window":
-                full, short = divmod(sum(lengths), _window(shapes[0]))
-                lengths = [_window(shapes[0])] * full + [short] * (short > 0)
-            on_host: Any = {"dtype": torch.int64, "device": "cpu"}
-            parts = self._numbers(torch.tensor(lengths, **on_host), torch.full((len(lengths),), int(kind), **on_host))
-            left[kind.name.lower()] = int(torch.stack(parts).sum())
-        return left
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """See `ByModality`."""
+        sizes = counted_lengths("item", kind, found)
+        if self.per == "window":
+            window = _window(found_shapes(type(self).__name__, found, kind)[0])
+            full, short = divmod(sum(sizes), window)
+            sizes = [window] * full + [short] * (short > 0)
+        lengths = torch.tensor(sizes, dtype=torch.int64, device="cpu")
+        return int(torch.stack(self._numbers(lengths, torch.full_like(lengths, int(kind)))).sum())
 
 
 def _window(shape: MediaShape) -> int:
@@ -130,9 +115,7 @@ SAID = Protocol(
 
 
 def _schedule(ratio: KeepRatio, variant: str, reduction: str | None) -> Schedule:
-    if variant not in ("seats", "original"):
-        raise ValueError(f"variant: expected seats or original, got {variant!r}")
-    if variant == "seats":
+    if check_choice("variant", variant, ("seats", "original")) == "seats":
         return Schedule(DominantAndContextual(ratio, reduction=reduction or "sum"))
     return Schedule(DominantAndContextual(ratio, per="item", contextual=10 / 64, reduction=reduction or "mean"))
 
@@ -156,7 +139,7 @@ def visionzip(config: Any, ratio: KeepRatio, *, variant: str = "seats", reductio
 
 @register_method(
     "visionzip-om",
-    Protocol(**{**SAID.__dict__, "group": f"{SAID.group}, {AUDIO_WINDOW} tokens of sound", "audio": "as video"}),
+    replace(SAID, group=f"{SAID.group}, {AUDIO_WINDOW} tokens of sound", audio="as video"),
     f"{PAPER}; {SEATS}",
 )
 def visionzip_om(config: Any, ratio: KeepRatio, *, variant: str = "seats", reduction: str | None = None) -> Schedule:

@@ -1,176 +1,171 @@
-"""Which anchor is nearest to a token, group by group, and the merges that follow from it."""
+"""Which anchor is nearest to a token, group by group, and anchors that are evenly spread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from seats_ops.layout import Groups
-from seats_ops.operators.selection import Merge
+from seats_ops.validation import check_choice
 
 METRICS = ("cosine", "euclidean")
+EXACT = "donot_use_mm_for_euclid_dist"
+"""Equal rows have a distance of 0, so that ties are ties."""
+CELLS = 2**24
+"""Numbers that are held at once, of pairs of a member and an anchor and of members' features."""
+Adjust = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Takes nearness [G, m, A], members [G, m] and anchors [G, A] as tokens, and which anchors there are, bool [G, A]."""
 
 
 def nearest_anchor(
-    features: Tensor, ids: Tensor, anchors: Tensor, members: Tensor, *, metric: str = "cosine", eps: float = 1e-8
-) -> tuple[Tensor, Tensor]:
+    features: Tensor,
+    ids: Tensor,
+    anchors: Tensor,
+    members: Tensor,
+    *,
+    anchor_ids: Tensor | None = None,
+    metric: str = "cosine",
+    eps: float = 1e-8,
+    adjust: Adjust | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """For every member the nearest anchor of its group; ties go to the anchor of the lowest index.
 
     Args:
         features: [T, D] that are compared, in float32.
         ids: int64 [T], the group of a token; below 0 for none.
         anchors, members: bool [T]. A token that is both has itself among its anchors.
+        anchor_ids: int64 [T], the group an anchor serves, where that is not its own.
         metric: "cosine" of rows divided by their norm plus `eps`, or "euclidean".
+        adjust: changes nearness before the largest is taken.
 
     Returns:
-        (member, anchor): int64 [M] each, on the device of the features, members of groups without an anchor left out.
+        (member, anchor, nearness): int64 [M] twice and float32 [M], the cosine or the negative distance, on the device
+        of the features; members of groups without an anchor left out.
 
     Example:
         >>> import torch
         >>> from seats_ops.operators.anchors import nearest_anchor
-        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
         >>> anchors = torch.tensor([True, True, False])
         >>> nearest_anchor(features, torch.zeros(3, dtype=torch.int64), anchors, ~anchors)
-        (tensor([2]), tensor([0]))
+        (tensor([2]), tensor([0]), tensor([0.8000]))
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
     ids = ids.to(features.device)
-    x = features.float()
-    if metric == "cosine":
-        x = x / (x.norm(dim=-1, keepdim=True) + eps)
-    anchors, members = anchors & (ids >= 0), members & (ids >= 0)
-    empty = ids.new_zeros(0)
-    if not len(ids):
-        return empty, empty
-    # Groups of like size are compared at once, so that one large group does not make all others as large.
-    size = torch.bincount(ids[members], minlength=int(ids.max()) + 2).clamp(min=1)
-    level = size.float().log2().ceil()
-    level = torch.where(ids >= 0, level[ids], -1)
-    pairs = [
-        _nearest(x, ids, anchors & mine, members & mine, metric)
-        for mine in (level == step for step in level[members].unique().tolist())
-    ]
-    found, nearest = (torch.cat([empty, *parts]) for parts in zip(*pairs, strict=True)) if pairs else (empty, empty)
-    order = found.argsort()
-    return found[order], nearest[order]
+    serves = ids if anchor_ids is None else anchor_ids.to(features.device)
+    member = (members & (ids >= 0)).nonzero().squeeze(1)
+    anchor = (anchors & (serves >= 0)).nonzero().squeeze(1)
+    given = (member, ids[member]), (anchor, serves[anchor])
+    return nearest_of(features, *given, metric=metric, eps=eps, adjust=adjust)
 
 
-def _nearest(x: Tensor, ids: Tensor, anchors: Tensor, members: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    anchor, anchor_at = places_in_groups(ids, anchors)
-    member, member_at = places_in_groups(ids, members)
-    if not len(anchor) or not len(member):
-        empty = member.new_zeros(0)
-        return empty, empty
-    _, group = torch.cat([ids[anchor], ids[member]]).unique(return_inverse=True)
-    of_anchor, of_member = group.split([len(anchor), len(member)])
-    groups = int(group.max()) + 1
-    table = torch.full((groups, int(anchor_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
-    table[of_anchor, anchor_at] = anchor
-    rows = torch.full((groups, int(member_at.max()) + 1), -1, dtype=torch.int64, device=ids.device)
-    rows[of_member, member_at] = member
-    a, m = x[table.clamp(min=0)], x[rows.clamp(min=0)]
-    if metric == "cosine":
-        # How float32 rounds a product depends on the shapes multiplied: equal anchors would not tie, and what a prompt
-        # gets would depend on its neighbours. Rounded from float64, products of equal rows are equal.
-        near = torch.matmul(m.double(), a.double().transpose(1, 2)).float()
-    else:
-        near = -torch.cdist(m, a, compute_mode=EXACT)
-    near = near.masked_fill((table < 0)[:, None, :], -torch.inf)
-    best = table.gather(1, near.argmax(-1))
-    there = (rows >= 0) & (table >= 0).any(1, keepdim=True)
-    return rows[there], best[there]
-
-
-EXACT = "donot_use_mm_for_euclid_dist"
-"""Equal rows have a distance of 0, so that ties are ties."""
-
-
-def places_in_groups(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """int64 [K] tokens of a mask, and the how-manieth of its group each of them is."""
-    index = mask.nonzero().squeeze(1)
-    order = ids[index].argsort(stable=True)
-    group = ids[index][order]
-    starts = torch.searchsorted(group, group)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), dtype=torch.int64, device=ids.device) - starts
-    return index, place
-
-
-def nearest_in_parts(features: Tensor, members: Tensor, anchors: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """For every member the anchor of the largest cosine in each part of the anchors; ties go to the first.
+def nearest_of(
+    features: Tensor,
+    members: tuple[Tensor, Tensor],
+    anchors: tuple[Tensor, Tensor],
+    *,
+    metric: str = "cosine",
+    eps: float = 1e-8,
+    adjust: Adjust | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`nearest_anchor` of members and anchors that may each be in several groups.
 
     Args:
         features: [T, D].
-        members: int64 [M], tokens.
-        anchors: int64 [A], tokens, part by part.
-        sizes: anchors of every part, from 1; they add up to A.
+        members, anchors: int64 [N] tokens and int64 [N] their groups, from 0.
+        metric, eps, adjust: see `nearest_anchor`.
 
     Returns:
-        (member, anchor): int64 [len(sizes) * M] each.
+        As `nearest_anchor`, in the order of the members.
 
     Example:
         >>> import torch
-        >>> from seats_ops.operators.anchors import nearest_in_parts
-        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
-        >>> nearest_in_parts(features, torch.tensor([2]), torch.tensor([0, 1, 1]), [2, 1])
-        (tensor([2, 2]), tensor([0, 1]))
+        >>> from seats_ops.operators.anchors import nearest_of
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+        >>> groups = torch.tensor([0, 1])
+        >>> nearest_of(features, (torch.tensor([2, 2]), groups), (torch.tensor([0, 1]), groups))[1]
+        tensor([0, 1])
     """
-    x, a = (torch.nn.functional.normalize(features[i].float(), dim=-1).double() for i in (members, anchors))
-    # Rounded from float64 as in `nearest_anchor`.
-    near = (x @ a.T).float().split(list(sizes), 1)
-    starts = torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0).tolist()
-    chosen = [anchors[part.argmax(1) + start] for part, start in zip(near, starts[:-1], strict=True) if part.numel()]
-    return members.repeat(len(chosen)), torch.cat([anchors.new_zeros(0), *chosen])
+    x = features.float()
+    if check_choice("metric", metric, METRICS) == "cosine":
+        x = x / (x.norm(dim=-1, keepdim=True) + eps)
+    (member, of_member), (anchor, of_anchor) = members, anchors
+    parts = [(member.new_zeros(0), member.new_zeros(0), x.new_zeros(0))]
+    if len(member) and len(anchor):
+        # Groups of like size are compared at once, so that one large group does not make all others as large.
+        num = int(torch.maximum(of_member.max(), of_anchor.max())) + 1
+        level = torch.bincount(of_member, minlength=num).clamp(min=1).float().log2().ceil()
+        for step in level[of_member].unique().tolist():
+            mine, theirs = ((level[of] == step).nonzero().squeeze(1) for of in (of_member, of_anchor))
+            if len(theirs):
+                of = (of_member[mine], anchor[theirs], of_anchor[theirs])
+                parts.append(_nearest(x, member, mine, *of, metric, adjust))
+    at, nearest, nearness = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = at.argsort()
+    return member[at[order]], nearest[order], nearness[order]
 
 
-def mean_merge(member: Tensor, anchor: Tensor, anchors: Tensor, own: Tensor | float, others: Tensor | float) -> Merge:
-    """anchor' = own * anchor + others * mean of its members; an anchor without members stays as it is.
+def _nearest(
+    x: Tensor,
+    member: Tensor,
+    at: Tensor,
+    of_member: Tensor,
+    anchor: Tensor,
+    of_anchor: Tensor,
+    metric: str,
+    adjust: Adjust | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Places in `member`, their anchors and how near those are, for the members that stand at `at`."""
+    _, group = torch.cat([of_member, of_anchor]).unique(return_inverse=True)
+    own, serves = group.split([len(of_member), len(of_anchor)])
+    rows, table = (_table(values, of, int(group.max()) + 1) for values, of in ((at, own), (anchor, serves)))
+    # A product in float32 depends, in its last bits, on where in a matrix it stands: anchors that are equal would not
+    # tie, and what a prompt gets would depend on its neighbours. Rounded from float64, what is equal is equal.
+    there, a = table >= 0, x[table.clamp(min=0)].double()
+    parts = []
+    for part in rows.split(max(1, CELLS // (len(rows) * max(table.shape[1], x.shape[1]))), dim=1):
+        tokens = member[part.clamp(min=0)]
+        m = x[tokens].double()
+        if metric == "cosine":
+            near = torch.matmul(m, a.transpose(1, 2)).float()
+        else:
+            near = -torch.cdist(m, a, compute_mode=EXACT).float()
+        if adjust is not None:
+            near = adjust(near, tokens, table, there)
+        parts.append(near.masked_fill(~there[:, None], -torch.inf).max(-1))
+    nearness, place = (torch.cat(found, 1) for found in zip(*parts, strict=True))
+    mine = (rows >= 0) & there.any(1, keepdim=True)
+    return rows[mine], table.gather(1, place)[mine], nearness[mine]
+
+
+def _table(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """int64 [groups, most]: a row for the values of every group, in their order; -1 where there are no more."""
+    order = group.argsort(stable=True)
+    ordered = group[order]
+    place = torch.arange(len(order), dtype=torch.int64, device=group.device) - torch.searchsorted(ordered, ordered)
+    table = torch.full((groups, int(place.max()) + 1), -1, dtype=torch.int64, device=group.device)
+    table[ordered, place] = values[order]
+    return table
+
+
+def near_in_place(places: Tensor, weight: Tensor, bonus: Tensor) -> Adjust:
+    """Nearness less weight * distance of places, from 0 for the nearest anchor to 1 for the farthest, plus a bonus.
 
     Args:
-        member, anchor: int64 [M], see `nearest_anchor`.
-        anchors: bool [T].
-        own, others: a number, or one for each of the T tokens, looked up at the anchor.
-
-    Example:
-        >>> import torch
-        >>> from seats_ops.operators.anchors import mean_merge
-        >>> anchors = torch.tensor([True, False, False])
-        >>> merge = mean_merge(torch.tensor([1, 2]), torch.tensor([0, 0]), anchors, own=1.0, others=1.0)
-        >>> merge.coefficient
-        tensor([1.0000, 0.5000, 0.5000])
+        places: float32 [T, C].
+        weight: float32 [T], of a member.
+        bonus: float32 [T], of an anchor.
     """
-    total, device = len(anchors), anchors.device
-    count = torch.zeros(total, dtype=torch.float32, device=device).index_add(0, anchor, torch.ones_like(anchor).float())
-    own = torch.as_tensor(own, dtype=torch.float32, device=device).expand(total)
-    others = torch.as_tensor(others, dtype=torch.float32, device=device).expand(total)
-    merged = (anchors & (count > 0)).nonzero().squeeze(1)
-    target, source = torch.cat([merged, anchor]), torch.cat([merged, member])
-    return Merge(target, source, torch.cat([own[merged], others[anchor] / count[anchor]]))
 
+    def adjust(near: Tensor, members: Tensor, anchors: Tensor, there: Tensor) -> Tensor:
+        columns, missing = anchors.clamp(min=0), ~there[:, None]
+        away = torch.cdist(places[members], places[columns], compute_mode=EXACT)
+        least = away.masked_fill(missing, torch.inf).amin(-1, keepdim=True)
+        most = away.masked_fill(missing, 0.0).amax(-1, keepdim=True)
+        return near - weight[members][..., None] * ((away - least) / (most - least + 1e-6)) + bonus[columns][:, None]
 
-def halving_merge(member: Tensor, anchor: Tensor, total: int) -> Merge:
-    """Members go into their anchor one after another, in order: each time anchor = (anchor + member) / 2.
-
-    Args:
-        member, anchor: int64 [M], see `nearest_anchor`.
-        total: number of tokens T.
-
-    Example:
-        >>> import torch
-        >>> from seats_ops.operators.anchors import halving_merge
-        >>> halving_merge(torch.tensor([1, 2]), torch.tensor([0, 0]), 3).coefficient
-        tensor([0.2500, 0.2500, 0.5000])
-    """
-    count = torch.bincount(anchor, minlength=total)
-    order = anchor.argsort(stable=True)
-    member, anchor = member[order], anchor[order]
-    place = torch.arange(len(anchor), dtype=torch.int64, device=anchor.device) - torch.searchsorted(anchor, anchor)
-    own = (count > 0).nonzero().squeeze(1)
-    halvings = torch.cat([count[own], count[anchor] - place])
-    return Merge(torch.cat([own, anchor]), torch.cat([own, member]), 0.5 ** halvings.float())
+    return adjust
 
 
 def strided_anchors(groups: Groups, rest: Tensor, num_rest: Tensor, num_anchors: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seats_ops.operators.best_anchor import best_anchor
-from seats_ops.operators.peaks import density_peaks
-from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.layout import Groups
+from seats_ops.operators.anchors import nearest_anchor
+from seats_ops.operators.peaks import top_density_peaks
 
 
 def peak_clusters(
-    features: Tensor, groups: Sequence[Tensor], counts: Sequence[int], neighbors: int, *, backend: str = "auto"
+    features: Tensor, groups: Groups, counts: Sequence[int], neighbors: int, *, backend: str = "auto"
 ) -> Tensor:
     """The centre of every token's cluster: of each group as many peaks as `counts` says, euclidean distances.
 
@@ -22,32 +22,26 @@ def peak_clusters(
 
     Args:
         features: [T, D].
-        groups: int64 tokens of each group, on the host.
+        groups: of tokens.
 
     Returns:
         int64 [T]; tokens of no group, or of one with a count of 0, are their own.
 
     Example:
         >>> import torch
+        >>> from seats_ops.layout import Groups
         >>> from seats_ops.operators.clusters import peak_clusters
-        >>> features = torch.tensor([[0.0], [0.1], [9.0], [9.1], [9.2]])
-        >>> peak_clusters(features, [torch.arange(5)], [2], 7).tolist()
+        >>> features, row = torch.tensor([[0.0], [0.1], [9.0], [9.1], [9.2]]), torch.tensor([0])
+        >>> groups = Groups(torch.zeros(5, dtype=torch.int64), torch.tensor([5]), row, row)
+        >>> peak_clusters(features, groups, [2], 7).tolist()
         [0, 0, 3, 3, 3]
     """
     device = features.device
-    scores = torch.zeros(len(features), dtype=torch.float32, device=device)
-    ids = torch.full((len(features),), -1, dtype=torch.int64, device="cpu")
-    for group, tokens in enumerate(groups):
-        if counts[group]:
-            ids[tokens] = group
-    for k in sorted({min(count, neighbors) for count in counts if count}):
-        mine = [tokens for tokens, count in zip(groups, counts, strict=True) if min(count, neighbors) == k]
-        index, peaks = density_peaks(features, mine, num_neighbors=k, backend=backend)
-        scores = scores.index_copy_(0, index, peaks)
-    ids = ids.to(device, non_blocking=True)
-    budgets = torch.tensor(list(counts), dtype=torch.int64, device="cpu").to(device, non_blocking=True)
-    centres = segment_topk(scores, ids, budgets, backend=backend) & (ids >= 0)
-    member, centre, _ = best_anchor(features, ids, centres, (ids >= 0) & ~centres, metric="euclidean")
+    wanted = torch.tensor(list(counts), dtype=torch.int64, device="cpu")
+    ids, index = (x.to(device, non_blocking=True) for x in (groups.ids, groups.packed()[0]))
+    densities = wanted.clamp(max=neighbors)
+    centres = top_density_peaks(features, ids, index, groups.lengths, wanted, densities, backend=backend)
+    member, centre, _ = nearest_anchor(features, ids, centres, (ids >= 0) & ~centres, metric="euclidean")
     return torch.arange(len(features), dtype=torch.int64, device=device).index_copy_(0, member, centre)
 
 

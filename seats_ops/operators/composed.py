@@ -12,13 +12,13 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.selection import Merge, Selection
-from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of
+from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of, generators_of
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stage_checks import check_result, check_stage_type, name_of
 from seats_ops.operators.stored import Stored
 
 
-class _Parts(Stored):
+class _Parts:
     """What composed stages share: the inputs of all parts, and a call that hands them on."""
 
     def __call__(self, *_: Any, **__: Any) -> Selection:
@@ -27,7 +27,7 @@ class _Parts(Stored):
 
 
 @dataclass(frozen=True)
-class Both(_Parts):
+class Both(_Parts, Stored):
     """Two stages in one: a token goes only if both drop it.
 
     The second one sees all tokens too, and as "kept" what the first keeps of them. Merges of both are added up; a row
@@ -89,7 +89,7 @@ class Both(_Parts):
 
 
 @dataclass(frozen=True)
-class PerModality(_Parts):
+class PerModality(_Parts, Stored):
     """A stage for each modality, in order; what a modality has none for stays.
 
     Each sees all tokens, decides about its own, and is told as "kept" what the earlier ones keep.
@@ -189,9 +189,10 @@ class PerModality(_Parts):
 
 
 def _decide(stage: Stage, layout: TokenLayout, tensors: Mapping[str, Any], backend: str) -> Selection:
-    """What a part of a stage says; ValueError for what two parts cannot each have."""
+    """What a part of a stage says, with generators of its own; ValueError for what two parts cannot each have."""
     who = name_of(stage)
-    found = check_result(who, call_stage(stage, layout, tensors, backend), layout, tensors.get("features"))
+    given = {**tensors, "generators": generators_of(stage, layout.num_rows)}
+    found = check_result(who, call_stage(stage, layout, given, backend), layout, tensors.get("features"))
     if found.values is not None or found.order is not None or found.positions != "kept":
         raise ValueError(f"{who}: expected a keep mask and perhaps a merge as part of another stage, got more")
     return found

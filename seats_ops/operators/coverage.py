@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from seats_ops.operators.grouped import Grouped
-from seats_ops.ops.dpc_knn.api import dpc_knn
+from seats_ops.operators.peaks import top_density_peaks
 from seats_ops.ops.segment_topk.api import segment_topk
-from seats_ops.ops.segments import counts_to_offsets
 
 
-def salient_and_peaks(
+def covering(
     features: Tensor,
     groups: Grouped,
     budgets: Tensor,
@@ -45,20 +44,18 @@ def salient_and_peaks(
     pairs = zip(budgets.tolist(), shares, strict=True)
     first = torch.tensor([min(k, max(1, round(k * s))) for k, s in pairs], dtype=torch.int64, device="cpu")
     dominant = segment_topk(salience, groups.ids, first.to(device, non_blocking=True), backend=backend)
-    rest, left = torch.where(dominant, -1, groups.ids), lengths - first
-    index = torch.where(rest < 0, len(groups), rest).argsort(stable=True)[: int(left.sum())]
-    peaks = dpc_knn(
+    peaks = top_density_peaks(
         features,
-        counts_to_offsets(left).int().to(device, non_blocking=True),
-        num_neighbors=7,
+        groups.ids,
+        groups.index[~dominant[groups.index]],
+        lengths - first,
+        budgets - first,
+        torch.full_like(first, 7),
         metric="cosine",
         include_self=False,
-        density_scale=1.0 + 0.35 * groups.minmax(salience, rest >= 0)[index],
-        offsets=places[index],
+        density_scale=1.0 + 0.35 * groups.minmax(salience, ~dominant),
+        offsets=places,
         offset_weight=0.20,
-        index=index,
-        max_seqlen=int(left.max()) if len(left) else 0,
         backend=backend,
     )
-    scores = torch.zeros_like(salience).index_copy_(0, index, peaks)
-    return segment_topk(scores, rest, (budgets - first).to(device, non_blocking=True), backend=backend)
+    return dominant | peaks

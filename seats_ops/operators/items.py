@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.layout import Groups, MediaShape, Modality, TokenLayout, group_tokens
 
 
 class Item(NamedTuple):
@@ -38,7 +38,7 @@ def whole_items(who: str, layout: TokenLayout, kinds: Iterable[Modality] = (Moda
 
     Example:
         >>> import torch
-        >>> from seats_ops.layout import MediaShape, Modality, TokenLayout
+        >>> from seats_ops.layout import Groups, MediaShape, Modality, TokenLayout
         >>> from seats_ops.operators.items import whole_items
         >>> grid = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0], [-1, -1, -1, -1]])
         >>> shapes = (MediaShape(Modality.VIDEO, 2, 1, 1),)
@@ -51,10 +51,8 @@ def whole_items(who: str, layout: TokenLayout, kinds: Iterable[Modality] = (Moda
     if plan.grid is None or plan.shapes is None:
         raise ValueError(f"{who}: expected a layout with grid and shapes, got one without")
     groups = group_tokens(plan, "item", kinds)
-    index, _ = groups.packed()
-    found = []
-    for row, tokens in zip(groups.row.tolist(), index.split(groups.lengths.tolist()), strict=True):
-        shape = plan.shapes[int(plan.grid[tokens[0], 0])]
+    tokens_of, found = groups.packed()[0].split(groups.lengths.tolist()), []
+    for row, tokens, shape in zip(groups.row.tolist(), tokens_of, shapes_of(groups, plan), strict=True):
         if len(tokens) != shape.num_tokens:
             raise ValueError(f"{who}: expected all {shape.num_tokens} tokens of {shape}, got {len(tokens)}")
         found.append(Item(row, shape, tokens))
@@ -69,6 +67,22 @@ def found_shapes(who: str, found: Mapping[str, Any], *kinds: Modality) -> list[M
             return []
         raise ValueError(f"{who}: expected the shapes of all items to count tokens, got none")
     return [shape for shape in shapes if shape.modality in kinds]
+
+
+def shapes_of(groups: Groups, layout: TokenLayout) -> list[MediaShape]:
+    """The item that the first token of every group is of. Raises ValueError: a layout without grid and shapes.
+
+    Example:
+        >>> from seats_ops.layout import group_tokens
+        >>> from seats_ops.operators.items import shapes_of
+        >>> shapes_of(group_tokens(layout, "frame"), layout) == [shapes[0]] * 2
+        True
+    """
+    plan = layout.plan()
+    if plan.grid is None or plan.shapes is None:
+        raise ValueError("layout: expected one with grid and shapes, got None")
+    index, offsets = groups.packed()
+    return [plan.shapes[item] for item in plan.grid[index[offsets[:-1].long()], 0].tolist()]
 
 
 class CountedVideos(ABC):

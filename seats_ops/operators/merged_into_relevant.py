@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
-from seats_ops.operators.anchors import halving_merge, nearest_anchor
+from seats_ops.operators.anchor_merges import halving_merge
+from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import num_kept
 from seats_ops.operators.stored import Stored
@@ -51,7 +52,7 @@ class MergedIntoRelevant(Stored):
         )
         ids = groups.ids.to(features.device, non_blocking=True)
         kept = segment_topk(scores.float(), ids, budgets.to(features.device, non_blocking=True), backend=backend)
-        member, anchor = nearest_anchor(features, ids, kept, ~kept)
+        member, anchor, _ = nearest_anchor(features, ids, kept, ~kept)
         return Selection(kept, merge=halving_merge(member, anchor, len(layout)))
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
-from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, parse_input
+from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, joined_inputs, parse_input
 from seats_ops.operators.stored import Stored
 
 
@@ -33,6 +34,23 @@ class Saliency(Stored):
     def __call__(self, saliency: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
         """float32 [T]."""
         return saliency
+
+
+class BySaliency:
+    """What stages with a `reduction` of attention in the encoder share: their inputs.
+
+    Attributes:
+        further: inputs beside the features and the attention.
+    """
+
+    further: ClassVar[tuple[str, ...]] = ("grid",)
+
+    reduction: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Features, attention, and further ones."""
+        return joined_inputs((("features",), Saliency(self.reduction).inputs, self.further))
 
 
 @dataclass(frozen=True)

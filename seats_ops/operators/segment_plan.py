@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seats_ops.layout import Groups
 
 
 class SegmentPlan(NamedTuple):
@@ -77,6 +83,34 @@ def collapsed_plan(
         anchors += [n for _, n in found.values()]
         start += length
     return SegmentPlan(segments, salient, anchors)
+
+
+def segment_members(frames: Groups, segments: Sequence[int], anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Every token of a segment, once for each frame of the segment that has anchors.
+
+    Args:
+        frames: of all videos.
+        segments: frames of every segment of all videos.
+        anchors: int64 [F] on the host, of every frame.
+
+    Returns:
+        (token, frame): int64 [N] each, on the host.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout import Groups
+        >>> from seats_ops.operators.segment_plan import segment_members
+        >>> frames = Groups(torch.tensor([0, 0, 1, 1]), torch.tensor([2, 2]), torch.zeros(2), torch.ones(2))
+        >>> segment_members(frames, [2], torch.tensor([0, 5]))
+        (tensor([0, 1, 2, 3]), tensor([1, 1, 1, 1]))
+    """
+    index, cu_seqlens = frames.packed()
+    starts, ends = cu_seqlens.tolist(), list(accumulate(segments))
+    of = [(n, end) for n, end in zip(segments, ends, strict=True) for _ in range(n)]
+    some = anchors.nonzero().squeeze(1)
+    tokens = [index[starts[end - n] : starts[end]] for n, end in (of[frame] for frame in some.tolist())]
+    lengths = torch.tensor([len(mine) for mine in tokens], dtype=torch.int64, device="cpu")
+    return torch.cat([index[:0], *tokens]), some.repeat_interleave(lengths)
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Groups, TokenLayout, group_tokens
+from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
+from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.exact_total import exact_budgets
 from seats_ops.operators.inputs import joined_inputs, parse_inputs
 from seats_ops.operators.selectors import Selector, TopK
-from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stage_call import call_with_inputs
 from seats_ops.operators.stored import Stored
-from seats_ops.validation import check_keep_ratio, check_values, describe
+from seats_ops.validation import check_choice, check_int, check_values, describe
 
 ROUNDINGS = ("round", "floor", "ceil")
 
@@ -81,7 +82,7 @@ class Budget(Protocol):
 
 
 @dataclass(frozen=True)
-class Ratio(Stored):
+class Ratio(ByModality, Stored):
     """A share of every group's tokens: max(minimum, rounding(keep_ratio * n)), at most n.
 
     Attributes:
@@ -107,22 +108,16 @@ class Ratio(Stored):
     exact_total: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
-        if self.rounding not in ROUNDINGS:
-            raise ValueError(f"rounding: expected one of {ROUNDINGS}, got {self.rounding!r}")
+        super().__post_init__()
+        check_choice("rounding", self.rounding, ROUNDINGS)
         if self.group not in ("modality", "item", "frame", "block", "window"):
             raise ValueError(f"group: expected modality, item, frame, block or window, got {self.group!r}")
-        if type(self.minimum) is not int or self.minimum < 0:
-            raise ValueError(f"minimum: expected an int from 0, got {describe(self.minimum)}")
+        check_int("minimum", self.minimum, 0)
 
     def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
         """Groups of the modalities that have a ratio, and their budgets; nothing is read from the device."""
-        kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
-        groups = group_tokens(layout, self.group, kinds)
-        ratios = torch.zeros(4, dtype=torch.float64, device="cpu")
-        for kind in kinds:
-            ratios[int(kind)] = ratio_of(self.keep_ratio, kind) or 0.0
-        return Budgeted(groups, self._budgets(groups, ratios))
+        groups = group_tokens(layout, self.group, self.kinds)
+        return Budgeted(groups, self._budgets(groups, self.shares()))
 
     def _budgets(self, groups: Groups, ratios: Tensor) -> Tensor:
         """int64 [G], for float64 [4] ratios by modality."""
@@ -131,31 +126,23 @@ class Ratio(Stored):
         budgets = getattr(ratios[groups.modality] * groups.lengths, self.rounding)().long()
         return torch.maximum(budgets, groups.lengths.clamp(max=self.minimum)).minimum(groups.lengths)
 
-    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """What is left of a prompt, see `Stage`; groups other than whole modalities are told by `found.shapes`.
+    def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
+        """See `ByModality`; groups other than whole modalities are told by `found.shapes`.
 
         Example:
             >>> Ratio(0.1).count_tokens({"text": 5, "video": 96, "audio": 0, "image": 7})
             {'text': 5, 'video': 10, 'audio': 0, 'image': 7}
         """
-        left = dict(found)
-        shapes = getattr(found, "shapes", None)
-        for kind in MEDIA_MODALITIES:
-            name, ratio = kind.name.lower(), ratio_of(self.keep_ratio, kind)
-            if ratio is None or not found[name]:
-                continue
-            lengths = _lengths(self.group, kind, found[name], shapes)
-            shape = torch.tensor(lengths, dtype=torch.int64, device="cpu")
-            zeros = torch.zeros_like(shape)
-            groups = Groups(zeros, shape, zeros, torch.full_like(shape, int(kind)))
-            ratios = torch.full((4,), ratio, dtype=torch.float64, device="cpu")
-            left[name] = int(self._budgets(groups, ratios).sum())
-        return left
+        lengths = torch.tensor(counted_lengths(self.group, kind, found), dtype=torch.int64, device="cpu")
+        zeros = torch.zeros_like(lengths)
+        return int(self._budgets(Groups(zeros, lengths, zeros, zeros + int(kind)), self.shares()).sum())
 
 
-def _lengths(group: str, kind: Any, total: int, shapes: Any) -> list[int]:
+def counted_lengths(group: str, kind: Modality, found: Mapping[str, Any]) -> list[int]:
+    """Tokens of every group of a modality of a prompt to be counted, see `Stage`. Raises ValueError: nobody knows."""
+    shapes = getattr(found, "shapes", None)
     if group == "modality":
-        return [total]
+        return [found[kind.name.lower()]]
     if shapes is None or group not in ("item", "frame"):
         raise ValueError(f"found: expected the shapes of all items to count by {group}, got none")
     mine = [shape for shape in shapes if shape.modality == kind]

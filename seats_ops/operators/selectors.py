@@ -104,7 +104,7 @@ class MaxMin(Stored):
         return (groups.ids < 0).to(device, non_blocking=True).index_copy_(0, index, kept)
 
 
-class _ByPlace(Stored, ABC):
+class _ByPlace(ABC):
     """Selectors for which it is enough how many tokens a group has: worked out on the host."""
 
     @abstractmethod
@@ -130,7 +130,7 @@ class _ByPlace(Stored, ABC):
 
 
 @dataclass(frozen=True)
-class Strided(_ByPlace):
+class Strided(_ByPlace, Stored):
     """Evenly spread: places round(i (n - 1) / (k - 1)) of a group of n, half to even; the first one for k = 1."""
 
     inputs: ClassVar[tuple[str, ...]] = ()
@@ -146,7 +146,7 @@ class Strided(_ByPlace):
 
 
 @dataclass(frozen=True)
-class RandomK(_ByPlace):
+class RandomK(_ByPlace, Stored):
     """By chance: the first k of a permutation that the prompt's own generator draws.
 
     Attributes:

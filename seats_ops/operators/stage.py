@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
@@ -51,7 +52,8 @@ class Stage(Protocol):
       attention as it ran, causal).
     - "external:NAME": what the caller gives under that name, [T, ...], passed as `NAME`.
     - "counts": int64 [B, 4] on the host, tokens of every `Modality` of a prompt before any stage.
-    - "generators": a `torch.Generator` on the CPU for every prompt, all seeded with the stage's `seed`.
+    - "generators": a `torch.Generator` on the CPU for every prompt, all seeded with the stage's `seed`; of a
+      stage made of stages, each has its own.
     - "kept": bool [T], what earlier parts of the same stage keep, see `seats_ops.Both`; all True elsewhere.
     - "grid", "seconds", "question": not passed; the layout has `grid` and `shapes`, `seconds`, `question`.
 
@@ -123,6 +125,12 @@ class Allocator(Protocol):
 def count_kind_of(stage: object) -> str:
     """What a stage or an allocator says of its counts, or what it has says for it; see `Stage`."""
     return str(getattr(stage, "count_kind", "shape" if hasattr(stage, "count_tokens") else "data"))
+
+
+def generators_of(stage: object, num_rows: int) -> tuple[torch.Generator, ...]:
+    """What a stage gets as "generators": one on the CPU for every prompt, all seeded with the stage's `seed`."""
+    seed = int(getattr(stage, "seed", 0))
+    return tuple(torch.Generator(device="cpu").manual_seed(seed) for _ in range(num_rows))
 
 
 def ratio_of(keep_ratio: KeepRatio, modality: Modality) -> float | None:

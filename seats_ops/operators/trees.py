@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from seats_ops.operators.best_anchor import best_anchor
+from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.ops.segment_topk.reference import rank_in_segment
 
@@ -46,7 +46,7 @@ def temporal_trees(
     inside = frame >= 0
     last = torch.nn.functional.pad(segment.diff() > 0, (0, 1), value=True)
     serves = torch.where(inside & ~last[frame.clamp(min=0)], frame + 1, -1)
-    member, anchor, near = best_anchor(features, frame, free, free, anchor_ids=serves)
+    member, anchor, near = nearest_anchor(features, frame, free, free, anchor_ids=serves)
     likeness = torch.full((len(frame),), -1.0, dtype=torch.float32, device=device).index_copy_(0, member, near)
     parent = itself.index_copy(0, member, anchor)
     num, of = len(least), torch.where(inside, segment[frame.clamp(min=0)], len(least))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout
 from seats_ops.operators.inputs import Input, parse_input
+from seats_ops.operators.stage import generators_of
 from seats_ops.testing.data import clustered_features, layout_of_runs, near_constant_saliency
 
 INPUT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -102,10 +103,7 @@ def _tensor_for(item: Input, layout: TokenLayout, dtype: torch.dtype, dim: int) 
 
 def generators_for(stage: Any, layout: TokenLayout) -> dict[str, Any]:
     """The generators of a call, for a stage that asks for them."""
-    if "generators" not in stage.inputs:
-        return {}
-    seed = int(getattr(stage, "seed", 0))
-    return {"generators": tuple(torch.Generator().manual_seed(seed) for _ in range(layout.num_rows))}
+    return {"generators": generators_of(stage, layout.num_rows)} if "generators" in stage.inputs else {}
 
 
 def layout_of_row(layout: TokenLayout, row: int) -> TokenLayout:

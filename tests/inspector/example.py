@@ -68,7 +68,7 @@ class Gathering:
         ids = layout.rows() * len(Modality) + layout.modality.long()
         anchors = ~text & (places % self.every == 0)
         goes = ~text & ~anchors & (places % self.thrown != 0)
-        member, anchor = nearest_anchor(features, ids, anchors, goes)
+        member, anchor, _ = nearest_anchor(features, ids, anchors, goes)
         first = torch.stack([(anchors & (ids == each)).nonzero()[0, 0] for each in ids[member].tolist()])
         own = torch.cat([anchor, first]).unique()
         target, source = torch.cat([own, anchor, first]), torch.cat([own, member, member])

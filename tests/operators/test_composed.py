@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -15,19 +15,25 @@ from seats_ops import (
     DiversitySelector,
     Merge,
     Modality,
+    ModalityDropper,
     PerModality,
     Ratio,
     Schedule,
     Select,
     Selection,
+    StagePruner,
     TokenLayout,
 )
+from seats_ops.cost import PromptLengths, token_counts
+from seats_ops.methods import methods
+from seats_ops.operators.registry import REGISTERED
 from seats_ops.operators.scorers import Relevance, Saliency
 from seats_ops.operators.selectors import MaxMin, RandomK, Strided, TopK
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stage_call import call_stage
 from seats_ops.operators.stored import Stored
 from seats_ops.testing import check_stage, layout_of_runs
-from seats_ops.testing.stage_inputs import tensors_for
+from seats_ops.testing.stage_inputs import generators_for, tensors_for
 
 VIDEO, AUDIO, TEXT = Modality.VIDEO, Modality.AUDIO, Modality.TEXT
 SALIENT = Select(Saliency(), Ratio(0.2))
@@ -75,7 +81,8 @@ def example() -> TokenLayout:
 
 
 def run(stage: Any, layout: TokenLayout) -> Any:
-    return call_stage(stage, layout, tensors_for(layout, torch.float32, inputs=stage.inputs), "auto")
+    given = tensors_for(layout, torch.float32, inputs=stage.inputs) | generators_for(stage, layout)
+    return call_stage(stage, layout, given, "auto")
 
 
 def test_both_keep_what_either_keeps() -> None:
@@ -189,3 +196,71 @@ def test_a_stage_that_merges_is_checked_for_what_it_merges() -> None:
 def test_parts_that_are_none(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def drawn(n: int, k: int, seed: int) -> set[int]:
+    """Places that the first k of a permutation of n names."""
+    return set(torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:k].tolist())
+
+
+def by_chance(ratio: KeepRatio, seed: int) -> Select:
+    return Select(None, Ratio(ratio), RandomK(seed))
+
+
+def test_parts_draw_by_their_own_seeds() -> None:
+    layout = layout_of_runs([[(VIDEO, 40), (TEXT, 1)], [(VIDEO, 20), (TEXT, 1)]])
+    for first, second in ((3, 4), (4, 3), (7, 7)):
+        found = run(Both(by_chance(0.25, first), by_chance(0.5, second)), layout)
+        for row, n in ((0, 40), (1, 20)):
+            kept = found.keep_mask[layout.is_modality(VIDEO) & (layout.rows() == row)].nonzero().flatten().tolist()
+            assert set(kept) == drawn(n, n // 4, first) | drawn(n, n // 2, second)
+
+
+def test_a_second_part_draws_of_the_rest_by_its_own_seed() -> None:
+    layout = layout_of_runs([[(VIDEO, 40), (TEXT, 1)]])
+    found = run(Both(by_chance(0.25, 1), by_chance(0.5, 2), on_the_rest=True), layout)
+    first = drawn(40, 10, 1)
+    rest = [i for i in range(40) if i not in first]
+    assert set(found.keep_mask[:40].nonzero().flatten().tolist()) == first | {rest[i] for i in drawn(30, 15, 2)}
+
+
+def test_modalities_draw_by_their_own_seeds() -> None:
+    layout = layout_of_runs([[(VIDEO, 40), (AUDIO, 40), (TEXT, 1)]])
+    for video, audio in ((1, 2), (2, 1), (5, 5)):
+        stage = PerModality({"video": by_chance(0.25, video), "audio": by_chance({"audio": 0.25}, audio)})
+        places = run(stage, layout).keep_mask[:80].view(2, 40)
+        assert set(places[0].nonzero().flatten().tolist()) == drawn(40, 10, video)
+        assert set(places[1].nonzero().flatten().tolist()) == drawn(40, 10, audio)
+
+
+@pytest.mark.parametrize("exact_total", [False, True])
+def test_stages_of_modalities_are_counted_as_they_are_alone(exact_total: bool) -> None:
+    thin = DiversitySelector({"video": 0.3}, weighted=False, exact_total=exact_total)
+    stage = PerModality({"video": thin, "audio": ModalityDropper(("audio",))})
+    lengths = PromptLengths(3, video_blocks=(5, 5, 1), audio_blocks=(4,), windows=((11, 4),))
+    (said,) = token_counts(Schedule(stage), lengths)
+    # 1.5 of 5 rounds to 2, and 0.3 of 1 up to 1; all eleven together keep 3.3 of them.
+    kept = 3 if exact_total else 2 + 2 + 1
+    assert (said.text, said.video, said.audio, said.low, said.high) == (3, kept, 0, 3 + kept, 3 + kept)
+    layout = layout_of_runs([[(TEXT, 2), (VIDEO, 11), (AUDIO, 4), (TEXT, 1)]])
+    block = torch.tensor([-1] * 2 + [0] * 5 + [1] * 5 + [2] + [3] * 4 + [-1])
+    layout = replace(layout, block=block, blocks=None)
+    assert int(run(stage, layout).keep_mask.sum()) == said.total
+
+
+def test_a_modality_that_is_dropped_is_gone_for_sure_after_a_pruner() -> None:
+    lengths = PromptLengths(3, video_blocks=(20,), audio_blocks=(10,), windows=((10, 5), (10, 5)))
+    schedule = Schedule(after_layer={4: StagePruner(0.5), 8: PerModality({"video": ModalityDropper(("video",))})})
+    pruned, dropped = token_counts(schedule, lengths)
+    assert pruned.low < pruned.high and dropped.video == 0
+    assert 3 < dropped.low <= dropped.total == 3 + dropped.audio <= dropped.high < pruned.high
+
+
+def test_a_part_that_cannot_be_counted_is_named() -> None:
+    with pytest.raises(TypeError, match="got AsManyAsKept"):
+        token_counts(Schedule(PerModality({"video": AsManyAsKept()})), PromptLengths(3, video_blocks=(4,)))
+
+
+def test_nothing_is_registered_under_a_private_name() -> None:
+    methods()  # all modules of methods are imported
+    assert not [name for name in REGISTERED if name.startswith("_")]
