@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import found_shapes
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
@@ -37,6 +38,7 @@ class ConditionalDpp(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid", "question")
     count_kind: ClassVar[str] = "shape"
+    own_macs = own_work.conditional_dpp
 
     keep_ratio: KeepRatio
     theta: float | None = field(default=None, kw_only=True)

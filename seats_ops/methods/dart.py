@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import num_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.items import found_shapes
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
@@ -43,6 +45,7 @@ class PivotRepulsion(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
     count_kind: ClassVar[str] = "shape"
+    own_macs = own_work.pivots
 
     keep_ratio: KeepRatio
     media_pivots: int = field(default=4, kw_only=True)
@@ -89,15 +92,12 @@ class PivotRepulsion(Stored):
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`; needs `found.shapes`, and takes it that as much text follows every item as there are pivots."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count picks, got none")
         left = dict(found)
         for kind in MEDIA_MODALITIES:
             if ratio_of(self.keep_ratio, kind) is None:
                 continue
             left[kind.name.lower()] = 0
-            for n in (shape.num_tokens for shape in shapes if shape.modality == kind):
+            for n in (shape.num_tokens for shape in found_shapes(type(self).__name__, found, kind)):
                 own = min(self.media_pivots, n)
                 pivots = own + min(self.text_pivots, found["text"])
                 left[kind.name.lower()] += min(n, own + pivots * self._picks(kind, n, pivots))

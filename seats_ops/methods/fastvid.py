@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchors import mean_merge, nearest_in_parts
 from seats_ops.operators.dyseg import dyseg, frame_similarity
@@ -49,6 +50,7 @@ class SegmentAnchors(CountedVideos, Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "data"
+    own_macs = own_work.segment_anchors
 
     keep_ratio: float
     release: str = field(default="qwen", kw_only=True)

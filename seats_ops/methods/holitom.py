@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout, partners
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchors import mean_merge, nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
@@ -57,6 +58,7 @@ class StaticAndDynamic(CountedVideos, Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "data"
+    own_macs = own_work.static_and_dynamic
 
     keep_ratio: float
     threshold: float = field(default=0.8, kw_only=True)

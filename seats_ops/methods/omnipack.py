@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.layout.extents import relative_places
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.best_anchor import best_anchor, near_in_place, weighted_merge
@@ -46,6 +47,7 @@ class OmniPackCoverage(_Shares):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "saliency", "grid")
+    own_macs = own_work.coverage
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """Keep mask and merge: 0.62 (video) or 0.65 (sound) of a kept token, the rest the mean of its cluster."""
@@ -53,8 +55,7 @@ class OmniPackCoverage(_Shares):
         groups, places = Grouped(host, features.device), relative_places(layout).to(features.device)
         seen = layout.is_modality(Modality.VIDEO)
         change = neighbour_change(features, before_in_media(layout), backend=backend)
-        event = groups.minmax(event_evidence(features, layout, groups, change))
-        attention = groups.minmax(saliency)
+        event, attention = groups.minmax(event_evidence(features, layout, groups, change)), groups.minmax(saliency)
         scale = min(1.0, max(0.0, ((ratio_of(self.keep_ratio, Modality.VIDEO) or 0.0) - 0.14) / 0.28))
         video = attention * (1.0 + 0.35 * (0.35 + 0.65 * scale) * event) + 1e-6
         salience = torch.where(seen, video, attention + 0.25 * groups.minmax(change))
@@ -77,6 +78,7 @@ class OmniPackRelevance(_Shares):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features",)
+    own_macs = own_work.relevance
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Selection:
         """Keep mask and merge: (token + weighted sum of its cluster) / (1 + weights)."""
@@ -96,8 +98,7 @@ class OmniPackRelevance(_Shares):
         )
         kept = (groups.ids < 0).index_copy_(0, groups.index, picked)
         member, anchor, near = best_anchor(features, groups.ids, kept, ~kept)
-        alike = ((near + 1.0) * 0.5).clamp(0.0, 1.0).square()
-        weight = alike * (0.5 + 0.5 * groups.minmax(relevance, ~kept)[member])
+        weight = ((near + 1.0) * 0.5).clamp(0.0, 1.0).square() * (0.5 + 0.5 * groups.minmax(relevance, ~kept)[member])
         return Selection(kept, merge=weighted_merge(member, anchor, weight, torch.zeros_like(relevance)))
 
     def _scores(self, features: Tensor, layout: TokenLayout) -> list[Tensor]:

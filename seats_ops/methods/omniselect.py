@@ -14,6 +14,7 @@ from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.own_work import of_video
 from seats_ops.operators.relevance_drops import leading_drops
 from seats_ops.operators.scorers import Saliency
 from seats_ops.operators.stage import KeepRatio, ratio_of
@@ -39,6 +40,7 @@ class OmniSelectTimes(Stored):
     """
 
     count_kind: ClassVar[str] = "data"
+    own_macs = of_video  # with the sum of a window
     keep_ratio: KeepRatio
     version: str = field(default="repaired", kw_only=True)
     margin: int = field(default=2, kw_only=True)

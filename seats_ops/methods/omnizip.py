@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.layout.runs import frame_size, token_runs
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.best_anchor import best_anchor, softmax_merge
 from seats_ops.operators.composed import PerModality
@@ -39,6 +40,7 @@ class OmniZipAudio(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "saliency:mean")
+    own_macs = own_work.sound
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
     keep_ratio: float
@@ -85,6 +87,7 @@ class OmniZipVideo(CountedVideos, Stored):
 
     count_kind: ClassVar[str] = "data"
     inputs: ClassVar[tuple[str, ...]] = ("features", "kept", "grid")
+    own_macs = own_work.chunks
     keep_ratio: float
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:
@@ -98,8 +101,7 @@ class OmniZipVideo(CountedVideos, Stored):
         """bool [T]; how much of the sound stays is read from "kept", once."""
         ids = torch.full((len(layout),), -1, dtype=torch.int64, device="cpu")
         before, keep_mask = ids.clone(), torch.ones_like(ids, dtype=torch.bool)
-        budgets: list[int] = []
-        even: list[Tensor] = []
+        budgets, even = list[int](), list[Tensor]()
         for tokens, size, drop in self._chunks(layout.plan(), kept.cpu()):
             frames = tokens[: len(tokens) // size * size].view(-1, size)
             ids[frames] = torch.arange(len(frames), dtype=torch.int64, device="cpu")[:, None] + len(budgets)

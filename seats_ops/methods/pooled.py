@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.items import found_shapes
 from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -48,6 +50,7 @@ class AveragePool(Stored):
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
+    own_macs = own_work.cells
 
     height: int
     width: int
@@ -84,10 +87,7 @@ class AveragePool(Stored):
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`; needs `found.shapes`."""
-        shapes = getattr(found, "shapes", None)
-        if shapes is None:
-            raise ValueError("found: expected the shapes of all items to count cells, got none")
-        mine = [shape for shape in shapes if shape.modality == Modality[self.modality.upper()]]
+        mine = found_shapes(type(self).__name__, found, Modality[self.modality.upper()])
         return {**found, self.modality: sum(s.t * -(-s.h // self.height) * -(-s.w // self.width) for s in mine)}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from seats_ops.layout import TokenLayout, group_tokens
 from seats_ops.methods.arguments import chosen_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
 from seats_ops.operators.stored import Stored
@@ -44,6 +45,7 @@ class PyramidDrop(Stored):
     count_kind: ClassVar[str] = "shape"
     kv_rule: ClassVar[str] = "long"
     renumbers: ClassVar[bool] = True
+    own_macs = nothing
 
     keep_ratio: KeepRatio
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchors import mean_merge, nearest_anchor, strided_anchors
 from seats_ops.operators.chunks import chunk_tokens
@@ -46,6 +47,7 @@ class DominantAndContextual(Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
+    own_macs = own_work.contextual
 
     keep_ratio: KeepRatio
     per: str = field(default="window", kw_only=True)

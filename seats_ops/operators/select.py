@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from seats_ops.layout import Groups, TokenLayout, group_tokens
+from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.operators.exact_total import exact_budgets
 from seats_ops.operators.inputs import joined_inputs, parse_inputs
+from seats_ops.operators.own_work import added, nothing, own_macs_of
 from seats_ops.operators.selectors import Selector, TopK
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, ratio_of
 from seats_ops.operators.stage_call import call_with_inputs
@@ -100,6 +101,8 @@ class Ratio(Stored):
         [2]
     """
 
+    own_macs = nothing
+
     keep_ratio: KeepRatio
     group: str = field(default="modality", kw_only=True)
     rounding: str = field(default="round", kw_only=True)
@@ -139,18 +142,27 @@ class Ratio(Stored):
             {'text': 5, 'video': 10, 'audio': 0, 'image': 7}
         """
         left = dict(found)
-        shapes = getattr(found, "shapes", None)
-        for kind in MEDIA_MODALITIES:
-            name, ratio = kind.name.lower(), ratio_of(self.keep_ratio, kind)
-            if ratio is None or not found[name]:
-                continue
-            lengths = _lengths(self.group, kind, found[name], shapes)
+        for kind, lengths in self._groups(found).items():
             shape = torch.tensor(lengths, dtype=torch.int64, device="cpu")
             zeros = torch.zeros_like(shape)
             groups = Groups(zeros, shape, zeros, torch.full_like(shape, int(kind)))
-            ratios = torch.full((4,), ratio, dtype=torch.float64, device="cpu")
-            left[name] = int(self._budgets(groups, ratios).sum())
+            ratios = torch.full((4,), ratio_of(self.keep_ratio, kind) or 0.0, dtype=torch.float64, device="cpu")
+            left[kind.name.lower()] = int(self._budgets(groups, ratios).sum())
         return left
+
+    def count_groups(self, found: Mapping[str, int]) -> list[int]:
+        """Tokens of every group of a prompt, for selectors that say what they cost by them.
+
+        Example:
+            >>> Ratio(0.1).count_groups({"text": 5, "video": 96, "audio": 20, "image": 7})
+            [96, 20]
+        """
+        return [n for lengths in self._groups(found).values() for n in lengths]
+
+    def _groups(self, found: Mapping[str, int]) -> dict[Modality, list[int]]:
+        kinds = [kind for kind in MEDIA_MODALITIES if ratio_of(self.keep_ratio, kind) is not None]
+        shapes, tokens = getattr(found, "shapes", None), {kind: found[kind.name.lower()] for kind in kinds}
+        return {kind: _lengths(self.group, kind, n, shapes) for kind, n in tokens.items() if n}
 
 
 def _lengths(group: str, kind: Any, total: int, shapes: Any) -> list[int]:
@@ -223,6 +235,18 @@ class Select(Stored):
         if not hasattr(self.budget, "count_tokens"):
             raise TypeError(f"budget: expected one with count_tokens, got {type(self.budget).__name__}")
         return dict(self.budget.count_tokens(found))
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: of scorer, budget and selector together; None where one does not say.
+
+        Example:
+            >>> stage.own_macs({"text": 5, "video": 96, "audio": 20, "image": 0}, None)  # scores are given
+            0
+        """
+        parts = [] if self.scorer is None else [self.scorer]
+        groups = getattr(self.budget, "count_groups", lambda _: None)(found)
+        chosen = own_macs_of(self.selector, groups, sizes)
+        return added([*(own_macs_of(part, found, sizes) for part in (*parts, self.budget)), chosen])
 
     def __call__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> Tensor:
         """bool [T] keep mask; arguments as `inputs` says, see `Stage`."""
