@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from seats_ops.cost import Cost
 from seats_ops.retention import highest_retention
 
 from .planning import Plan
@@ -21,7 +22,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         if line:
             console.print(line, soft_wrap=True)
     ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in plan.schedule.stages()]
-    table = new_table(f"Schedule on {escape(plan.model)}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
+    columns = ["stage", "keeps", "layers", "tokens", "TFLOPs", "own", "KV MiB"]
+    table = new_table(f"Schedule on {escape(plan.model)}", columns)
     for stage, ratio in zip(plan.cost.stages, ratios, strict=True):
         table.add_row(
             stage.name,
@@ -29,6 +31,7 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"{stage.layers.start}-{stage.layers.stop - 1}" if stage.layers else "-",
             f"{stage.tokens:,}",
             f"{stage.flops / 1e12:.2f}",
+            f"{stage.selection_flops / 1e12:.2f}",
             f"{stage.kv_bytes / MIB:.1f}",
         )
     console.print(table)
@@ -45,8 +48,11 @@ def print_plan(console: Console, plan: Plan) -> None:
             "runtime need more.",
             soft_wrap=True,
         )
+    own = f"Choosing (own): {cost.selection_flops / 1e12:.2f} TFLOPs{_unsaid(cost)}"
+    console.print(f"{own}; with it {1 / cost.executed_share:.1f}x fewer.", soft_wrap=True)
     console.print(
-        "One FLOP per multiply-add, decoder layers and output head; encoders and selection are not counted. "
+        "One FLOP per multiply-add, decoder layers and output head, and of choosing its leading terms; encoders are "
+        "not counted. "
         "Computed, not measured; token counts after a drop may differ by a few from what a run keeps.",
         style="dim",
         soft_wrap=True,
@@ -102,6 +108,8 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "retention": None if plan.fit is None else plan.fit.retention,
         "ratios": None if plan.ratios is None else dict(zip(("video", "audio"), plan.ratios, strict=True)),
         "flops": cost.flops,
+        "selection_flops": cost.selection_flops,
+        "unsaid": cost.unsaid,
         "full_flops": cost.full_flops,
         "kv_bytes": cost.kv_bytes,
         "full_kv_bytes": cost.full_kv_bytes,
@@ -116,12 +124,17 @@ def as_dict(plan: Plan) -> dict[str, Any]:
                 "layers": [stage.layers.start, stage.layers.stop - 1] if stage.layers else [],
                 "tokens": stage.tokens,
                 "flops": stage.flops,
+                "selection_flops": stage.selection_flops,
                 "kv_bytes": stage.kv_bytes,
             }
             for stage in cost.stages
         ],
         "schedule": plan.schedule.to_dict(),
     }
+
+
+def _unsaid(cost: Cost) -> str:
+    return f", and what is not known of {escape(', '.join(cost.unsaid))}" if cost.unsaid else ""
 
 
 def _ratio(ratio: Any) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.dyseg import dyseg, frame_similarity
@@ -34,6 +35,8 @@ class AdtsWeight(BySaliency, Stored):
         variant: "v1": attention. "v2": attention * x . mean of the segment's frames, which may be negative.
         reduction: of attention, see `seats_ops.Stage`.
     """
+
+    own_macs = own_work.adts_weight
 
     variant: str = "v2"
     reduction: str = field(default="mean", kw_only=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_anchor, strided_anchors
@@ -49,6 +50,7 @@ class DominantAndContextual(BySaliency, ByModality, Stored):
 
     further: ClassVar[tuple[str, ...]] = ("keys", "grid")
     merges: ClassVar[bool] = True
+    own_macs = own_work.contextual
 
     keep_ratio: KeepRatio
     per: str = field(default="window", kw_only=True)

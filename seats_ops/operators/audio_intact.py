@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.select import Budgeted
 from seats_ops.operators.stage import BUDGETED, num_kept
 from seats_ops.operators.stored import Stored
@@ -23,6 +24,7 @@ class AudioOrder(Stored):
     """Relevance of video, and a random order for audio, to be taken from its start."""
 
     inputs: ClassVar[tuple[str, ...]] = ("scores", "generators")
+    own_macs = nothing
 
     def __call__(
         self, scores: Tensor, layout: TokenLayout, *, generators: tuple[torch.Generator, ...], backend: str = "auto"
@@ -50,6 +52,8 @@ class AudioIntact(Stored):
         layer: after which tokens go.
         num_layers: of the decoder.
     """
+
+    own_macs = nothing
 
     video: float
     audio: float

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seats_ops.layout import TokenLayout
 from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, joined_inputs, parse_input
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.stored import Stored
 
 
@@ -19,6 +20,8 @@ class Saliency(Stored):
     Attributes:
         reduction: "sum", "mean", "pooled" or "cls", see `seats_ops.Stage`.
     """
+
+    own_macs = nothing
 
     reduction: str = DEFAULTS["saliency"]
 
@@ -61,6 +64,8 @@ class Relevance(Stored):
         query: "last_text", "instruction", "text_mean", "text_max" or "rows", see `seats_ops.Stage`.
         weights: "own", "next" or "attention", see there.
     """
+
+    own_macs = nothing
 
     query: str = "last_text"
     weights: str = "own"

@@ -57,6 +57,10 @@ def test_every_checkpoint_plans_a_minute(one: Any) -> None:
     assert 0 < found["flops"] < 0.25 * found["full_flops"]
     assert len(found["tokens_per_layer"]) == len(found["flops_per_layer"]) == len(found["kv_bytes_per_layer"])
     assert sum(found["flops_per_layer"]) + found["lm_head_flops"] == found["flops"]
+    own = [stage["selection_flops"] for stage in found["stages"]]
+    # Nobody chooses from the prompt, nor looks at anything before the late drop.
+    assert sum(own) == found["selection_flops"] and [n > 0 for n in own] == [False, *[True] * (len(own) - 2), False]
+    assert found["unsaid"] == []
     assert sum(found["kv_bytes_per_layer"]) == found["kv_bytes"]
 
 
