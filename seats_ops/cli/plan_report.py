@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from seats_ops.retention import highest_retention
 
-from .planning import Plan
+from .plan_found import Plan
 from .tables import new_table
 
 GIB, MIB = 2**30, 2**20

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from seats_ops.files import write_whole
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import Modality
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
+from seats_ops.trace.prefill import Prefill
 from seats_ops.trace.records import (
     MORE,
-    MediaItem,
     StageRecord,
     item_from_dict,
     layout_from_dict,
@@ -45,8 +44,7 @@ class Summary(str):
         return str(self)
 
 
-@dataclass(eq=False, repr=False)
-class PruneTrace:
+class PruneTrace(Prefill):
     """The latest prefill under `attach`; empty before the first one.
 
     Attributes:
@@ -74,15 +72,6 @@ class PruneTrace:
         >>> [(stage.name, stage.num_tokens) for stage in trace.stages]
         [('DiversitySelector', 6), ('ModalityDropper', 2)]
     """
-
-    stages: list[StageRecord] = field(default_factory=list)
-    prompt_lengths: list[int] = field(default_factory=list)
-    prompt_counts: dict[str, int] = field(default_factory=dict)
-    kv_lengths: list[int] = field(default_factory=list)
-    layout: TokenLayout | None = None
-    items: list[MediaItem] = field(default_factory=list)
-    saliency: Tensor | None = None
-    kv_policy: str = ""
 
     def clear(self) -> None:
         """Forget everything; a new prefill begins.
