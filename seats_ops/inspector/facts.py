@@ -15,6 +15,7 @@ from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.layout import Modality
 from seats_ops.trace.prefill import Prefill
 from seats_ops.trace.records import MediaItem, StageRecord
+from seats_ops.trace.retention import asked_after_stages
 from seats_ops.trace.values import floats
 
 NONE = -1
@@ -58,7 +59,8 @@ def items_of(trace: Prefill, row: int) -> list[MediaItem]:
 
 
 def run_of(trace: Prefill, row: int) -> dict[str, Any]:
-    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there.
+    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there, "asked" the share of
+    the prompt's tokens that was asked for so far, by the modalities of which that is known.
 
     Blocks and windows are here: a schedule without a stage that asks for blocks makes others.
     """
@@ -68,13 +70,13 @@ def run_of(trace: Prefill, row: int) -> dict[str, Any]:
     alive = torch.ones_like(column, dtype=torch.bool)
     before = [layout.cu_seqlens.diff().tolist(), *([len(kept) for kept in s.kept_indices] for s in trace.stages)]
     stages = []
-    for stage, lengths in zip(trace.stages, before, strict=False):
+    for stage, asked, lengths in zip(trace.stages, asked_after_stages(trace), before, strict=False):
         scores = None
         if stage.scores is not None:
             scores = torch.full_like(column, torch.nan, dtype=torch.float32)
             scores[alive] = stage.scores.split(lengths)[row]
         alive = torch.isin(column, stage.kept_indices[row].cpu())
-        kept = {"left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())}
+        kept = {"left": small(alive), "scores": floats(scores), "tokens": int(alive.sum()), "asked": asked}
         stages.append({**_said(stage), **kept, **_more(stage, row, column)})
     saliency = None if trace.saliency is None else trace.saliency[here]
     groups = {
