@@ -7,10 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from seats_ops.cost import Cost
+from seats_ops.cost import Cost, asked_retention, realised_retention
+from seats_ops.cost.asked import beside
 from seats_ops.retention import highest_retention
 
-from .planning import Plan
+from .plan_found import Plan
 from .tables import new_table
 
 GIB, MIB = 2**30, 2**20
@@ -35,6 +36,9 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"{stage.kv_bytes / MIB:.1f}",
         )
     console.print(table)
+    kept = beside(*_retention(plan))
+    if kept:
+        console.print(f"Kept, mean of {len(plan.cost.tokens_per_layer)} layers: {kept}.", soft_wrap=True)
     cost = plan.cost
     console.print(
         f"Prefill: {cost.flops / 1e12:.1f} of {cost.full_flops / 1e12:.1f} TFLOPs ({1 / cost.flops_share:.1f}x fewer). "
@@ -87,9 +91,17 @@ def _budget_line(plan: Plan) -> str:
     return f"[bold]Budget[/bold]  R = {plan.fit.retention:.2%} fits{end}: {ratios}"
 
 
+def _retention(plan: Plan) -> tuple[dict[str, float], dict[str, float]]:
+    """What the prompt's lengths make of the ratios, and what it was asked to be."""
+    layers = len(plan.cost.tokens_per_layer)
+    kept, asked = realised_retention(plan.schedule, plan.lengths, layers), asked_retention(plan.schedule, layers)
+    return kept, {name: share for name, share in asked.items() if name in kept}
+
+
 def as_dict(plan: Plan) -> dict[str, Any]:
     """All of it, for a program: FLOPs one per multiply-add, bytes in bfloat16, layers 1-based and inclusive."""
     cost, clip, lengths = plan.cost, plan.clip, plan.lengths
+    kept, asked = _retention(plan)
     return {
         "model": plan.asked.model if plan.checkpoint is None else plan.checkpoint.id,
         "source": None if plan.checkpoint is None else plan.checkpoint.source,
@@ -107,6 +119,8 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "budget": plan.asked.budget or None,
         "retention": None if plan.fit is None else plan.fit.retention,
         "ratios": None if plan.ratios is None else dict(zip(("video", "audio"), plan.ratios, strict=True)),
+        "mean_retention": kept,
+        "mean_asked": asked,
         "flops": cost.flops,
         "selection_flops": cost.selection_flops,
         "unsaid": cost.unsaid,

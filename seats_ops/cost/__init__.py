@@ -19,6 +19,7 @@ counted. The selection itself stands beside it, see `Cost`.
 
 from __future__ import annotations
 
+from seats_ops.cost.asked import asked_retention
 from seats_ops.cost.counts import StageCount, token_counts
 from seats_ops.cost.prefill import KV_POLICIES, Cost, StageCost, prefill_cost, realised_retention
 from seats_ops.cost.prompt_lengths import PromptLengths, split_blocks
@@ -31,6 +32,7 @@ __all__ = [
     "Retained",
     "StageCost",
     "StageCount",
+    "asked_retention",
     "prefill_cost",
     "realised_retention",
     "retained",

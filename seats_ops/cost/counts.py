@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import MediaShape, Modality
@@ -29,6 +29,8 @@ from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -281,11 +283,11 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     return _State(left, _Span(total, low, high), blocks, state.prompt)
 
 
-def tokens_per_layer(before: int, steps: Iterable[tuple[int, int]], num_layers: int) -> list[int]:
+def tokens_per_layer(before: Number, steps: Iterable[tuple[int, Number]], num_layers: int) -> list[Number]:
     """Tokens that layers 1 to `num_layers` run on, then those left after the last one.
 
     Args:
-        before: tokens of the prompt.
+        before: tokens of the prompt, or 1 where shares of them are counted.
         steps: (layer, tokens left after it), in order; a later layer than there are changes nothing.
     """
     tokens = [before] * (num_layers + 1)

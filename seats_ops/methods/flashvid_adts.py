@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seats_ops.layout import TokenLayout
 from seats_ops.methods import own_work
-from seats_ops.methods.arguments import video_alone
+from seats_ops.methods.arguments import SEGMENTS, video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.dyseg import dyseg, frame_similarity
 from seats_ops.operators.items import whole_items
@@ -22,7 +22,7 @@ from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice
 
-CUT, SEGMENTS = 0.9, 8
+CUT = 0.9
 """Frames less alike than this are in two segments, and there are at least so many of them."""
 VARIANTS = ("v1", "v2")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seats_ops.layout import Modality
+from seats_ops.methods.arguments import AUDIO_WINDOW, SEGMENTS
 from seats_ops.operators.items import found_shapes
 from seats_ops.operators.own_work import Sizes, dpp_macs, num_steps, of_video, pair_macs
 from seats_ops.operators.segment_plan import collapsed_plan, even_plan
@@ -48,8 +49,6 @@ def adts_weight(stage: Any, found: Found, sizes: Sizes) -> int:
 
 def trees(stage: Any, found: Found, sizes: Sizes) -> int:
     """`flashvid`: weights, diverse tokens, links to the frame before, sums of trees, clusters, the merge."""
-    from seats_ops.methods.flashvid_adts import SEGMENTS  # which imports this module
-
     macs = sum(found.values())
     for shape in found_shapes(type(stage).__name__, found, Modality.VIDEO):
         grid, starts = shape.h * shape.w, min(SEGMENTS, shape.t)
@@ -96,8 +95,6 @@ def static_and_dynamic(stage: Any, found: Found, sizes: Sizes) -> int:
 
 def contextual(stage: Any, found: Found, sizes: Sizes) -> int:
     """`visionzip`: keys of what is not kept with those of a group's anchors, the merge."""
-    from seats_ops.methods.visionzip import AUDIO_WINDOW  # which imports this module
-
     left, macs = stage.count_tokens(found), 0
     for kind in MEDIA_MODALITIES:
         name, ratio = kind.name.lower(), ratio_of(stage.keep_ratio, kind)

@@ -83,6 +83,16 @@ def test_two_minutes_on_the_7b() -> None:
     assert "530 of it timestamps" in run("qwen3-vl-8b-instruct", "--seconds", "60")
 
 
+def test_what_is_kept_stands_beside_what_was_asked_for() -> None:
+    """By hand: of each of seven blocks of two tokens one stays, and the drops leave 7, 6 and 2 of the seven."""
+    prompt = ("qwen3-vl-8b-instruct", "--video", "0.1", "--video-tokens", "14", "--grid-tokens", "1")
+    assert "Kept, mean of 36 layers: video 36.7% (asked 10.0%)." in run(*prompt)
+    found = printed(*prompt)
+    assert found["mean_asked"] == {"video": pytest.approx(0.1, abs=1e-4)}
+    assert found["mean_retention"] == {"video": (20 * 7 + 3 * 7 + 3 * 6 + 3 * 2) / (36 * 14)}
+    assert printed("--video-tokens", "0", "--audio-tokens", "0")["mean_retention"] == {}
+
+
 def test_a_budget_is_kept_and_its_ratios_give_the_same_plan() -> None:
     found = printed("--max-flops", "20e12")
     assert found["budget"] == {"max_flops": 20e12}
