@@ -137,10 +137,10 @@ OVERRIDES: Mapping[str, Table] = {
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },
     "gfx942": {
-        # A mask takes two scalar registers for every element of a thread: 3.6 spilled two with eight warps, 3.7 some of
-        # scattered, unaligned rows with four.
+        # A mask takes two scalar registers for every element of a thread: with half as many warps 3.6 spilled two of the
+        # one, 3.8 some of the other's scattered, unaligned rows.
         "greedy/4096": tile(16, registers=160),
-        "dpp_step": tile(8, TOKENS=16, CHANNELS=128, PARTS=512),
+        "dpp_step": tile(16, TOKENS=16, CHANNELS=128, PARTS=512),
         # Matrix instructions for so few columns give a thread four products, those for more give it sixteen.
         "dpc_knn/fp32": tile(4, 2, BLOCK=64, COLUMNS=16, CHANNELS=16),
         "dpc_knn/16bit": tile(4, 2, BLOCK=64, COLUMNS=16, CHANNELS=32),
