@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TypeVar
 
+from seats_ops.extensions import import_modules_of, load
 from seats_ops.validation import describe
 
 GROUP = "seats_ops.stages"
 """Entry points of this group, in other packages, are classes that are registered once their name is asked for."""
+PACKAGES = ("seats_ops.operators", "seats_ops.methods")
+"""Where classes of ours are defined."""
 C = TypeVar("C", bound=type)
 
 
 class Registry(Mapping[str, type]):
-    """Classes by name."""
+    """Classes by name; a name that is not there yet is looked for in modules of ours, then among entry points."""
 
     def __init__(self) -> None:
         self._classes: dict[str, type] = {}
@@ -27,13 +30,13 @@ class Registry(Mapping[str, type]):
             raise ValueError(f"register_stage: expected another name than {cls.__name__}, which another class has")
 
     def __getitem__(self, name: str) -> type:
-        return self._classes[name]
-
-    def __contains__(self, name: object) -> bool:
+        """Raises KeyError: nobody has the name. ImportError: an entry point has it that cannot be loaded."""
+        if name not in self._classes:
+            import_modules_of(*PACKAGES)
         if name not in self._classes:
             for point in entry_points(group=GROUP, name=str(name)):
-                self._classes.setdefault(point.name, point.load())
-        return name in self._classes
+                self.add(load(point))
+        return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
@@ -69,5 +72,6 @@ def register_stage(cls: C) -> C:
         >>> Schedule.from_dict(schedule.to_dict()) == schedule
         True
     """
+    import_modules_of(*PACKAGES)  # names of ours are taken, imported or not
     REGISTERED.add(cls)
     return cls

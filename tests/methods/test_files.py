@@ -1,0 +1,56 @@
+"""Schedules of methods as files: a process that has imported no method reads each of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import Qwen2_5OmniThinkerConfig
+
+from seats_ops import Schedule
+from seats_ops.methods import Method
+from tests.methods.table import own_methods
+from tests.own_process import ROOT
+
+CONFIG = Qwen2_5OmniThinkerConfig()
+# A fork for every file, so that none finds what another one's imports registered.
+READER = """
+import os, sys, traceback
+from pathlib import Path
+from seats_ops import Schedule
+
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    child = os.fork()
+    if child == 0:
+        try:
+            Schedule.load(path).save(path.with_suffix(".again.json"))
+        except Exception as error:
+            print(f"{path.name}: {error}", file=sys.stderr, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def schedule_of(method: Method) -> Schedule:
+    """With a ratio that the method can reach."""
+    for ratio in (0.3, 0.5, 0.9):
+        try:
+            return method(CONFIG, ratio)
+        except ValueError as error:
+            refused = error
+    raise refused
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_every_method_is_read_by_a_fresh_process(tmp_path: Path) -> None:
+    methods = own_methods()
+    for name, method in methods.items():
+        schedule_of(method).save(tmp_path / f"{name}.json")
+    result = subprocess.run([sys.executable, "-c", READER, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(methods) > 20
+    for name in methods:
+        assert (tmp_path / f"{name}.again.json").read_text() == (tmp_path / f"{name}.json").read_text()
