@@ -198,3 +198,24 @@ def test_registered_classes_are_read_without_being_given() -> None:
         REGISTERED._classes.pop("Louder", None)
     with pytest.raises(TypeError, match="expected a class with from_dict"):
         register_stage(int)
+
+
+def test_a_cell_that_runs_again_registers_anew() -> None:
+    cell = """
+@register_stage
+@dataclass(frozen=True)
+class OddInFrame(Stored):
+    inputs = ()
+    def __call__(self, layout, *, backend="auto"):
+        return layout.position % 2 == 1
+"""
+    names = {"register_stage": register_stage, "dataclass": dataclass, "Stored": Stored, "__name__": "__main__"}
+    try:
+        for _ in range(2):
+            exec(cell, names)
+        schedule = Schedule(names["OddInFrame"]())
+        assert Schedule.from_dict(schedule.to_dict()) == schedule
+        with pytest.raises(ValueError, match="expected another name than OddInFrame"):
+            exec(cell, {**names, "__name__": "elsewhere"})
+    finally:
+        REGISTERED._classes.pop("OddInFrame", None)
