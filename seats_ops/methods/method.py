@@ -105,13 +105,17 @@ class Method:
 
         Raises:
             ValueError: an option of another method, a ratio outside [0, 1] or that the method cannot reach.
+            TypeError: the method makes something else than a schedule.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
         for name, share in ratio.items() if isinstance(ratio, Mapping) else (("ratio", ratio),):
             check_ratio(name, share)
-        return self.build(config, ratio, **options)
+        schedule: object = self.build(config, ratio, **options)
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"{self.name}: expected a Schedule of the function registered, got {describe(schedule)}")
+        return schedule
 
 
 def at_layer(schedule: Schedule, layer: int) -> Schedule:
@@ -121,7 +125,7 @@ def at_layer(schedule: Schedule, layer: int) -> Schedule:
         layer: 1-based. Stages that are there already come after those that are moved.
 
     Raises:
-        ValueError: a layer below 1.
+        ValueError: a layer below 1, or behind a stage that is there already, which would come first then.
 
     Example:
         >>> from seats_ops import DiversitySelector, Schedule
@@ -133,6 +137,8 @@ def at_layer(schedule: Schedule, layer: int) -> Schedule:
         | layers 3 to the last
     """
     after = dict(schedule.after_layer)
+    if schedule.before_llm and min(after, default=layer) < layer:
+        raise ValueError(f"layer: expected one from 1 to {min(after)}, where the next stage acts, got {layer}")
     after[layer] = (*schedule.before_llm, *after.get(layer, ()))
     return Schedule((), after)
 
