@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class AdtsWeight(BySaliency, Stored):
         variant: "v1": attention. "v2": attention * x . mean of the segment's frames, which may be negative.
         reduction: of attention, see `seats_ops.Stage`.
     """
+
+    is_scorer: ClassVar[bool] = True
 
     variant: str = "v2"
     reduction: str = field(default="mean", kw_only=True)

@@ -23,6 +23,7 @@ class AudioOrder(Stored):
     """Relevance of video, and a random order for audio, to be taken from its start."""
 
     inputs: ClassVar[tuple[str, ...]] = ("scores", "generators")
+    is_scorer: ClassVar[bool] = True
 
     def __call__(
         self, scores: Tensor, layout: TokenLayout, *, generators: tuple[torch.Generator, ...], backend: str = "auto"

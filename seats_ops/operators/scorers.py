@@ -20,6 +20,8 @@ class Saliency(Stored):
         reduction: "sum", "mean", "pooled" or "cls", see `seats_ops.Stage`.
     """
 
+    is_scorer: ClassVar[bool] = True
+
     reduction: str = DEFAULTS["saliency"]
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class Relevance(Stored):
         query: "last_text", "instruction", "text_mean", "text_max" or "rows", see `seats_ops.Stage`.
         weights: "own", "next" or "attention", see there.
     """
+
+    is_scorer: ClassVar[bool] = True
 
     query: str = "last_text"
     weights: str = "own"

@@ -27,7 +27,7 @@ class Scorer(Protocol):
     """Gives every token a number, higher is kept first: a frozen dataclass.
 
     Called as a `Stage` is, with the inputs that it names; returns float [T]. A top-k method by a new score is one of
-    these, and `Select` the rest.
+    these, and `Select` the rest. With `is_scorer = True` it is refused where a stage is expected.
 
     Example:
         >>> from dataclasses import dataclass

@@ -22,6 +22,7 @@ class TemporalChange(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
+    is_scorer: ClassVar[bool] = True
 
     step: int = -1
 

@@ -1,4 +1,4 @@
-"""Methods and stages of other packages: found when asked for, and none of ours is lost where one of theirs is broken."""
+"""Methods and stages of other packages: found when asked for; one that is broken costs none of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules of methods as files: a process that has imported no method reads each of them."""
+"""Every method is made of stages that say what they are, and that a process which imported no method can read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import Qwen2_5OmniThinkerConfig
 
-from seats_ops import Schedule
-from seats_ops.methods import Method
+from tests.methods.reachable import schedule_of
 from tests.methods.table import own_methods
 from tests.own_process import ROOT
 
-CONFIG = Qwen2_5OmniThinkerConfig()
 # A fork for every file, so that none finds what another one's imports registered.
 READER = """
 import os, sys, traceback
@@ -34,16 +31,6 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
-def schedule_of(method: Method) -> Schedule:
-    """With a ratio that the method can reach."""
-    for ratio in (0.3, 0.5, 0.9):
-        try:
-            return method(CONFIG, ratio)
-        except ValueError as error:
-            refused = error
-    raise refused
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_every_method_is_read_by_a_fresh_process(tmp_path: Path) -> None:
     methods = own_methods()
@@ -54,3 +41,10 @@ def test_every_method_is_read_by_a_fresh_process(tmp_path: Path) -> None:
     assert len(methods) > 20
     for name in methods:
         assert (tmp_path / f"{name}.again.json").read_text() == (tmp_path / f"{name}.json").read_text()
+
+
+def test_scorers_of_all_methods_say_that_they_are() -> None:
+    stages = [stage for one in own_methods().values() for _, stage in schedule_of(one).stages()]
+    found = [stage.scorer for stage in stages if getattr(stage, "scorer", None) is not None]
+    assert len({type(scorer) for scorer in found}) > 3
+    assert all(scorer.is_scorer for scorer in found)
