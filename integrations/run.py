@@ -12,6 +12,7 @@ from torch import Tensor
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.operators.asked import asked_of
 from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.selection import Merge, check_declared, check_merge_faults, check_order, merge_faults
 from seats_ops.operators.stage import Stage, generators_of
@@ -221,6 +222,7 @@ class ScheduleRun:
                 positions=selection.positions,
                 kv_rule=applied.kv_rule,
                 values=selection.values is not None,
+                asked=asked_of(stage),
             )
         )
         rewrites = applied.merge is not None or applied.values is not None

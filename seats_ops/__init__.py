@@ -54,6 +54,7 @@ from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
+from seats_ops.version import __version__ as __version__
 
 __all__ = [
     "Allocator",
@@ -83,4 +84,3 @@ __all__ = [
     "seats",
     "why_not_triton",
 ]
-__version__ = "0.1.0"

@@ -180,6 +180,8 @@ def _print(console: Console, result: Comparison) -> None:
         over = f"mean of {number} prompt{'s' * (number > 1)}"
         _print_means(console, f"Agreement with all tokens, {over}", result, figures.AGREEMENTS)
         _print_means(console, f"Share of what all tokens take, {over}; {result.clock}", result, figures.SHARES)
+        for note in figures.kept_notes(result.records, result.overall):
+            console.print(note, markup=False)
         console.print(*result.notes, figures.interval_note(number), figures.PROVES, style="dim", markup=False)
     if number > 1:
         _print_worst(console, result)

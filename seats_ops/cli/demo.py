@@ -73,7 +73,7 @@ def run_demo(options: Options, console: Console) -> list[Run]:
     num_layers = config.text_config.num_hidden_layers
     console.print(headline(options, clip, lengths), style="bold", markup=False)
     console.print(result_table(runs, lengths, num_layers, flops, clock))
-    console.print(result_note(runs, clock), style="dim")
+    console.print(result_note(runs, num_layers, clock), style="dim")
     if random:
         console.print(RANDOM_WEIGHTS, style="yellow")
     else:

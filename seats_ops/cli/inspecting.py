@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from seats_ops import PruneTrace
+from seats_ops.cost.asked import beside
+from seats_ops.trace.retention import mean_asked_of, mean_retention
 
 from .tables import new_table, stage_title
 
@@ -76,6 +78,10 @@ def inspect(console: Console, path: Path, *, indices: bool = False, as_json: boo
             said = f"{len(rows):,} kept tokens are sums, whose coefficients add up to {ends}"
             console.print(f"{where}: {said}", soft_wrap=True)
     if trace.kv_lengths:
+        layers = len(trace.kv_lengths)
+        shares = beside(mean_retention(trace, layers), mean_asked_of(trace, layers))
+        if shares:
+            console.print(f"Kept, mean of {layers} layers: {shares}", soft_wrap=True)
         console.print(f"Keys per layer after the prefill: {_runs(trace.kv_lengths)}", soft_wrap=True)
     if indices:
         for stage in trace.stages:

@@ -15,7 +15,7 @@ from seats_ops.files import write_whole
 from seats_ops.retention import highest_retention, paper_ratios
 
 from .picture import INK, KEPT, MUTED, RULE
-from .planning import Plan
+from .plan_found import Plan
 
 ALL, PLANNED, OTHER = KEPT[0], KEPT[1], KEPT[3]
 POINTS = 36

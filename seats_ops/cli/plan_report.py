@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from seats_ops.cost import Cost, asked_retention, realised_retention
+from seats_ops.cost.asked import beside
 from seats_ops.retention import highest_retention
 
-from .planning import Plan
+from .plan_found import Plan
 from .tables import new_table
 
 GIB, MIB = 2**30, 2**20
@@ -21,7 +23,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         if line:
             console.print(line, soft_wrap=True)
     ratios = [""] + [getattr(stage, "keep_ratio", 0.0) for _, stage in plan.schedule.stages()]
-    table = new_table(f"Schedule on {escape(plan.model)}", ["stage", "keeps", "layers", "tokens", "TFLOPs", "KV MiB"])
+    columns = ["stage", "keeps", "layers", "tokens", "TFLOPs", "own", "KV MiB"]
+    table = new_table(f"Schedule on {escape(plan.model)}", columns)
     for stage, ratio in zip(plan.cost.stages, ratios, strict=True):
         table.add_row(
             stage.name,
@@ -29,9 +32,13 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"{stage.layers.start}-{stage.layers.stop - 1}" if stage.layers else "-",
             f"{stage.tokens:,}",
             f"{stage.flops / 1e12:.2f}",
+            f"{stage.selection_flops / 1e12:.2f}",
             f"{stage.kv_bytes / MIB:.1f}",
         )
     console.print(table)
+    kept = beside(*_retention(plan))
+    if kept:
+        console.print(f"Kept, mean of {len(plan.cost.tokens_per_layer)} layers: {kept}.", soft_wrap=True)
     cost = plan.cost
     console.print(
         f"Prefill: {cost.flops / 1e12:.1f} of {cost.full_flops / 1e12:.1f} TFLOPs ({1 / cost.flops_share:.1f}x fewer). "
@@ -45,8 +52,11 @@ def print_plan(console: Console, plan: Plan) -> None:
             "runtime need more.",
             soft_wrap=True,
         )
+    own = f"Choosing (own): {cost.selection_flops / 1e12:.2f} TFLOPs{_unsaid(cost)}"
+    console.print(f"{own}; with it {1 / cost.executed_share:.1f}x fewer.", soft_wrap=True)
     console.print(
-        "One FLOP per multiply-add, decoder layers and output head; encoders and selection are not counted. "
+        "One FLOP per multiply-add, decoder layers and output head, and of choosing its leading terms; encoders are "
+        "not counted. "
         "Computed, not measured; token counts after a drop may differ by a few from what a run keeps.",
         style="dim",
         soft_wrap=True,
@@ -81,9 +91,17 @@ def _budget_line(plan: Plan) -> str:
     return f"[bold]Budget[/bold]  R = {plan.fit.retention:.2%} fits{end}: {ratios}"
 
 
+def _retention(plan: Plan) -> tuple[dict[str, float], dict[str, float]]:
+    """What the prompt's lengths make of the ratios, and what it was asked to be."""
+    layers = len(plan.cost.tokens_per_layer)
+    kept, asked = realised_retention(plan.schedule, plan.lengths, layers), asked_retention(plan.schedule, layers)
+    return kept, {name: share for name, share in asked.items() if name in kept}
+
+
 def as_dict(plan: Plan) -> dict[str, Any]:
     """All of it, for a program: FLOPs one per multiply-add, bytes in bfloat16, layers 1-based and inclusive."""
     cost, clip, lengths = plan.cost, plan.clip, plan.lengths
+    kept, asked = _retention(plan)
     return {
         "model": plan.asked.model if plan.checkpoint is None else plan.checkpoint.id,
         "source": None if plan.checkpoint is None else plan.checkpoint.source,
@@ -101,7 +119,11 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "budget": plan.asked.budget or None,
         "retention": None if plan.fit is None else plan.fit.retention,
         "ratios": None if plan.ratios is None else dict(zip(("video", "audio"), plan.ratios, strict=True)),
+        "mean_retention": kept,
+        "mean_asked": asked,
         "flops": cost.flops,
+        "selection_flops": cost.selection_flops,
+        "unsaid": cost.unsaid,
         "full_flops": cost.full_flops,
         "kv_bytes": cost.kv_bytes,
         "full_kv_bytes": cost.full_kv_bytes,
@@ -116,12 +138,17 @@ def as_dict(plan: Plan) -> dict[str, Any]:
                 "layers": [stage.layers.start, stage.layers.stop - 1] if stage.layers else [],
                 "tokens": stage.tokens,
                 "flops": stage.flops,
+                "selection_flops": stage.selection_flops,
                 "kv_bytes": stage.kv_bytes,
             }
             for stage in cost.stages
         ],
         "schedule": plan.schedule.to_dict(),
     }
+
+
+def _unsaid(cost: Cost) -> str:
+    return f", and what is not known of {escape(', '.join(cost.unsaid))}" if cost.unsaid else ""
 
 
 def _ratio(ratio: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from seats_ops import Schedule, seats
-from seats_ops.cost import Cost, PromptLengths, prefill_cost, split_blocks
+from seats_ops import seats
+from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
 from seats_ops.integrations.huggingface.guards.refusals import check_schedule
 from seats_ops.methods.seats import FAMILIES, family_name
 from seats_ops.retention import Fit, fit_retention, paper_ratios
@@ -20,6 +19,7 @@ from seats_ops.retention import Fit, fit_retention, paper_ratios
 from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint
 from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
 from .own_runs import load_schedule
+from .plan_found import Plan
 from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
 from .tables import new_table
 from .weights import weight_bytes
@@ -38,35 +38,6 @@ OPTIONS = {
 
 TEXT_BESIDE_A_CLIP = 100
 """System prompt, marks and a question of a line: the demo's prompt has some 80."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was asked and what was found.
-
-    Attributes:
-        checkpoint: None for a config of one's own.
-        config: of the thinker.
-        clip: None where tokens were given.
-        fit: None without a budget.
-        ratios: of the paper's schedule; None for a schedule of one's own.
-        weights: bytes; None where no limit of memory was given.
-    """
-
-    asked: PlanOptions
-    checkpoint: Checkpoint | None
-    config: Any
-    clip: ClipLengths | None
-    lengths: PromptLengths
-    fit: Fit | None
-    ratios: tuple[float | None, float | None] | None
-    weights: int | None
-    schedule: Schedule
-    cost: Cost
-
-    @property
-    def model(self) -> str:
-        return self.asked.model if self.checkpoint is None else self.checkpoint.name
 
 
 def read_config(model: str) -> tuple[Checkpoint | None, Any]:

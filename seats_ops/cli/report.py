@@ -9,6 +9,7 @@ from typing import Any
 from seats_ops import PruneTrace
 from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.inspector import Media
+from seats_ops.trace.retention import mean_asked_of, mean_retention
 
 from .clip import Clip
 from .environment import environment
@@ -17,7 +18,7 @@ from .picture import draw
 from .run import Run, layer_medians, slug
 from .screen import answer_of
 from .survivors import late_drop_layer, survivors
-from .tables import mean_retention, saved
+from .tables import saved
 
 CREDIT = "Big Buck Bunny © 2008 Blender Foundation, CC BY 3.0"
 
@@ -132,6 +133,7 @@ def _report(runs: list[Run], clip: Clip, config: Any, flops: dict[str, list[int]
                 "retention": run.retention and dict(zip(("video", "audio"), run.retention, strict=True)),
                 "schedule": None if run.schedule is None else run.schedule.to_dict(),
                 "mean_retention": None if run.trace is None else mean_retention(run.trace, layers),
+                "mean_asked": None if run.trace is None else mean_asked_of(run.trace, layers),
                 "flops": {place: counts[number] for place, counts in flops.items()},
                 "kv_bytes": run.kv_bytes,
                 "prefill_seconds": run.prefill_seconds,

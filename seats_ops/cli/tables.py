@@ -8,11 +8,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from seats_ops import PruneTrace
 from seats_ops.cost import PromptLengths
-from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.inspector.facts import layers_of
+from seats_ops.trace.retention import mean_asked_of, mean_retention
 
 from .noise import Measured, told_apart
 
@@ -82,17 +81,27 @@ def _ratio(ratio: float) -> str:
     return f"{ratio:.1f}x"
 
 
-def result_note(runs: list[Run], clock: str) -> str:
-    """What the columns of `result_table` mean."""
+def result_note(runs: list[Run], num_layers: int, clock: str) -> str:
+    """What the columns of `result_table` mean, and what was asked for where that is known."""
     shared = any(time.shared for time in prefill_times(runs))
     repeats = len(runs[0].prefill_seconds)
     return (
-        "Kept: the share of these tokens that a layer sees, mean of all layers. Left: after the last stage. FLOPs are "
-        f"computed, one per multiply-add; KV cache and {clock} (encoders included, "
+        f"Kept: the share of these tokens that a layer sees, mean of all layers{_asked(runs, num_layers)}. Left: after "
+        f"the last stage. FLOPs are computed, one per multiply-add; KV cache and {clock} (encoders included, "
         + (f"median of {repeats}) " if repeats > 1 else "once) ")
         + "are measured here."
         + " ~: not told apart from another; they share one figure." * shared
     )
+
+
+def _asked(runs: list[Run], num_layers: int) -> str:
+    """Of every row under the first, which has all tokens; nothing if nobody says."""
+    rows = [mean_asked_of(run.trace, num_layers) for run in runs if run.trace is not None]
+    said = []
+    for name in ("video", "audio"):
+        if any(name in row for row in rows):
+            said.append(f"{name} {', '.join(f'{row[name]:.1%}' if name in row else '-' for row in rows)}")
+    return f" (asked for, row by row: {'; '.join(said)})" if said else ""
 
 
 def prefill_times(runs: list[Run]) -> list[Measured]:
@@ -123,17 +132,6 @@ def saved(runs: list[Run], number: int, flops: list[int], clock: str) -> str:
 def stage_title(layer: int) -> str:
     """Column title of a stage."""
     return f"after\nlayer {layer}" if layer else "before\nlayer 1"
-
-
-def mean_retention(trace: PruneTrace, num_layers: int) -> dict[str, float]:
-    """Share of the video and of the audio tokens that a layer saw, averaged over all layers; what R means."""
-    kept = {}
-    for name in ("video", "audio"):
-        before = trace.prompt_counts.get(name, 0)
-        if before:
-            steps = [(stage.layer, stage.counts.get(name, 0)) for stage in trace.stages]
-            kept[name] = sum(tokens_per_layer(before, steps, num_layers)[:-1]) / (before * num_layers)
-    return kept
 
 
 def layer_flops(config: Any, runs: list[Run], prompt_tokens: int) -> list[int]:

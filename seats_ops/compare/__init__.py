@@ -12,7 +12,8 @@ Example:
     True
 """
 
-from seats_ops.compare.comparison import Comparison, compare
+from seats_ops.compare.comparison import compare
+from seats_ops.compare.outcome import Comparison
 from seats_ops.compare.overall import METRICS, Mean, of_prompts
 from seats_ops.compare.prompt import Prompt
 from seats_ops.compare.records import ALL_TOKENS, Agreement, PromptRecord, RunRecord

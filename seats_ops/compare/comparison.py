@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import nn
 
 from seats_ops.backend import BACKENDS
 from seats_ops.compare.folder import Folder
-from seats_ops.compare.overall import Mean, differences, overall, worst_first
+from seats_ops.compare.outcome import Comparison
+from seats_ops.compare.overall import differences, overall, worst_first
 from seats_ops.compare.prompt import How, Prompt, compare_prompt
 from seats_ops.compare.records import ALL_TOKENS, PromptRecord
 from seats_ops.cost import KV_POLICIES
@@ -23,43 +24,6 @@ from seats_ops.measure.stopwatch import said_of
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
 from seats_ops.validation import describe
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a comparison found.
-
-    Attributes:
-        records: one per prompt that could be run, the worst first.
-        failed: one per prompt that could not, with the error.
-        overall: schedule -> metric -> `Mean` over the prompts (`seats_ops.compare.METRICS`).
-        differences: the same of every further schedule minus the first, prompt by prompt.
-        clock: what the seconds are, and on which machine.
-        notes: what else there is to say of all numbers.
-        page: where it can be looked at; None if no folder was given.
-
-    Example:
-        >>> from seats_ops.compare import Comparison
-        >>> Comparison([], [], {}, {}, "CPU time").to_dict()["notes"]
-        ()
-    """
-
-    records: list[PromptRecord]
-    failed: list[PromptRecord]
-    overall: dict[str, dict[str, Mean]]
-    differences: dict[str, dict[str, Mean]]
-    clock: str
-    notes: tuple[str, ...] = ()
-    page: Path | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON.
-
-        Example:
-            >>> Comparison([], [], {}, {}, "CPU time").to_dict()["page"] is None
-            True
-        """
-        return {**asdict(self), "page": None if self.page is None else str(self.page)}
 
 
 def compare(

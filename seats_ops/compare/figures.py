@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from seats_ops.compare.overall import CONFIDENCE, LEAST, Mean
-from seats_ops.compare.records import Agreement, RunRecord
+from seats_ops.compare.records import Agreement, PromptRecord, RunRecord
+from seats_ops.cost.asked import beside
 
 TITLES = {
     "token_agreement": "same tokens",
@@ -53,6 +54,22 @@ def interval_note(prompts: int) -> str:
     )
 
 
+def kept_notes(records: Sequence[PromptRecord], schedules: Iterable[str]) -> list[str]:
+    """Of every schedule what is kept beside what was asked for, each a mean over the prompts that have the modality."""
+    notes = []
+    for name in schedules:
+        runs = [run for record in records for run in record.runs if run.name == name]
+        kept, asked = (_means([getattr(run, of) for run in runs]) for of in ("kept", "asked"))
+        if kept:
+            notes.append(f"{name} keeps, mean of all layers: {beside(kept, asked)}.")
+    return notes
+
+
+def _means(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for each in shares for name in each)
+    return {name: statistics.fmean(each[name] for each in shares if name in each) for name in names}
+
+
 def written(metric: str, value: float, signed: bool = False) -> str:
     """KL as a number, all else in percent; a difference (`signed`) in points of these."""
     if metric == "kl":
@@ -85,5 +102,6 @@ ABSOLUTE: dict[str, Callable[[RunRecord], str]] = {
     "first token": _agreed(lambda found: "same" if found.first_token else "other"),
     "same top 1": _agreed(lambda found: f"{found.top1:.0%}"),
     "KL, nats": _agreed(lambda found: f"{found.mean_kl:.3f}"),
+    "kept": lambda run: beside(run.kept, run.asked),
 }
 """Title of a column -> what it says of one run of one prompt."""

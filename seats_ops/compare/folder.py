@@ -7,17 +7,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seats_ops.compare.journal import Journal
+from seats_ops.compare.outcome import Comparison
 from seats_ops.compare.page import page
 from seats_ops.compare.records import PromptRecord
 from seats_ops.files import write_whole
 from seats_ops.inspector import Media
 from seats_ops.trace import PruneTrace
-
-if TYPE_CHECKING:
-    from seats_ops.compare.comparison import Comparison
 
 
 class Folder:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
-import seats_ops
 from seats_ops.compare import figures
+from seats_ops.compare.outcome import Comparison
 from seats_ops.compare.records import ALL_TOKENS
-
-if TYPE_CHECKING:
-    from seats_ops.compare.comparison import Comparison
+from seats_ops.version import __version__
 
 
 def page(result: Comparison, settings: dict[str, Any], link: Callable[[str, str], str | None]) -> str:
@@ -29,5 +27,5 @@ def page(result: Comparison, settings: dict[str, Any], link: Callable[[str, str]
     template = environment.from_string(files("seats_ops.compare").joinpath("assets", "page.html").read_text("utf-8"))
     plain = {name: value for name, value in settings.items() if name != "schedules"}
     return template.render(
-        version=seats_ops.__version__, result=result, settings=plain, link=link, figures=figures, ALL_TOKENS=ALL_TOKENS
+        version=__version__, result=result, settings=plain, link=link, figures=figures, ALL_TOKENS=ALL_TOKENS
     )

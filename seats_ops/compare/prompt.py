@@ -22,6 +22,7 @@ from seats_ops.measure.prefill import attached, kv_bytes, last_logits_only
 from seats_ops.measure.stopwatch import Stopwatch, now
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
+from seats_ops.trace.retention import mean_asked_of, mean_retention
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def compare_prompt(
                 last_tokens=tokens[-1],
                 flops=sum(sizes.macs_per_layer(tokens)),
                 agreement=agreements.get(way),
+                kept=mean_retention(traces[way], sizes.layers) if way in traces else {},
+                asked=mean_asked_of(traces[way], sizes.layers) if way in traces else {},
                 **costs[way],
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 ALL_TOKENS = "all tokens"
@@ -57,6 +57,8 @@ class RunRecord:
         prefill_seconds: the same without the encoders, whose work no schedule changes.
         peak_bytes: most memory that this work held at once beyond weights and inputs, measured.
         agreement: with the run with all tokens; None for that one itself.
+        kept: share of the tokens of every modality that a layer sees, mean of all layers; empty for all tokens.
+        asked: the same before counts are rounded; without modalities of which a stage does not say.
 
     Example:
         >>> from seats_ops.compare import RunRecord
@@ -76,6 +78,8 @@ class RunRecord:
     prefill_seconds: tuple[float, ...]
     peak_bytes: int
     agreement: Agreement | None = None
+    kept: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ Example:
 Convention of the paper (arXiv 2605.20035), which gives its 111.0 TFLOPs for 11,768 tokens on Qwen2.5-Omni-7B: one
 multiply-add is one FLOP; a layer with S tokens costs its q, k, v and o projections, 2 S^2 D for attention (D = heads *
 head_dim) and 3 S H I for the gated MLP, or for the experts that a token is sent to with their router; the output head
-runs on all tokens that are left; a drop after layer l counts from l + 1; encoders, embeddings, norms and the selection
-itself are not counted.
+runs on all tokens that are left; a drop after layer l counts from l + 1; encoders, embeddings and norms are not
+counted. The selection itself stands beside it, see `Cost`.
 """
 
 from __future__ import annotations
 
+from seats_ops.cost.asked import asked_retention
 from seats_ops.cost.counts import StageCount, token_counts
 from seats_ops.cost.prefill import KV_POLICIES, Cost, StageCost, prefill_cost, realised_retention
 from seats_ops.cost.prompt_lengths import PromptLengths, split_blocks
@@ -31,6 +32,7 @@ __all__ = [
     "Retained",
     "StageCost",
     "StageCount",
+    "asked_retention",
     "prefill_cost",
     "realised_retention",
     "retained",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import MediaShape, Modality
@@ -27,6 +29,8 @@ from seats_ops.operators.stage_pruner import StagePruner
 from seats_ops.operators.window_budget_allocator import WindowBudgetAllocator
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,26 @@ def token_counts(schedule: Schedule, lengths: PromptLengths) -> tuple[StageCount
         >>> [(count.name, count.total) for count in counts]
         [('DiversitySelector', 35), ('ModalityDropper', 20)]
     """
-    state, counts = _State.of(lengths), []
-    for layer, stage in schedule.stages():
-        state = _after(stage, state, lengths.windows)
+    counts = []
+    for layer, stage, _, state in _walk(schedule, lengths):
         text, image = state.left[Modality.TEXT], state.left[Modality.IMAGE]
         low, high = text.low + image.low + state.av.low, text.high + image.high + state.av.high
         values = {m.name.lower(): span.value for m, span in state.left.items()}
         counts.append(StageCount(type(stage).__name__, layer, **values, low=low, high=high))
     return tuple(counts)
+
+
+def found_by_stages(schedule: Schedule, lengths: PromptLengths) -> list[tuple[int, Stage, Found]]:
+    """(layer, stage, what it finds) of one prompt, in the order of `token_counts`, which see."""
+    return [(layer, stage, before.found()) for layer, stage, before, _ in _walk(schedule, lengths)]
+
+
+def _walk(schedule: Schedule, lengths: PromptLengths) -> Iterator[tuple[int, Stage, _State, _State]]:
+    """(layer, stage, what is there before, and after it)."""
+    state = _State.of(lengths)
+    for layer, stage in schedule.stages():
+        before, state = state, _after(stage, state, lengths.windows)
+        yield layer, stage, before, state
 
 
 class Found(dict[str, int]):
@@ -107,12 +123,20 @@ class Found(dict[str, int]):
     Attributes:
         shapes: the prompt's items; None where nobody said, and once a stage has thinned them.
         before: tokens by modality before any stage.
+        blocks: tokens of every Stage I block, by modality; those missing of which more than lengths decides.
     """
 
-    def __init__(self, tokens: Mapping[str, int], shapes: tuple[MediaShape, ...] | None, before: Mapping[str, int]):
+    def __init__(
+        self,
+        tokens: Mapping[str, int],
+        shapes: tuple[MediaShape, ...] | None,
+        before: Mapping[str, int],
+        blocks: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    ):
         super().__init__(tokens)
         self.shapes = shapes
         self.before = dict(before)
+        self.blocks = dict(blocks)
 
 
 class _Span(NamedTuple):
@@ -140,7 +164,8 @@ class _State(NamedTuple):
         """What a stage is told that counts for itself."""
         tokens = {m.name.lower(): span.value for m, span in self.left.items()}
         before = {name: getattr(self.prompt, name) for name in tokens}
-        return Found(tokens, self.prompt.shapes if tokens == before else None, before)
+        blocks = {m.name.lower(): lengths for m, lengths in self.blocks.items() if lengths is not None}
+        return Found(tokens, self.prompt.shapes if tokens == before else None, before, blocks)
 
     @classmethod
     def of(cls, lengths: PromptLengths) -> _State:
@@ -192,7 +217,7 @@ def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) 
         known = "DiversitySelector, StagePruner with WindowBudgetAllocator and ModalityDropper"
         raise TypeError(f"schedule: expected stages among {known}, or with count_tokens, got {name}")
     found = state.found()
-    said = count(Found(found, found.shapes, found.before), *keep_ratio)
+    said = count(copy(found), *keep_ratio)
     _check_said(f"{name}.count_tokens", said, found, int)
     # Budgets are of video and audio.
     least = {key: n if keep_ratio and key not in BUDGETED else 0 for key, n in found.items()}
@@ -202,7 +227,7 @@ def _counted(counter: Stage | Allocator, state: _State, *keep_ratio: KeepRatio) 
     certain = exact and all(span.low == span.high for span in state.left.values())
     bounds = {key: (0, n) for key, n in found.items()}
     if not exact and hasattr(counter, "count_bounds") and all(span.low == span.high for span in state.left.values()):
-        bounds = counter.count_bounds(Found(found, found.shapes, found.before))
+        bounds = counter.count_bounds(copy(found))
         _check_said(f"{name}.count_bounds", bounds, found, tuple)
         if any(not 0 <= bounds[key][0] <= said[key] <= bounds[key][1] <= n for key, n in found.items()):
             raise ValueError(f"{name}.count_bounds: expected pairs around {dict(said)}, got {dict(bounds)}")
@@ -258,11 +283,11 @@ def _pruned(keep_ratio: KeepRatio, state: _State, windows: tuple[tuple[int, int]
     return _State(left, _Span(total, low, high), blocks, state.prompt)
 
 
-def tokens_per_layer(before: int, steps: Iterable[tuple[int, int]], num_layers: int) -> list[int]:
+def tokens_per_layer(before: Number, steps: Iterable[tuple[int, Number]], num_layers: int) -> list[Number]:
     """Tokens that layers 1 to `num_layers` run on, then those left after the last one.
 
     Args:
-        before: tokens of the prompt.
+        before: tokens of the prompt, or 1 where shares of them are counted.
         steps: (layer, tokens left after it), in order; a later layer than there are changes nothing.
     """
     tokens = [before] * (num_layers + 1)

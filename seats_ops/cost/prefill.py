@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 from seats_ops.cost.counts import token_counts, tokens_per_layer
 from seats_ops.cost.decoder_sizes import decoder_sizes
+from seats_ops.cost.own_cost import own_work
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
@@ -73,6 +73,7 @@ class StageCost:
         tokens: tokens left.
         flops: of these layers; the last stage's include the output head.
         kv_bytes: of these layers' keys and values, under the KV policy.
+        selection_flops: of the stage's choosing, see `Cost`.
 
     Example:
         >>> from transformers import Qwen2_5OmniThinkerConfig
@@ -90,6 +91,7 @@ class StageCost:
     tokens: int
     flops: int
     kv_bytes: int
+    selection_flops: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class Cost:
         tokens_per_layer, flops_per_layer, kv_bytes_per_layer: one entry per decoder layer.
         lm_head_flops: the output head, on all tokens that are left.
         full_flops, full_kv_bytes: the same prompt with all its tokens.
+        unsaid: what `selection_flops` leaves out: stages that do not say what they cost, inputs that nobody can count.
+
+    `flops` are the decoder's, as in the paper. What choosing costs stands beside them: `selection_flops`, leading terms
+    of the products that stages say they make (`own_macs`, see `seats_ops.Stage`) and of what is captured for them
+    alone. `executed_flops` are both.
 
     Example:
         >>> from transformers import Qwen2_5OmniThinkerConfig
@@ -110,6 +117,8 @@ class Cost:
         >>> cost = prefill_cost(Qwen2_5OmniThinkerConfig(), schedule, PromptLengths(text=20, video_blocks=(80,)))
         >>> cost.kv_share, cost.flops < cost.full_flops
         (0.2, True)
+        >>> cost.selection_flops, cost.unsaid  # a late drop looks at nothing
+        (0, ())
     """
 
     stages: tuple[StageCost, ...]
@@ -119,6 +128,22 @@ class Cost:
     lm_head_flops: int
     full_flops: int
     full_kv_bytes: int
+    unsaid: tuple[str, ...] = ()
+
+    @property
+    def selection_flops(self) -> int:
+        """Of choosing, all stages together."""
+        return sum(stage.selection_flops for stage in self.stages)
+
+    @property
+    def executed_flops(self) -> int:
+        """Decoder and choosing."""
+        return self.flops + self.selection_flops
+
+    @property
+    def executed_share(self) -> float:
+        """The same as a share of the full prompt's, which nobody chooses from."""
+        return self.executed_flops / self.full_flops
 
     @property
     def flops(self) -> int:
@@ -195,11 +220,12 @@ def prefill_cost(
     head, key_bytes = flops_per_mac * decoder.hidden * decoder.vocab, 2 * decoder.kv_width * kv_element_bytes
     held = _held(schedule, [left for _, _, left in steps], last, decoder.layers)
     kv_bytes = [key_bytes * (held[i] if kv_policy == "uniform" else n) for i, n in enumerate(tokens)]
-    stages = []
-    for (name, layer, left), (_, until, _) in pairwise([*steps, ("", decoder.layers, 0)]):
-        stages.append(
-            StageCost(name, range(layer + 1, until + 1), left, sum(flops[layer:until]), sum(kv_bytes[layer:until]))
-        )
+    work, stages = own_work(schedule, lengths, config, decoder), []
+    own = [0, *(flops_per_mac * one.macs for one in work)]
+    for i, (name, layer, left) in enumerate(steps):
+        until = steps[i + 1][1] if i + 1 < len(steps) else decoder.layers
+        sums = sum(flops[layer:until]), sum(kv_bytes[layer:until])
+        stages.append(StageCost(name, range(layer + 1, until + 1), left, *sums, own[i]))
     stages[-1] = replace(stages[-1], flops=stages[-1].flops + head * last)
     return Cost(
         tuple(stages),
@@ -209,4 +235,5 @@ def prefill_cost(
         head * last,
         sum(full) + head * lengths.total,
         key_bytes * decoder.layers * lengths.total,
+        tuple(dict.fromkeys(name for one in work for name in one.unsaid)),
     )

@@ -6,23 +6,22 @@ import base64
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.layout import Modality
+from seats_ops.trace.prefill import Prefill
 from seats_ops.trace.records import MediaItem, StageRecord
+from seats_ops.trace.retention import asked_after_stages
 from seats_ops.trace.values import floats
-
-if TYPE_CHECKING:
-    from seats_ops.trace import PruneTrace
 
 NONE = -1
 
 
-def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
+def tokens_of(trace: Prefill, row: int) -> dict[str, Any]:
     """What does not depend on a schedule: arrays with an entry for every token of prompt `row`, in base 64.
 
     "column", "modality", "item" (number in the trace's items of this prompt), "t", "h", "w": int32, -1 where there is
@@ -54,13 +53,14 @@ def tokens_of(trace: PruneTrace, row: int) -> dict[str, Any]:
     return {name: whole(values) for name, values in arrays.items()}
 
 
-def items_of(trace: PruneTrace, row: int) -> list[MediaItem]:
+def items_of(trace: Prefill, row: int) -> list[MediaItem]:
     """Of one prompt."""
     return [item for item in trace.items if item.row == row]
 
 
-def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
-    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there.
+def run_of(trace: Prefill, row: int) -> dict[str, Any]:
+    """What the stages made of prompt `row`; "left" is uint8 [T], 1 where a token is still there, "asked" the share of
+    the prompt's tokens that was asked for so far, by the modalities of which that is known.
 
     Blocks and windows are here: a schedule without a stage that asks for blocks makes others.
     """
@@ -70,13 +70,13 @@ def run_of(trace: PruneTrace, row: int) -> dict[str, Any]:
     alive = torch.ones_like(column, dtype=torch.bool)
     before = [layout.cu_seqlens.diff().tolist(), *([len(kept) for kept in s.kept_indices] for s in trace.stages)]
     stages = []
-    for stage, lengths in zip(trace.stages, before, strict=False):
+    for stage, asked, lengths in zip(trace.stages, asked_after_stages(trace), before, strict=False):
         scores = None
         if stage.scores is not None:
             scores = torch.full_like(column, torch.nan, dtype=torch.float32)
             scores[alive] = stage.scores.split(lengths)[row]
         alive = torch.isin(column, stage.kept_indices[row].cpu())
-        kept = {"left": small(alive), "scores": floats(scores), "tokens": int(alive.sum())}
+        kept = {"left": small(alive), "scores": floats(scores), "tokens": int(alive.sum()), "asked": asked}
         stages.append({**_said(stage), **kept, **_more(stage, row, column)})
     saliency = None if trace.saliency is None else trace.saliency[here]
     groups = {
@@ -125,7 +125,7 @@ def _more(stage: StageRecord, row: int, column: Tensor) -> dict[str, Any]:
     return found
 
 
-def keys_of(trace: PruneTrace, row: int) -> list[int]:
+def keys_of(trace: Prefill, row: int) -> list[int]:
     """Keys of prompt `row` that every layer holds, padding not counted; empty where the trace does not say."""
     ran_on = layers_of(trace, row, len(trace.kv_lengths))
     if trace.kv_policy == "per-layer":
@@ -140,7 +140,7 @@ def keys_of(trace: PruneTrace, row: int) -> list[int]:
     return trace.kv_lengths if len(trace.prompt_lengths) == 1 else []
 
 
-def _span(trace: PruneTrace, row: int) -> slice:
+def _span(trace: Prefill, row: int) -> slice:
     if trace.layout is None:
         raise ValueError(
             "trace: expected one that knows its tokens (format 2), got an empty or an older one: record it anew"
@@ -151,7 +151,7 @@ def _span(trace: PruneTrace, row: int) -> slice:
     return slice(ends[row], ends[row + 1])
 
 
-def layers_of(trace: PruneTrace, row: int, num_layers: int) -> list[int]:
+def layers_of(trace: Prefill, row: int, num_layers: int) -> list[int]:
     """Tokens of prompt `row` that every layer runs on."""
     steps = [(stage.layer, len(stage.kept_indices[row])) for stage in trace.stages]
     return tokens_per_layer(trace.prompt_lengths[row], steps, num_layers)[:-1]

@@ -6,28 +6,25 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import seats_ops
 from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.files import write_whole
 from seats_ops.inspector.facts import described, items_of, keys_of, layers_of, run_of, tokens_of
 from seats_ops.inspector.media import Media, drawn
+from seats_ops.trace.prefill import Prefill
 from seats_ops.validation import describe
-
-if TYPE_CHECKING:
-    from seats_ops.trace import PruneTrace
-
+from seats_ops.version import __version__
 
 # In this order: each knows those before it.
 PROGRAM = ("data.js", "merges.js", "view.js", "timeline.js", "prompt.js", "token.js", "tables.js", "main.js")
 
 
 def page(
-    trace: PruneTrace,
+    trace: Prefill,
     *,
     media: Media | None = None,
-    other: PruneTrace | None = None,
+    other: Prefill | None = None,
     names: Sequence[str] = ("A", "B"),
     row: int = 0,
     config: Any = None,
@@ -59,7 +56,7 @@ def page(
     shown = Media() if media is None else media
     pictures = drawn(shown, items)
     data = {
-        "version": seats_ops.__version__,
+        "version": __version__,
         "title": shown.title,
         "clock": layer_clock,
         "row": row,
@@ -113,7 +110,7 @@ def _embedded(data: dict[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> dict[str, Any] | None:
+def _layers(trace: Prefill, row: int, config: Any, kv_element_bytes: int) -> dict[str, Any] | None:
     """Tokens of every layer; with a config FLOPs (one per multiply-add) and bytes of keys and values too."""
     number = len(trace.kv_lengths) or (0 if config is None else decoder_sizes(config).layers)
     if not number:
@@ -129,7 +126,7 @@ def _layers(trace: PruneTrace, row: int, config: Any, kv_element_bytes: int) -> 
     return found
 
 
-def _seconds(given: Sequence[Sequence[float]] | None, number: int, traces: Sequence[PruneTrace]) -> list[float] | None:
+def _seconds(given: Sequence[Sequence[float]] | None, number: int, traces: Sequence[Prefill]) -> list[float] | None:
     if given is None:
         return None
     if len(given) != len(traces):

@@ -8,6 +8,11 @@ from typing import Any
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.validation import check_ratio, describe
 
+AUDIO_WINDOW = 50
+"""Tokens of sound that methods made for frames take as one: two seconds at 25 a second, whatever the rate is."""
+SEGMENTS = 8
+"""FlashVID cuts a video into this many at least."""
+
 
 def of_video(ratio: KeepRatio) -> dict[str, float]:
     """A number is for video alone, a mapping for the modalities it names: how methods for vision take a ratio."""

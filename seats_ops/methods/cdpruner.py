@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.select import counted_lengths
@@ -37,6 +38,7 @@ class ConditionalDpp(ByModality, Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid", "question")
+    own_macs = own_work.conditional_dpp
 
     keep_ratio: KeepRatio
     theta: float | None = field(default=None, kw_only=True)

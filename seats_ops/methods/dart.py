@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import num_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.by_modality import ByModality
@@ -44,6 +45,7 @@ class PivotRepulsion(ByModality, Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
+    own_macs = own_work.pivots
 
     keep_ratio: KeepRatio
     media_pivots: int = field(default=4, kw_only=True)

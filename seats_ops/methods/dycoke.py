@@ -12,6 +12,7 @@ from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens, pa
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import CountedVideos, shapes_of
+from seats_ops.operators.own_work import of_steps
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -45,6 +46,7 @@ class TemporalMerging(CountedVideos, Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
     count_kind: ClassVar[str] = "shape"
+    own_macs = of_steps
 
     merging_ratio: float
     order: str = field(default="ascending", kw_only=True)

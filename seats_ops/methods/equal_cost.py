@@ -66,7 +66,8 @@ def at_equal_cost(
         lengths: of the prompt, with `shapes` for methods that count by frames.
         retention: the target, in [0, 1]: of "layer-average" the share of media tokens that layers see; of "flops" and
             "kv" what a prompt costs of whose media every layer sees this share.
-        axis: what is made equal: "layer-average", "flops" (of the prefill) or "kv" (bytes held after it).
+        axis: what is made equal: "layer-average", "flops" (executed, of the prefill and of choosing) or "kv" (bytes
+            held after it).
         kv_policy: see `prefill_cost`.
         options: of methods, by name.
 
@@ -118,7 +119,7 @@ def _cost(schedule: Schedule, config: Any, lengths: PromptLengths, axis: str, kv
     cost = prefill_cost(config, schedule, lengths, kv_policy=kv_policy)
     if axis == "layer-average":
         return retained(schedule, lengths, len(cost.tokens_per_layer)).layer_average
-    return cost.flops_share if axis == "flops" else cost.kv_share
+    return cost.executed_share if axis == "flops" else cost.kv_share
 
 
 def _solved(

@@ -12,6 +12,7 @@ from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import CountedVideos, shapes_of
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.select import Budgeted, Select
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -38,6 +39,7 @@ class VideoShare(CountedVideos, Stored):
     """
 
     group: ClassVar[str] = "item"
+    own_macs = nothing
 
     pruning_rate: float
 

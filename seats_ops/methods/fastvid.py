@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_of
@@ -48,6 +49,7 @@ class SegmentAnchors(BySaliency, CountedVideos, Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "data"
+    own_macs = own_work.segment_anchors
 
     keep_ratio: float
     release: str = field(default="qwen", kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.flashvid_adts import AdtsWeight, segments_of
 from seats_ops.methods.method import Protocol, register_method
@@ -48,6 +49,7 @@ class FlashVidTrees(CountedVideos, Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "data"
+    own_macs = own_work.trees
     keep_ratio: float
     count: str = field(default="subtree", kw_only=True)
     variant: str = field(default="v2", kw_only=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
-from seats_ops.methods.arguments import video_alone
+from seats_ops.methods import own_work
+from seats_ops.methods.arguments import SEGMENTS, video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.dyseg import dyseg, frame_similarity
 from seats_ops.operators.items import whole_items
@@ -21,7 +22,7 @@ from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice
 
-CUT, SEGMENTS = 0.9, 8
+CUT = 0.9
 """Frames less alike than this are in two segments, and there are at least so many of them."""
 VARIANTS = ("v1", "v2")
 
@@ -36,6 +37,7 @@ class AdtsWeight(BySaliency, Stored):
     """
 
     is_scorer: ClassVar[bool] = True
+    own_macs = own_work.adts_weight
 
     variant: str = "v2"
     reduction: str = field(default="mean", kw_only=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout, partners
 from seats_ops.layout.groups import groups_of
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_anchor
@@ -50,6 +51,7 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
 
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "data"
+    own_macs = own_work.static_and_dynamic
 
     keep_ratio: float
     threshold: float = field(default=0.8, kw_only=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.layout.extents import relative_places
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.anchor_merges import weighted_merge
@@ -38,6 +39,7 @@ class OmniPackCoverage(ByModality, Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "saliency", "grid")
     merges: ClassVar[bool] = True
+    own_macs = own_work.coverage
 
     keep_ratio: KeepRatio
 
@@ -72,6 +74,7 @@ class OmniPackRelevance(ByModality, Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features",)
     merges: ClassVar[bool] = True
+    own_macs = own_work.relevance
 
     keep_ratio: KeepRatio
 

@@ -14,6 +14,7 @@ from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.grouped import Grouped
+from seats_ops.operators.own_work import of_video
 from seats_ops.operators.relevance_drops import leading_drops
 from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.stage import KeepRatio
@@ -41,7 +42,7 @@ class OmniSelectTimes(BySaliency, ByModality, Stored):
     further: ClassVar[tuple[str, ...]] = ("external:video_relevance", "external:audio_relevance")
     known: ClassVar[tuple[str, ...]] = ("video", "audio")
     count_kind: ClassVar[str] = "data"
-
+    own_macs = of_video  # with the sum of a window
     keep_ratio: KeepRatio
     version: str = field(default="repaired", kw_only=True)
     margin: int = field(default=2, kw_only=True)

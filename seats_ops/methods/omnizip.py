@@ -12,6 +12,7 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.layout.groups import groups_of
 from seats_ops.layout.runs import frame_size, token_runs
+from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import softmax_merge
 from seats_ops.operators.anchors import nearest_anchor
@@ -41,6 +42,7 @@ class OmniZipAudio(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "saliency:mean")
+    own_macs = own_work.sound
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
     keep_ratio: float
@@ -87,6 +89,7 @@ class OmniZipVideo(CountedVideos, Stored):
 
     count_kind: ClassVar[str] = "data"
     inputs: ClassVar[tuple[str, ...]] = ("features", "kept", "grid")
+    own_macs = own_work.chunks
     keep_ratio: float
 
     def count_video(self, shape: MediaShape) -> tuple[int, int, int]:

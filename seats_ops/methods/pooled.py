@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.methods import own_work
 from seats_ops.methods.arguments import of_video
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import found_shapes
@@ -49,6 +50,7 @@ class AveragePool(Stored):
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
     merges: ClassVar[bool] = True
     count_kind: ClassVar[str] = "shape"
+    own_macs = own_work.cells
 
     height: int
     width: int

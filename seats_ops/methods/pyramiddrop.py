@@ -12,6 +12,7 @@ from seats_ops.layout import Modality, TokenLayout, group_tokens
 from seats_ops.methods.arguments import chosen_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.by_modality import ByModality
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.selection import Selection
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -42,6 +43,7 @@ class PyramidDrop(ByModality, Stored):
     inputs: ClassVar[tuple[str, ...]] = ("scores:instruction/next", "counts")
     kv_rule: ClassVar[str] = "long"
     renumbers: ClassVar[bool] = True
+    own_macs = nothing
 
     keep_ratio: KeepRatio
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from seats_ops.layout import TokenLayout
 from seats_ops.methods.arguments import chosen_layers, of_video
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.operators.own_work import of_all
 from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
@@ -47,6 +48,7 @@ class StateChange(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "previous")
     is_scorer: ClassVar[bool] = True
+    own_macs = of_all
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, previous: Tensor, backend: str = "auto") -> Tensor:
         """float32 [T]."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, TokenLayout
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import CountedVideos, Item, whole_items
+from seats_ops.operators.own_work import of_video
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
@@ -41,6 +42,7 @@ class UncommonTokens(CountedVideos, Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
+    own_macs = of_video  # half of the channels, twice
 
     keep_ratio: float
     variant: str = field(default="reference", kw_only=True)

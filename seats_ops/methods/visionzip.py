@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.methods import own_work
+from seats_ops.methods.arguments import AUDIO_WINDOW
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_anchor, strided_anchors
@@ -25,8 +27,6 @@ from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice, check_ratio
 
-AUDIO_WINDOW = 50
-"""Two seconds at 25 tokens a second, whatever the model's rate is."""
 PER = ("window", "item")
 PAPER = "VisionZip, arXiv 2412.04467, section 3, code of JIA-Lab-research/VisionZip"
 SEATS = "SEATS, arXiv 2605.20035, section 4 (baselines), code read at c553732"
@@ -49,6 +49,7 @@ class DominantAndContextual(BySaliency, ByModality, Stored):
 
     further: ClassVar[tuple[str, ...]] = ("keys", "grid")
     merges: ClassVar[bool] = True
+    own_macs = own_work.contextual
 
     keep_ratio: KeepRatio
     per: str = field(default="window", kw_only=True)

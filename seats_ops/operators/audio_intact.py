@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, group_tokens
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.select import Budgeted
 from seats_ops.operators.stage import BUDGETED, num_kept
 from seats_ops.operators.stored import Stored
@@ -24,6 +25,7 @@ class AudioOrder(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("scores", "generators")
     is_scorer: ClassVar[bool] = True
+    own_macs = nothing
 
     def __call__(
         self, scores: Tensor, layout: TokenLayout, *, generators: tuple[torch.Generator, ...], backend: str = "auto"
@@ -51,6 +53,8 @@ class AudioIntact(Stored):
         layer: after which tokens go.
         num_layers: of the decoder.
     """
+
+    own_macs = nothing
 
     video: float
     audio: float

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
 from seats_ops.operators.inputs import joined_inputs
+from seats_ops.operators.own_work import added, own_macs_of
 from seats_ops.operators.selection import Merge, Selection
 from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of, generators_of
 from seats_ops.operators.stage_call import call_stage
@@ -61,6 +62,23 @@ class Both(_Parts, Stored):
     def merges(self) -> bool:
         """One of them does."""
         return any(getattr(part, "merges", False) for part in (self.first, self.second))
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: of both; None where one does not say, or what the first leaves to the second is not known.
+
+        Example:
+            >>> from seats_ops.operators.own_work import Sizes
+            >>> found = {"text": 5, "video": 100, "audio": 0, "image": 0}
+            >>> stage.own_macs(found, Sizes(hidden=1, attention_width=1, kv_width=1, encoders={})) is None
+            True
+        """
+        shown: Mapping[str, int] = found
+        if self.on_the_rest:
+            if not hasattr(self.first, "count_tokens"):
+                return None
+            kept = self.first.count_tokens(found)
+            shown = {name: n if name == "text" else n - kept[name] for name, n in found.items()}
+        return added([own_macs_of(self.first, found, sizes), own_macs_of(self.second, shown, sizes)])
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
         """See `Stage.__call__`; inputs by their full names.
@@ -164,6 +182,18 @@ class PerModality(_Parts, Stored):
             known = hasattr(stage, "count_bounds")
             bounds[name] = (n, n) if exact else stage.count_bounds(found)[name] if known else (0, found[name])
         return bounds
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: of all; None where one does not say.
+
+        Example:
+            >>> from seats_ops import Ratio, Select
+            >>> from seats_ops.operators.selectors import Strided
+            >>> stage = PerModality({"video": Select(None, Ratio(0.1), Strided())})
+            >>> stage.own_macs({"text": 5, "video": 100, "audio": 20, "image": 0}, None)
+            0
+        """
+        return added(own_macs_of(stage, found, sizes) for _, stage in self.stages)
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
         """See `Stage.__call__`; inputs by their full names.

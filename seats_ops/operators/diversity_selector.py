@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from seats_ops.layout import Modality, TokenLayout, check_layout, group_tokens
 from seats_ops.layout.values import blocks_of
 from seats_ops.operators.exact_total import exact_budgets
+from seats_ops.operators.own_work import pair_macs
 from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_kept, ratio_of
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
@@ -140,6 +142,19 @@ class DiversitySelector(Stored):
         """
         ratio = ratio_of(self.keep_ratio, modality)
         return num_tokens if ratio is None else num_kept(num_tokens, ratio)
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int:
+        """See `Stage`: all pairs of a block; a modality is one where `found.blocks` does not say.
+
+        Example:
+            >>> from seats_ops.operators.own_work import Sizes
+            >>> found = {"text": 5, "video": 100, "audio": 0, "image": 0}
+            >>> selector.own_macs(found, Sizes(hidden=8, attention_width=8, kv_width=4, encoders={}))
+            80000
+        """
+        named = [m.name.lower() for m in MEDIA_MODALITIES if ratio_of(self.keep_ratio, m) is not None]
+        blocks = getattr(found, "blocks", {})
+        return sum(pair_macs(blocks.get(name) or (found[name],), sizes.hidden) for name in named)
 
 
 def _read_blocks(modality: Tensor, block: Tensor, thinned: Tensor) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -58,3 +58,8 @@ class MergedIntoRelevant(Stored):
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
         """See `Stage`."""
         return {**found, "video": num_kept(found["video"], self.keep_ratio)}
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int:
+        """See `Stage`: every other token with every kept one, and the merge of all."""
+        n, kept = found["video"], num_kept(found["video"], self.keep_ratio)
+        return ((n - kept) * kept + n) * int(sizes.hidden)

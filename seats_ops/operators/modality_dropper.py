@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.stage import BUDGETED, MEDIA
 from seats_ops.operators.stored import Stored
 from seats_ops.validation import describe
@@ -31,6 +32,7 @@ class ModalityDropper(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ()
     count_kind: ClassVar[str] = "shape"
+    own_macs = nothing
 
     modalities: tuple[str, ...] = BUDGETED
 

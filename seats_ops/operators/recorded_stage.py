@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -97,6 +97,17 @@ class RecordedStage(Stored):
             {'type': 'RecordedStage', 'kept': [[1, 3]]}
         """
         return {name: value for name, value in super().to_dict().items() if name not in PLAIN or value != PLAIN[name]}
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: of one prompt, the rows that are merged; None of several, which have merged different ones.
+
+        Example:
+            >>> RecordedStage(kept=((1, 3),)).own_macs({}, None)
+            0
+        """
+        if self.merge is None:
+            return 0
+        return len(self.merge[0]) * int(sizes.hidden) if len(self.merge) == 1 else None
 
     def __call__(self, *given: Any, backend: str = "auto") -> Tensor | Selection:
         """bool [T] keep mask, or a `Selection` of a stage that did more.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seats_ops.layout import TokenLayout
 from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, joined_inputs, parse_input
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.stored import Stored
 
 
@@ -21,6 +22,7 @@ class Saliency(Stored):
     """
 
     is_scorer: ClassVar[bool] = True
+    own_macs = nothing
 
     reduction: str = DEFAULTS["saliency"]
 
@@ -65,6 +67,7 @@ class Relevance(Stored):
     """
 
     is_scorer: ClassVar[bool] = True
+    own_macs = nothing
 
     query: str = "last_text"
     weights: str = "own"

@@ -13,6 +13,7 @@ from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.exact_total import exact_budgets
 from seats_ops.operators.inputs import joined_inputs, parse_inputs
+from seats_ops.operators.own_work import added, nothing, own_macs_of
 from seats_ops.operators.selectors import Selector, TopK
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stage_call import call_with_inputs
@@ -101,6 +102,8 @@ class Ratio(ByModality, Stored):
         [2]
     """
 
+    own_macs = nothing
+
     keep_ratio: KeepRatio
     group: str = field(default="modality", kw_only=True)
     rounding: str = field(default="round", kw_only=True)
@@ -136,6 +139,16 @@ class Ratio(ByModality, Stored):
         lengths = torch.tensor(counted_lengths(self.group, kind, found), dtype=torch.int64, device="cpu")
         zeros = torch.zeros_like(lengths)
         return int(self._budgets(Groups(zeros, lengths, zeros, zeros + int(kind)), self.shares()).sum())
+
+    def count_groups(self, found: Mapping[str, int]) -> list[int]:
+        """Tokens of every group of a prompt, for selectors that say what they cost by them.
+
+        Example:
+            >>> Ratio(0.1).count_groups({"text": 5, "video": 96, "audio": 20, "image": 7})
+            [96, 20]
+        """
+        kinds = [kind for kind in self.kinds if found[kind.name.lower()]]
+        return [n for kind in kinds for n in counted_lengths(self.group, kind, found)]
 
 
 def counted_lengths(group: str, kind: Modality, found: Mapping[str, Any]) -> list[int]:
@@ -210,6 +223,18 @@ class Select(Stored):
         if not hasattr(self.budget, "count_tokens"):
             raise TypeError(f"budget: expected one with count_tokens, got {type(self.budget).__name__}")
         return dict(self.budget.count_tokens(found))
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: of scorer, budget and selector together; None where one does not say.
+
+        Example:
+            >>> stage.own_macs({"text": 5, "video": 96, "audio": 20, "image": 0}, None)  # scores are given
+            0
+        """
+        parts = [] if self.scorer is None else [self.scorer]
+        groups = getattr(self.budget, "count_groups", lambda _: None)(found)
+        chosen = own_macs_of(self.selector, groups, sizes)
+        return added([*(own_macs_of(part, found, sizes) for part in (*parts, self.budget)), chosen])
 
     def __call__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> Tensor:
         """bool [T] keep mask; arguments as `inputs` says, see `Stage`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Groups, TokenLayout
+from seats_ops.operators.own_work import nothing, pair_macs
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segment_topk.api import segment_topk
@@ -19,6 +20,9 @@ from seats_ops.ops.segment_topk.api import segment_topk
 @runtime_checkable
 class Selector(Protocol):
     """Chooses as many tokens of every group as its budget says; tokens of no group are kept.
+
+    It may have `own_macs(groups, sizes)`, what that costs, see `Stage`; `groups` are the tokens of every group, as the
+    budget's `count_groups(found)` says, None where it does not.
 
     Attributes:
         inputs: what it needs beside scores, as a `Stage` names it.
@@ -49,6 +53,7 @@ class TopK(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ()
     needs_scores: ClassVar[bool] = True
+    own_macs = nothing
 
     largest: bool = True
 
@@ -103,9 +108,15 @@ class MaxMin(Stored):
         )
         return (groups.ids < 0).to(device, non_blocking=True).index_copy_(0, index, kept)
 
+    def own_macs(self, groups: Sequence[int] | None, sizes: Any) -> int | None:
+        """All pairs of a group; None where nobody knows the groups."""
+        return None if groups is None else pair_macs(groups, sizes.hidden)
+
 
 class _ByPlace(ABC):
     """Selectors for which it is enough how many tokens a group has: worked out on the host."""
+
+    own_macs = nothing
 
     @abstractmethod
     def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:

@@ -67,6 +67,11 @@ class Stage(Protocol):
       "text", "video", "audio" and "image". `found.shapes` are the prompt's items, None once a stage has thinned them;
       `found.before` the tokens before any stage. For "data" and "text" these are predictions, and
       `count_bounds(found)` gives the (least, most) of each.
+    - `own_macs(found, sizes)`: multiply-adds of choosing from what it finds (`found` as above), leading terms of the
+      products of rows it makes, merges included; None where it cannot say, as without. `sizes` has `hidden` (D),
+      `attention_width` and `kv_width` of the decoder, and `encoders`, by "video", "audio" and "image", each with
+      `width`, `heads`, `head_dim` and `merged`, positions that make a token. What is captured as an input is counted
+      by its name, not here. A subclass that chooses otherwise says it anew.
     - `kv_rule`: "sliced" (default): the keys that earlier layers hold of dropped tokens go, as the policy of `attach`
       says; "long": they stay.
     - `merges`, `renumbers`: True for one that gives kept rows new values, or new positions.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
 from seats_ops.layout.windows import run_windows
+from seats_ops.operators.own_work import own_macs_of
 from seats_ops.operators.stage import BUDGETED, Allocator, KeepRatio, budgeted_modalities
 from seats_ops.operators.stage_checks import check_budgets, check_takes, name_of
 from seats_ops.operators.stored import Stored
@@ -98,6 +99,15 @@ class StagePruner(Stored):
         slot = torch.where(plan.is_modality(Modality.AUDIO), 2 * window + 1, 2 * window)
         segment = torch.where(budgeted, slot, -1).to(scores.device, non_blocking=True)
         return segment_topk(scores, segment, budgets.flatten(), backend=backend), budgets
+
+    def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
+        """See `Stage`: that of the allocator, as scores are ranked; None where it does not say.
+
+        Example:
+            >>> StagePruner(0.5).own_macs({"text": 5, "video": 100, "audio": 0, "image": 0}, None)
+            0
+        """
+        return own_macs_of(self.allocator, found, sizes)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout, partners
+from seats_ops.operators.own_work import of_steps
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 
@@ -23,6 +24,7 @@ class TemporalChange(Stored):
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
     is_scorer: ClassVar[bool] = True
+    own_macs = of_steps
 
     step: int = -1
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout, check_layout
+from seats_ops.operators.own_work import nothing
 from seats_ops.operators.stage import BUDGETED, KeepRatio, budgeted_modalities, ratio_of
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segments import segment_sums
@@ -32,6 +33,8 @@ class WindowBudgetAllocator(Stored):
         tensor([[2, 0],
                 [1, 0]])
     """
+
+    own_macs = nothing
 
     temperature: float = 0.1
 

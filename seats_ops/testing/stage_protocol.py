@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seats_ops.cost.counts import token_counts
+from seats_ops.cost.counts import found_by_stages, token_counts
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.layout import TokenLayout
+from seats_ops.operators.own_work import EncoderSizes, Sizes, own_macs_of
 from seats_ops.operators.selection import check_declared, check_merge_faults, merge_faults
 from seats_ops.operators.stage import Stage, count_kind_of
 from seats_ops.operators.stage_call import call_stage
@@ -236,6 +237,7 @@ class _Findings:
             except (TypeError, ValueError) as error:
                 self.note("count_tokens", f"on {case.where}: {error}")
                 return None
+            self.check_own_macs(case, lengths)
             counters = [part for part in _parts(self.stage) if hasattr(part, "count_tokens")]
             if any(count_kind_of(part) not in ("shape", "reconciled") for part in counters):
                 if not said.low <= sum(left) <= said.high:
@@ -243,6 +245,15 @@ class _Findings:
             elif left != [getattr(said, name) for name in names]:
                 counted = dict(zip(names, left, strict=True))
                 self.note("count_tokens", f"on {case.where}: expected the {counted} that are left, got {said}")
+
+    def check_own_macs(self, case: _Case, lengths: PromptLengths) -> None:
+        """It answers, if it is there; not how much the stage does."""
+        sizes = Sizes(8, 8, 4, dict.fromkeys(("video", "audio", "image"), EncoderSizes(8, 2, 4)))
+        try:
+            for _, stage, found in found_by_stages(Schedule(after_layer={1: self.stage}), lengths):
+                own_macs_of(stage, found, sizes)
+        except Exception as error:
+            self.note("own_macs", f"on {case.where}: {_shown(error)}")
 
 
 def _random_states() -> list[Any]:

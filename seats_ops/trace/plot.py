@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.layout import Modality
+from seats_ops.trace.prefill import Prefill
 from seats_ops.validation import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from seats_ops.trace import PruneTrace
-
 COLOURS = {"text": "#8a97a5", "video": "#2f6db5", "audio": "#1b8a6b", "image": "#8a4fb0"}
 INK = "#1f2933"
 
 
-def tokens_by_layer(trace: PruneTrace, num_layers: int) -> dict[str, list[int]]:
+def tokens_by_layer(trace: Prefill, num_layers: int) -> dict[str, list[int]]:
     """Modality -> tokens of the prompts, then those that layers 1 to `num_layers` run on; without absent modalities."""
     found = {}
     for name in (modality.name.lower() for modality in Modality):
@@ -28,7 +27,7 @@ def tokens_by_layer(trace: PruneTrace, num_layers: int) -> dict[str, list[int]]:
     return found
 
 
-def plot(trace: PruneTrace, axes: Axes | None, num_layers: int | None) -> Axes:
+def plot(trace: Prefill, axes: Axes | None, num_layers: int | None) -> Axes:
     """See `PruneTrace.plot`."""
     try:
         from matplotlib import pyplot
@@ -54,7 +53,7 @@ def plot(trace: PruneTrace, axes: Axes | None, num_layers: int | None) -> Axes:
     return axes
 
 
-def _check(trace: PruneTrace, layers: int) -> None:
+def _check(trace: Prefill, layers: int) -> None:
     if not any(trace.prompt_counts.values()):
         raise ValueError("trace: expected one of a prefill, got an empty one: plot it after the model was called")
     last = max((stage.layer for stage in trace.stages), default=0)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
+from seats_ops.cost.asked import beside
 from seats_ops.files import write_whole
-from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout import Modality
 from seats_ops.operators.recorded_stage import RecordedStage
 from seats_ops.schedule import Schedule
+from seats_ops.trace.prefill import Prefill
 from seats_ops.trace.records import (
     MORE,
-    MediaItem,
     StageRecord,
     item_from_dict,
     layout_from_dict,
@@ -26,6 +26,7 @@ from seats_ops.trace.records import (
     record_from_dict,
     record_to_dict,
 )
+from seats_ops.trace.retention import asked_of_media, mean_asked_of, mean_retention
 from seats_ops.trace.values import floats, from_floats
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class Summary(str):
         return str(self)
 
 
-@dataclass(eq=False, repr=False)
-class PruneTrace:
+class PruneTrace(Prefill):
     """The latest prefill under `attach`; empty before the first one.
 
     Attributes:
@@ -75,15 +75,6 @@ class PruneTrace:
         [('DiversitySelector', 6), ('ModalityDropper', 2)]
     """
 
-    stages: list[StageRecord] = field(default_factory=list)
-    prompt_lengths: list[int] = field(default_factory=list)
-    prompt_counts: dict[str, int] = field(default_factory=dict)
-    kv_lengths: list[int] = field(default_factory=list)
-    layout: TokenLayout | None = None
-    items: list[MediaItem] = field(default_factory=list)
-    saliency: Tensor | None = None
-    kv_policy: str = ""
-
     def clear(self) -> None:
         """Forget everything; a new prefill begins.
 
@@ -107,21 +98,24 @@ class PruneTrace:
     def summary(self) -> Summary:
         """A table of the stages: text that a console or a notebook shows as it is.
 
+        Kept is the share of the prompts' video and audio that is left, asked the same before counts are rounded ("-"
+        where a stage does not say). Under it, if there was a cache, are means over all layers by modality.
+
         Example:
             >>> trace.summary()
-            stage              after layer  tokens  text  video  audio  image   kept
-            -----------------  -----------  ------  ----  -----  -----  -----  -----
+            stage              after layer  tokens  text  video  audio  image   kept  asked
+            -----------------  -----------  ------  ----  -----  -----  -----  -----  -----
             prompt                              10     2      8      0      0
-            DiversitySelector            -       6     2      4      0      0  50.0%
-            ModalityDropper              2       2     2      0      0      0   0.0%
+            DiversitySelector            -       6     2      4      0      0  50.0%  50.0%
+            ModalityDropper              2       2     2      0      0      0   0.0%   0.0%
         """
-        rows = [("stage", "after layer", "tokens", *_columns(), "kept")]
+        rows = [("stage", "after layer", "tokens", *_columns(), "kept", "asked")]
         total = sum(self.prompt_lengths)
         media = _media(self.prompt_counts)
-        rows.append(("prompt", "", str(total), *_counts(self.prompt_counts), ""))
-        for stage in self.stages:
-            share = f"{_media(stage.counts) / media:.1%}" if media else "-"
-            rows.append((stage.name, str(stage.layer or "-"), str(stage.num_tokens), *_counts(stage.counts), share))
+        rows.append(("prompt", "", str(total), *_counts(self.prompt_counts), "", ""))
+        for stage, asked in zip(self.stages, asked_of_media(self), strict=True):
+            shares = (f"{_media(stage.counts) / media:.1%}" if media else "-", "-" if asked is None else f"{asked:.1%}")
+            rows.append((stage.name, str(stage.layer or "-"), str(stage.num_tokens), *_counts(stage.counts), *shares))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
@@ -131,6 +125,9 @@ class PruneTrace:
         ]
         lines.insert(1, "  ".join("-" * w for w in widths))
         if self.kv_lengths:
+            layers = len(self.kv_lengths)
+            kept = beside(mean_retention(self, layers), mean_asked_of(self, layers))
+            lines += [f"kept, mean of {layers} layers: {kept}"] if kept else []
             # Rows of a batch are padded to the longest one.
             prompts, full = len(self.prompt_lengths), max(self.prompt_lengths, default=0) * len(self.kv_lengths)
             lines.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seats_ops.layout import TokenLayout
 from seats_ops.operators.selection import Merge
+from seats_ops.operators.stage import MEDIA
 from seats_ops.trace.values import floats, from_floats, from_runs, runs
 
 
@@ -53,6 +54,8 @@ class StageRecord:
         positions: "kept", or "renumbered" where positions were counted anew, see `Selection`.
         kv_rule: "sliced", or "long" where earlier layers went on holding keys of what the stage dropped.
         values: the stage gave kept rows values that no `merge` describes; they are not recorded.
+        asked: share of the tokens it found that the stage was asked to keep, by modality name, before rounding; without
+            those of which it does not say.
     """
 
     name: str
@@ -68,6 +71,7 @@ class StageRecord:
     positions: str = "kept"
     kv_rule: str = "sliced"
     values: bool = False
+    asked: dict[str, float] = field(default_factory=dict)
 
     def granted(self) -> list[tuple[int | None, int | None]] | None:
         """(video, audio) budgets by window; None for a modality that got none and yet has tokens left: it is let be."""
@@ -87,6 +91,7 @@ def record_to_dict(stage: StageRecord) -> dict[str, Any]:
         "kept_indices": [row.tolist() for row in stage.kept_indices],
         "budgets": None if stage.budgets is None else stage.budgets.tolist(),
         "scores": floats(stage.scores),
+        **({"asked": stage.asked} if stage.asked else {}),
         **({} if stage.merge is None else {"merge": _merge_to_dict(stage.merge)}),
         **({} if stage.multiplicity is None else {"multiplicity": floats(stage.multiplicity)}),
         **({} if stage.order is None else {"order": [row.tolist() for row in stage.order]}),
@@ -113,6 +118,7 @@ def record_from_dict(data: dict[str, Any]) -> StageRecord:
         merge=_merge_from_dict(data["merge"]) if "merge" in data else None,
         multiplicity=from_floats(data.get("multiplicity")),
         order=None if order is None else [torch.tensor(row, dtype=torch.int64, device="cpu") for row in order],
+        asked=_asked_from(data.get("asked", {})),
         **{name: data[name] for name in PLAIN if name in data},
     )
     if found.order is not None:
@@ -164,6 +170,13 @@ def layout_from_dict(data: dict[str, Any] | None) -> TokenLayout | None:
 def item_from_dict(data: dict[str, Any]) -> MediaItem:
     grid = data["grid"]
     return MediaItem(**{**data, "grid": None if grid is None else tuple(grid)})
+
+
+def _asked_from(shares: Any) -> dict[str, float]:
+    numbers = isinstance(shares, dict) and all(isinstance(share, int | float) for share in shares.values())
+    if not numbers or not shares.keys() <= set(MEDIA) or not all(0 <= share <= 1 for share in shares.values()):
+        raise ValueError(f"asked: expected shares from 0 to 1 by modality, got {shares!r}")
+    return {name: float(share) for name, share in shares.items()}
 
 
 def policy_from(value: object) -> str:

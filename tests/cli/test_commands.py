@@ -251,6 +251,7 @@ def test_inspect_prints_a_saved_trace(tmp_path: Path) -> None:
     text = run("inspect", str(path), "--indices")
     for part in ("1,234", "after layer 2", "40 (4.0%)", "25 + 1", "15 + 2", "77 (layers 1-2), 34 (layer 3)", "[5, 8]"):
         assert part in text
+    assert "Kept, mean of 3 layers: video 68.0%, audio 67.2%" in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 7}', '{"format": 1}', "\xff"])

@@ -124,6 +124,8 @@ def test_costs_are_of_the_tokens_that_were_kept(
     assert full.mean_tokens == full.last_tokens == length
     text = record.prompt_tokens["text"]
     assert late.last_tokens == text and late.mean_tokens == pytest.approx((2 * length + 26 * text) / 28)
+    assert (full.kept, full.asked) == ({}, {})
+    assert late.kept == pytest.approx({"video": 2 / 28, "audio": 2 / 28}) and late.asked == pytest.approx(late.kept)
     # One KV head of 16 numbers, keys and values, float32, 28 layers.
     assert (full.kv_bytes, late.kv_bytes) == (length * 28 * 2 * 16 * 4, text * 28 * 2 * 16 * 4)
     lengths = PromptLengths(text=text, video_blocks=(record.prompt_tokens["video"],))

@@ -62,8 +62,8 @@ def test_the_table_and_the_note_say_what_noise_hides() -> None:
     cells = [list(column.cells) for column in table.columns]
     assert cells[-2] == ["9.00", "~4.35", "~4.35"]
     assert cells[-1] == ["1.0x", "~2.1x", "~2.1x"]
-    assert "not told apart" in result_note(runs, "s")
-    assert "not told apart" not in result_note(runs[:2], "s")
+    assert "not told apart" in result_note(runs, 2, "s")
+    assert "not told apart" not in result_note(runs[:2], 2, "s")
 
 
 def test_a_picture_says_what_was_saved() -> None:

@@ -57,6 +57,10 @@ def test_every_checkpoint_plans_a_minute(one: Any) -> None:
     assert 0 < found["flops"] < 0.25 * found["full_flops"]
     assert len(found["tokens_per_layer"]) == len(found["flops_per_layer"]) == len(found["kv_bytes_per_layer"])
     assert sum(found["flops_per_layer"]) + found["lm_head_flops"] == found["flops"]
+    own = [stage["selection_flops"] for stage in found["stages"]]
+    # Nobody chooses from the prompt, nor looks at anything before the late drop.
+    assert sum(own) == found["selection_flops"] and [n > 0 for n in own] == [False, *[True] * (len(own) - 2), False]
+    assert found["unsaid"] == []
     assert sum(found["kv_bytes_per_layer"]) == found["kv_bytes"]
 
 
@@ -77,6 +81,16 @@ def test_two_minutes_on_the_7b() -> None:
     assert half["prompt"]["video"] <= 60 * 80_000 // 28**2
     assert "86,400 video (120 x 20 x 36), 3,000 audio, 100 text" in run("--seconds", "120")
     assert "530 of it timestamps" in run("qwen3-vl-8b-instruct", "--seconds", "60")
+
+
+def test_what_is_kept_stands_beside_what_was_asked_for() -> None:
+    """By hand: of each of seven blocks of two tokens one stays, and the drops leave 7, 6 and 2 of the seven."""
+    prompt = ("qwen3-vl-8b-instruct", "--video", "0.1", "--video-tokens", "14", "--grid-tokens", "1")
+    assert "Kept, mean of 36 layers: video 36.7% (asked 10.0%)." in run(*prompt)
+    found = printed(*prompt)
+    assert found["mean_asked"] == {"video": pytest.approx(0.1, abs=1e-4)}
+    assert found["mean_retention"] == {"video": (20 * 7 + 3 * 7 + 3 * 6 + 3 * 2) / (36 * 14)}
+    assert printed("--video-tokens", "0", "--audio-tokens", "0")["mean_retention"] == {}
 
 
 def test_a_budget_is_kept_and_its_ratios_give_the_same_plan() -> None:

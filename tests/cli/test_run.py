@@ -13,7 +13,7 @@ from seats_ops import PruneTrace, Schedule
 from seats_ops.cli.clip import load_clip
 from seats_ops.cli.inputs import own_inputs
 from seats_ops.cli.run import PAPER_RATIOS, Run, layer_medians, measure, paper_runs
-from seats_ops.cli.tables import layer_flops, mean_retention, paper_flops, result_table
+from seats_ops.cli.tables import layer_flops, mean_retention, paper_flops, result_note, result_table
 from seats_ops.cost import PromptLengths, prefill_cost
 from seats_ops.integrations.huggingface.prompt.token_layout import MediaTokens, build_token_layout
 
@@ -115,6 +115,12 @@ def test_mean_retention_of_a_hand_made_trace() -> None:
         ' "counts": {"text": 10, "video": 0}, "kept_indices": [[]], "budgets": null}]}'
     )
     assert mean_retention(trace, 4) == {"video": pytest.approx((10 + 10 + 10 + 0) / (4 * 20))}
+
+
+def test_under_the_table_stands_what_was_asked_for(runs: list[Run]) -> None:
+    note = result_note(runs, 28, "CPU s")
+    assert "(asked for, row by row: video 30.0%, 20.0%, 10.0%, 6.0%; audio 65.0%, 55.0%, 45.0%, 35.0%)" in note
+    assert "asked" not in result_note(runs[:1], 28, "CPU s")
 
 
 def test_the_table_says_what_was_measured(runs: list[Run], tiny_config: Any, lengths: PromptLengths) -> None:

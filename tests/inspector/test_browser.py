@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from seats_ops import Modality, PruneTrace
 from seats_ops.inspector import page
 from seats_ops.testing import layout_of_runs
 from seats_ops.trace.records import MediaItem
+from seats_ops.trace.retention import mean_asked_of, mean_retention
 from tests.inspector.conftest import WIDE, Open, until
 from tests.inspector.example import TITLE, example, media_of
 from tests.inspector.long_trace import long_media, long_trace
@@ -27,7 +29,22 @@ def tab(opened: Open) -> Any:
 def counts_said(trace: PruneTrace, number: int) -> list[str]:
     stage, whole = trace.stages[number], trace.prompt_counts
     present = [kind.name.lower() for kind in Modality if whole[kind.name.lower()]]
-    return [f"{stage.counts[kind]} {kind} ({100 * stage.counts[kind] / whole[kind]:.1f} %)" for kind in present]
+    asked = {
+        kind: f", asked {100 * math.prod(each.asked[kind] for each in trace.stages[: number + 1]):.1f} %"
+        for kind in stage.asked
+    }
+    return [
+        f"{stage.counts[kind]} {kind} ({100 * stage.counts[kind] / whole[kind]:.1f} %{asked.get(kind, '')})"
+        for kind in present
+    ]
+
+
+def test_means_of_all_layers_stand_beside_what_was_asked_for(tab: Any) -> None:
+    config, trace = example()
+    layers = config.text_config.num_hidden_layers
+    kept, asked = mean_retention(trace, layers), mean_asked_of(trace, layers)
+    said = "; ".join(f"{kind} {100 * kept[kind]:.1f} %, asked {100 * asked[kind]:.1f} %" for kind in kept)
+    assert f"Kept, mean of all layers: {said}." in tab.inner_text("#layers")
 
 
 def test_stages_are_steps(tab: Any) -> None:

@@ -63,6 +63,8 @@ def test_its_numbers_are_those_of_the_comparison(opened: Open) -> None:
     first = tab.locator("article >> nth=0 >> css=tbody tr")
     assert first.nth(0).locator("td").all_inner_texts()[:6] == ["40", "40", "0.0", "0.00", "2,000", "4,000"]
     assert first.nth(1).locator("td").all_inner_texts()[7:11] == ["50%", "same", "100%", "0.500"]
+    assert first.nth(1).locator("td").all_inner_texts()[11] == "video 12.5% (asked 10.0%)"
+    assert "ten keeps, mean of all layers: video 12.5% (asked 10.0%)." in tab.inner_text("section >> nth=0")
     assert first.nth(1).locator("a").get_attribute("href") == "clip 5/ten.html"
 
 

@@ -200,7 +200,7 @@ def test_side_by_side(opened: Open, theme: str) -> None:
 def test_a_page_of_a_trace_that_merges_nothing_says_nothing_of_it(opened: Open) -> None:
     config, trace = example()
     text = page(trace, config=config)
-    names = {"name", "layer", "budgets", "left", "scores", "tokens"}
+    names = {"name", "layer", "budgets", "left", "scores", "tokens", "asked"}
     assert all(set(stage) == names for stage in data_of(text)["runs"][0]["stages"])
     tab = opened(text)
     tab.evaluate("showStep(1); select(TOKENS.modality.indexOf(1))")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen2_5OmniThinkerConfig
 
 from benchmarks.methods import HIDDEN_SIZE, METHODS, PAPER, RATIO, Clip, given, run_stages
 from benchmarks.results import read
+from seats_ops.cli.model import qwen2_5_omni_7b_config
 from seats_ops.cost import prefill_cost
 from seats_ops.methods import AtCost, Method, Protocol, at_equal_cost, methods
 from seats_ops.methods.method import count_kinds, inputs_of
@@ -27,7 +27,7 @@ from seats_ops.testing.stand_in_device import Device
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 PACKAGE = "seats_ops.methods"
-CONFIG = Qwen2_5OmniThinkerConfig()
+CONFIG = qwen2_5_omni_7b_config()
 COUNTED = Clip(frames=8, height=4, width=4, audio=100, text=12)
 """The prompt on which launches are counted; one of the paper's size would take minutes."""
 LARGER = Clip(frames=8, height=8, width=4, audio=100, text=12)
@@ -81,8 +81,8 @@ def recorded() -> dict[str, dict[str, Any]]:
 def numbers() -> list[str]:
     """One row per method."""
     rows = [
-        ["method", "counted", "lines", "asks further for", "FLOPs", "own ratio", "launches", "reads", "own ms"],
-        ["---", "---", "---:", "---", "---:", "---:", "---:", "---:", "---:"],
+        ["method", "counted", "lines", "asks further for", "FLOPs", "own", "own ratio", "launches", "reads", "own ms"],
+        ["---", "---", "---:", "---", "---:", "---:", "---:", "---:", "---:", "---:"],
     ]
     rows += [_numbers_of(name, one) for name, one in own_methods().items()]
     return [f"| {' | '.join(row)} |" for row in rows]
@@ -93,12 +93,13 @@ def _numbers_of(name: str, one: Method) -> list[str]:
     with contextlib.suppress(ValueError):
         asked = one(CONFIG, RATIO)
     if asked is None:
-        kinds = further = flops = launches = reads = "-"
+        kinds = further = flops = own = launches = reads = "-"
     else:
         kinds = ", ".join(count_kinds(asked))
         further = ", ".join(f"`{item}`" for item in inputs_of(asked) if item not in USUAL) or "-"
-        share = prefill_cost(CONFIG, asked, PAPER.lengths).flops_share
-        flops = "~" * ("data" in kinds) + f"{share:.3f}"
+        cost = prefill_cost(CONFIG, asked, PAPER.lengths)
+        flops = "~" * ("data" in kinds) + f"{cost.flops_share:.3f}"
+        own = _percent(cost.selection_flops / cost.full_flops) + "+" * bool(cost.unsaid)
         launches, reads = (_growing(name, index) for index in (0, 1))
     return [
         f"[{name}](#{name})",
@@ -106,11 +107,16 @@ def _numbers_of(name: str, one: Method) -> list[str]:
         str(lines_of_code(inspect.getsource(inspect.getmodule(one.build) or one.build))),
         further,
         flops,
+        own,
         "-" if at.ratio is None else f"{at.ratio:.3f}",
         launches,
         reads,
         "-" if timed is None else f"{timed['seconds']['median'] * 1e3:,.0f}",
     ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %" if share else "0"
 
 
 def _growing(name: str, index: int) -> str:

@@ -50,8 +50,34 @@ def test_summary_shows_every_stage_and_the_cache(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "" and repr(text) == text
     prompt, stage = text.splitlines()[2:4]
     assert prompt.split() == ["prompt", "6", "2", "4", "0", "0"]
-    assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%"]
+    assert stage.split() == ["StagePruner", "3", "3", "2", "1", "0", "0", "25.0%", "-"]
+    assert "kept, mean of 2 layers: video 100.0%\n" in text
     assert "9 over 2 layers, 75.0% of the full cache" in text
+
+
+def test_what_was_asked_for_stands_beside_what_was_kept() -> None:
+    """By hand: half of four video tokens before layer 1, of which three stay, a third of those after it."""
+    counts = [{"text": 2, "video": n, "audio": 6} for n in (3, 1)]
+    stages = [
+        StageRecord("A", 0, [torch.arange(11)], 11, counts[0], asked={"video": 0.5, "audio": 1.0}),
+        StageRecord("B", 1, [torch.arange(9)], 9, counts[1], asked={"video": 0.3, "audio": 1.0}),
+    ]
+    trace = PruneTrace(stages, [12], {"text": 2, "video": 4, "audio": 6}, [9, 9])
+    text = trace.summary()
+    assert [line.split()[-2:] for line in text.splitlines()[3:5]] == [["90.0%", "80.0%"], ["70.0%", "66.0%"]]
+    assert "kept, mean of 2 layers: video 50.0% (asked 32.5%), audio 100.0% (asked 100.0%)\n" in text
+    again = PruneTrace.from_json(trace.to_json())
+    assert again == trace and [stage.asked for stage in again.stages] == [stage.asked for stage in stages]
+    # Who knows no more than format 2 replays it as well.
+    assert json.loads(trace.to_json())["format"] == 2
+
+
+@pytest.mark.parametrize("asked", [{"text": 0.5}, {"video": 1.5}, {"video": "half"}, [0.5], None])
+def test_an_odd_share_is_refused(asked: Any) -> None:
+    data = json.loads(_trace().to_json())
+    data["stages"][0]["asked"] = asked
+    with pytest.raises(ValueError, match="asked: expected shares from 0 to 1 by modality"):
+        PruneTrace.from_json(json.dumps(data))
 
 
 def test_keys_of_a_batch_are_those_of_all_its_rows() -> None:

@@ -63,6 +63,21 @@ function timeOf(i) {
 function stageName(stage) {
   return stage.layer ? `${stage.name} after layer ${stage.layer}` : `${stage.name} before the LLM`;
 }
+// What is left of a kind beside what was asked for, as far as that is known.
+function beside(kept, asked) {
+  return asked === undefined ? kept : `${kept}, asked ${share(asked, 1)}`;
+}
+// Share of a kind's tokens, mean of so many layers; the second number is what was asked for.
+function meanOf(run, kind, layers) {
+  let kept = 0, asked = 0;
+  for (let layer = 1; layer <= layers; layer++) {
+    const stage = run.stages.findLast((each) => each.layer < layer);
+    kept += stage ? stage.counts[kind] / PROMPT_COUNTS[kind] : 1;
+    asked += stage ? stage.asked[KINDS[kind]] : 1;
+  }
+  const known = run.stages.every((stage) => KINDS[kind] in stage.asked);
+  return [kept / layers, known ? asked / layers : undefined];
+}
 const count = (value) => value.toLocaleString("en");
 const share = (part, whole) => (whole ? `${(100 * part / whole).toFixed(1)} %` : "–");
 const digits = (value) => (value === 0 ? "0" : Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5 ? value.toExponential(3) : value.toPrecision(4));

@@ -38,7 +38,7 @@ function sentence() {
   const stage = stages[view.step - 1], before = view.step > 1 ? stages[view.step - 2].counts : PROMPT_COUNTS;
   const left = KINDS.map((kind, n) => [kind, before[n] - stage.counts[n]]).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`);
   const there = KINDS.map((kind, n) => [kind, stage.counts[n], PROMPT_COUNTS[n]]).filter(([, , all]) => all)
-    .map(([kind, n, all]) => `${count(n)} ${kind} (${share(n, all)})`);
+    .map(([kind, n, all]) => `${count(n)} ${kind} (${beside(share(n, all), stage.asked[kind])})`);
   return `${stageName(stage)}: ${left.length ? `${left.join(" and ")} leave` : "nothing leaves"}; there are ${there.join(", ")}.`;
 }
 

@@ -56,6 +56,9 @@ function showLayers() {
   for (const run of shown) {
     if (!run.layers) continue;
     if (DATA.runs.length > 1) parts.push(element("h3", run.name));
+    const kinds = KINDS.map((kind, n) => n).filter((n) => n && PROMPT_COUNTS[n]);
+    const kept = kinds.map((n) => [KINDS[n], ...meanOf(run, n, run.layers.tokens.length)]);
+    if (kept.length) parts.push(element("p", `Kept, mean of all layers: ${kept.map(([kind, part, asked]) => `${kind} ${beside(share(part, 1), asked)}`).join("; ")}.`));
     const { tokens, flops, kv_bytes, full } = run.layers;
     const head = ["layer", "tokens", "", "of the prompt"];
     if (flops) head.push("GFLOPs");
