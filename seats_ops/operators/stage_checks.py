@@ -38,6 +38,9 @@ def check_stage_type(where: str, value: object) -> Stage:
     inputs, who = value.inputs, f"{where}: {name_of(value)}"
     if not isinstance(inputs, tuple) or not all(isinstance(name, str) for name in inputs):
         raise TypeError(f"{who}.inputs: expected a tuple of names, got {describe(inputs)}")
+    for name, allowed in (("count_kind", COUNT_KINDS), ("kv_rule", KV_RULES)):
+        if getattr(value, name, allowed[0]) not in allowed:
+            raise ValueError(f"{who}.{name}: expected one of {allowed}, got {getattr(value, name)!r}")
     try:
         if hasattr(value, "call_parts"):
             for name in inputs:
@@ -46,9 +49,6 @@ def check_stage_type(where: str, value: object) -> Stage:
         passed = [item.keyword for item in parse_inputs(inputs) if not item.is_fact]
     except ValueError as error:
         raise ValueError(f"{who}.inputs: {error}") from None
-    for name, allowed in (("count_kind", COUNT_KINDS), ("kv_rule", KV_RULES)):
-        if getattr(value, name, allowed[0]) not in allowed:
-            raise ValueError(f"{who}.{name}: expected one of {allowed}, got {getattr(value, name)!r}")
     check_takes(who, value, (*passed[:1], "layout"), (*passed[1:], "backend"))
     return value
 
