@@ -26,7 +26,8 @@ from seats_ops import (
     TokenLayout,
 )
 from seats_ops.cost import PromptLengths, prefill_cost, token_counts
-from seats_ops.methods import methods
+from seats_ops.layout import MediaShape
+from seats_ops.methods import method, methods
 from seats_ops.operators.found import Found
 from seats_ops.operators.registry import REGISTERED
 from seats_ops.operators.scorers import Relevance, Saliency
@@ -384,3 +385,17 @@ def test_stages_of_modalities_count_without_a_schedule() -> None:
         ValueError, match="expected the blocks of video to count what DiversitySelector leaves, got none"
     ):
         stage.count_tokens(dict(found))
+
+
+def test_a_chain_whose_second_part_goes_by_items_says_who_thinned_them() -> None:
+    lengths = PromptLengths(3, video_blocks=(24,), shapes=(MediaShape(VIDEO, 4, 2, 3),))
+    by_frame = Select(None, Ratio({"video": 0.5}, group="frame"), Strided())
+    assert token_counts(Schedule(by_frame), lengths)[0].video == 4 * 3
+    half = Select(None, Ratio({"video": 0.5}), Strided())
+    for second in (by_frame, method("evs")(None, 0.5).before_llm[0]):
+        with pytest.raises(ValueError, match=r"expected the shapes of all items .*: a stage before has thinned them"):
+            token_counts(Schedule([half, second]), lengths)
+        with pytest.raises(ValueError, match=r"expected the shapes of all items .*, got none$"):
+            token_counts(Schedule(second), replace(lengths, shapes=None))
+    with pytest.raises(ValueError, match="expected modality, item or frame where tokens are counted, got 'block'"):
+        token_counts(Schedule(Select(None, Ratio(0.5, group="block"), Strided())), lengths)
