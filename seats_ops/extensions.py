@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 
@@ -29,3 +29,14 @@ def load(point: EntryPoint) -> Any:
             f"entry point {point.name!r} of {point.group}: expected {point.value} to be imported, got "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def load_all(group: str) -> list[ImportError]:
+    """Load every entry point of a group; what those raise that cannot be loaded."""
+    failed = []
+    for point in entry_points(group=group):
+        try:
+            load(point)
+        except ImportError as error:
+            failed.append(error)
+    return failed

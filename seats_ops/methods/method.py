@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from seats_ops.extensions import import_modules_of, load
+from seats_ops.extensions import import_modules_of, load_all
 from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.stage import count_kind_of
 from seats_ops.schedule import Schedule
@@ -199,7 +198,8 @@ def methods() -> dict[str, Method]:
         >>> methods()["random"].options
         {'seed': 0}
     """
-    for error in _load_all():
+    import_modules_of(PACKAGE)
+    for error in load_all(PACKAGE):
         warnings.warn(str(error), stacklevel=2)
     return dict(sorted(_METHODS.items()))
 
@@ -217,20 +217,8 @@ def method(name: str) -> Method:
     """
     if name not in _METHODS:
         import_modules_of(PACKAGE)
-    failed = [] if name in _METHODS else _load_all()
+    failed = [] if name in _METHODS else load_all(PACKAGE)
     if name not in _METHODS:
         also = "".join(f"; {error}" for error in failed)
         raise ValueError(f"method: expected one of {', '.join(sorted(_METHODS))}, got {name!r}{also}")
     return _METHODS[name]
-
-
-def _load_all() -> list[ImportError]:
-    """Import every module that registers methods, ours first; what entry points of others fail with."""
-    import_modules_of(PACKAGE)
-    failed = []
-    for point in entry_points(group=PACKAGE):
-        try:
-            load(point)
-        except ImportError as error:
-            failed.append(error)
-    return failed
