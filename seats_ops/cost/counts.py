@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from seats_ops.cost.prompt_lengths import PromptLengths
-from seats_ops.layout import MediaShape, Modality
+from seats_ops.layout import Modality
 from seats_ops.operators.composed import PerModality
 from seats_ops.operators.diversity_selector import DiversitySelector
+from seats_ops.operators.found import Found
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.stage import (
     BUDGETED,
@@ -117,28 +117,6 @@ def _walk(schedule: Schedule, lengths: PromptLengths) -> Iterator[tuple[int, Sta
         yield layer, stage, before, state
 
 
-class Found(dict[str, int]):
-    """Tokens by "text", "video", "audio" and "image", and what a stage may count by beside them.
-
-    Attributes:
-        shapes: the prompt's items; None where nobody said, and once a stage has thinned them.
-        before: tokens by modality before any stage.
-        blocks: tokens of every Stage I block, by modality; those missing of which more than lengths decides.
-    """
-
-    def __init__(
-        self,
-        tokens: Mapping[str, int],
-        shapes: tuple[MediaShape, ...] | None,
-        before: Mapping[str, int],
-        blocks: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
-    ):
-        super().__init__(tokens)
-        self.shapes = shapes
-        self.before = dict(before)
-        self.blocks = dict(blocks)
-
-
 class _Span(NamedTuple):
     """A number of tokens: the expected one and what it is sure to lie between."""
 
@@ -187,11 +165,8 @@ def _after(stage: Stage, state: _State, windows: tuple[tuple[int, int], ...]) ->
                 lengths = blocks[m]
                 if lengths is None:
                     raise ValueError(f"schedule: expected DiversitySelector before StagePruner for {m.name.lower()}")
-                kept = tuple(stage.num_kept(n, m) for n in lengths)
-                if stage.exact_total:
-                    kept = (max(stage.num_kept(sum(lengths), m), sum(n > 0 for n in lengths)),) if sum(lengths) else ()
-                blocks[m] = None if stage.exact_total else kept
-                left[m] = _exactly(sum(kept))
+                blocks[m] = None if stage.exact_total else stage.blocks_left(lengths, m)
+                left[m] = _exactly(sum(stage.blocks_left(lengths, m)))
         case ModalityDropper() if type(stage) is ModalityDropper:
             for m in (Modality[name.upper()] for name in stage.modalities):
                 blocks[m], left[m] = (), _exactly(0)

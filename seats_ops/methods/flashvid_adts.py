@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class AdtsWeight(BySaliency, Stored):
         reduction: of attention, see `seats_ops.Stage`.
     """
 
+    is_scorer: ClassVar[bool] = True
     own_macs = own_work.adts_weight
 
     variant: str = "v2"

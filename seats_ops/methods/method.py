@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from seats_ops.extensions import import_modules_of, load_all
 from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.stage import count_kind_of
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_ratio, describe
 
-GROUP = "seats_ops.methods"
-"""Entry points of this group, in other packages, are modules that register methods."""
+PACKAGE = "seats_ops.methods"
+"""Where ours are; entry points of this group, in other packages, are modules that register methods."""
 F = TypeVar("F", bound=Callable[..., Schedule])
 
 
@@ -105,13 +104,17 @@ class Method:
 
         Raises:
             ValueError: an option of another method, a ratio outside [0, 1] or that the method cannot reach.
+            TypeError: the method makes something else than a schedule.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
         for name, share in ratio.items() if isinstance(ratio, Mapping) else (("ratio", ratio),):
             check_ratio(name, share)
-        return self.build(config, ratio, **options)
+        schedule: object = self.build(config, ratio, **options)
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"{self.name}: expected a Schedule of the function registered, got {describe(schedule)}")
+        return schedule
 
 
 def at_layer(schedule: Schedule, layer: int) -> Schedule:
@@ -121,7 +124,7 @@ def at_layer(schedule: Schedule, layer: int) -> Schedule:
         layer: 1-based. Stages that are there already come after those that are moved.
 
     Raises:
-        ValueError: a layer below 1.
+        ValueError: a layer below 1, or behind a stage that is there already, which would come first then.
 
     Example:
         >>> from seats_ops import DiversitySelector, Schedule
@@ -133,6 +136,8 @@ def at_layer(schedule: Schedule, layer: int) -> Schedule:
         | layers 3 to the last
     """
     after = dict(schedule.after_layer)
+    if schedule.before_llm and min(after, default=layer) < layer:
+        raise ValueError(f"layer: expected one from 1 to {min(after)}, where the next stage acts, got {layer}")
     after[layer] = (*schedule.before_llm, *after.get(layer, ()))
     return Schedule((), after)
 
@@ -173,7 +178,8 @@ def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F],
         first, rest = [p.name for p in parameters[:2]], parameters[2:]
         if first != ["config", "ratio"] or any(p.kind != p.KEYWORD_ONLY for p in rest):
             raise TypeError(f"register_method: expected a function of (config, ratio, *, ...), got {describe(build)}")
-        if name in _METHODS and _METHODS[name].build.__qualname__ != build.__qualname__:
+        known = _METHODS[name].build if name in _METHODS else build
+        if (known.__module__, known.__qualname__) != (build.__module__, build.__qualname__):
             raise ValueError(f"register_method: expected another name than {name!r}, which is taken")
         _METHODS[name] = Method(name, build, protocol, source)
         return build
@@ -184,16 +190,17 @@ def register_method(name: str, protocol: Protocol, source: str) -> Callable[[F],
 def methods() -> dict[str, Method]:
     """All methods by name, those of other packages too (entry points of the group "seats_ops.methods").
 
+    Warns:
+        UserWarning: an entry point that cannot be loaded, by its name; its methods are left out.
+
     Example:
         >>> from seats_ops.methods import methods
         >>> methods()["random"].options
         {'seed': 0}
     """
-    package = import_module("seats_ops.methods")
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
-    for point in entry_points(group=GROUP):
-        point.load()
+    import_modules_of(PACKAGE)
+    for error in load_all(PACKAGE):
+        warnings.warn(str(error), stacklevel=2)
     return dict(sorted(_METHODS.items()))
 
 
@@ -201,14 +208,17 @@ def method(name: str) -> Method:
     """One of them.
 
     Raises:
-        ValueError: nobody registered the name.
+        ValueError: nobody registered the name; with the entry points that cannot be loaded.
 
     Example:
         >>> from seats_ops.methods import method
         >>> method("divprune").protocol.ratio
         'share that enters the LLM; a number is for video'
     """
-    known = _METHODS if name in _METHODS else methods()
-    if name not in known:
-        raise ValueError(f"method: expected one of {', '.join(known)}, got {name!r}")
-    return known[name]
+    if name not in _METHODS:
+        import_modules_of(PACKAGE)
+    failed = [] if name in _METHODS else load_all(PACKAGE)
+    if name not in _METHODS:
+        also = "".join(f"; {error}" for error in failed)
+        raise ValueError(f"method: expected one of {', '.join(sorted(_METHODS))}, got {name!r}{also}")
+    return _METHODS[name]

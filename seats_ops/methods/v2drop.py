@@ -47,6 +47,7 @@ class StateChange(Stored):
     """How far a layer moved a token's hidden state."""
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "previous")
+    is_scorer: ClassVar[bool] = True
     own_macs = of_all
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, previous: Tensor, backend: str = "auto") -> Tensor:

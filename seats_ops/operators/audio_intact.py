@@ -24,6 +24,7 @@ class AudioOrder(Stored):
     """Relevance of video, and a random order for audio, to be taken from its start."""
 
     inputs: ClassVar[tuple[str, ...]] = ("scores", "generators")
+    is_scorer: ClassVar[bool] = True
     own_macs = nothing
 
     def __call__(

@@ -7,28 +7,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
-from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.own_work import added, own_macs_of
+from seats_ops.operators.part_counts import bounds_left, least_certain, rest_of, tokens_left
+from seats_ops.operators.parts import Parts, decide, joined, shown_of
 from seats_ops.operators.selection import Merge, Selection
-from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of, generators_of
-from seats_ops.operators.stage_call import call_stage
-from seats_ops.operators.stage_checks import check_result, check_stage_type, name_of
+from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, Stage
+from seats_ops.operators.stage_checks import check_stage_type
 from seats_ops.operators.stored import Stored
 
 
-class _Parts:
-    """What composed stages share: the inputs of all parts, and a call that hands them on."""
-
-    def __call__(self, *_: Any, **__: Any) -> Selection:
-        """Raises TypeError: the inputs of several parts have no order; call `call_parts`."""
-        raise TypeError(f"{type(self).__name__}: expected to be called as call_parts(layout, {{input: tensor}})")
-
-
 @dataclass(frozen=True)
-class Both(_Parts, Stored):
+class Both(Parts, Stored):
     """Two stages in one: a token goes only if both drop it.
 
     The second one sees all tokens too, and as "kept" what the first keeps of them. Merges of both are added up; a row
@@ -52,16 +43,58 @@ class Both(_Parts, Stored):
     def __post_init__(self) -> None:
         for name in ("first", "second"):
             check_stage_type(name, getattr(self, name))
+        self.check_rules("second")
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """Those of both."""
-        return joined_inputs((self.first.inputs, self.second.inputs))
+    def parts(self) -> tuple[Stage, ...]:
+        """See `Parts`."""
+        return self.first, self.second
 
     @property
-    def merges(self) -> bool:
-        """One of them does."""
-        return any(getattr(part, "merges", False) for part in (self.first, self.second))
+    def count_kind(self) -> str:
+        """ "data" for a union, of which nobody knows how far two choices agree; else the less certain of both."""
+        return least_certain(self.first, self.second) if self.on_the_rest else "data"
+
+    def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
+        """See `Stage`; of a union as if the two chose independently. Raises as the parts, TypeError for one without it.
+
+        Example:
+            >>> from seats_ops import Ratio, Select
+            >>> from seats_ops.operators.selectors import Strided
+            >>> tenth, fifth = (Select(None, Ratio(share), Strided()) for share in (0.1, 0.2))
+            >>> Both(tenth, fifth, on_the_rest=True).count_tokens({"text": 5, "video": 100, "audio": 0, "image": 0})
+            {'text': 5, 'video': 28, 'audio': 0, 'image': 0}
+        """
+        shown = rest_of(self.first, found) if self.on_the_rest else found
+        left, more = tokens_left(self.first, found), tokens_left(self.second, shown)
+        for name, n in found.items():
+            both = 0.0 if self._adds(name) else left[name] * more[name] / max(1, n)
+            left[name] += more[name] - round(both)
+        return left
+
+    def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """See `Stage`; of a union the larger choice, and both together.
+
+        Example:
+            >>> from seats_ops import Ratio, Select
+            >>> from seats_ops.operators.selectors import Strided
+            >>> tenth, fifth = (Select(None, Ratio(share), Strided()) for share in (0.1, 0.2))
+            >>> Both(tenth, fifth).count_bounds({"text": 5, "video": 100, "audio": 0, "image": 0})["video"]
+            (20, 30)
+        """
+        first = bounds_left(self.first, found)
+        if self.on_the_rest and least_certain(self.first) not in ("shape", "reconciled"):
+            return {name: (least, found[name]) for name, (least, _) in first.items()}
+        second = bounds_left(self.second, rest_of(self.first, found) if self.on_the_rest else found)
+        bounds = {}
+        for name, n in found.items():
+            (least, most), (more, at_most) = first[name], second[name]
+            bounds[name] = (least + more if self._adds(name) else max(least, more), min(n, most + at_most))
+        return bounds
+
+    def _adds(self, name: str) -> bool:
+        """Whether no token of a modality is shown to both."""
+        return self.on_the_rest and name in MEDIA
 
     def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
         """See `Stage`: of both; None where one does not say, or what the first leaves to the second is not known.
@@ -72,12 +105,10 @@ class Both(_Parts, Stored):
             >>> stage.own_macs(found, Sizes(hidden=1, attention_width=1, kv_width=1, encoders={})) is None
             True
         """
-        shown: Mapping[str, int] = found
-        if self.on_the_rest:
-            if not hasattr(self.first, "count_tokens"):
-                return None
-            kept = self.first.count_tokens(found)
-            shown = {name: n if name == "text" else n - kept[name] for name, n in found.items()}
+        try:
+            shown = rest_of(self.first, found) if self.on_the_rest else found
+        except (TypeError, ValueError):
+            return None
         return added([own_macs_of(self.first, found, sizes), own_macs_of(self.second, shown, sizes)])
 
     def call_parts(self, layout: TokenLayout, tensors: Mapping[str, Any], *, backend: str = "auto") -> Selection:
@@ -91,23 +122,25 @@ class Both(_Parts, Stored):
             >>> stage.call_parts(layout, given).keep_mask  # the most salient, and one of the rest
             tensor([ True,  True, False, False,  True])
         """
-        first = _decide(self.first, layout, tensors, backend)
+        first = decide(self.first, layout, tensors, backend)
         if not self.on_the_rest:
-            second = _decide(self.second, layout, {**tensors, "kept": first.keep_mask}, backend)
-            return Selection(first.keep_mask | second.keep_mask, merge=_joined(layout, first.merge, second.merge))
+            second = decide(self.second, layout, {**tensors, "kept": first.keep_mask}, backend)
+            return joined(layout, first.keep_mask | second.keep_mask, first, second)
         # Text is shown again: it may be the query, and nobody drops it.
         rest = ~first.keep_mask | layout.is_modality(Modality.TEXT)
-        second = _decide(self.second, layout.select(rest), _shown(tensors, rest), backend)
+        second = decide(self.second, layout.select(rest), shown_of(tensors, rest), backend)
         at = rest.nonzero().squeeze(1)
-        keep_mask = first.keep_mask.index_copy(0, at, first.keep_mask[at] | second.keep_mask)
-        merge = second.merge
+        merge, stands_for = second.merge, second.multiplicity
         if merge is not None:
             merge = Merge(at[merge.target], at[merge.source], merge.coefficient)
-        return Selection(keep_mask, merge=_joined(layout, first.merge, merge))
+        if stands_for is not None:
+            stands_for = stands_for.new_ones(len(rest)).index_copy(0, at, stands_for)
+        shown = torch.zeros_like(rest).index_copy(0, at, second.keep_mask)
+        return joined(layout, first.keep_mask | shown, first, Selection(shown, merge=merge, multiplicity=stands_for))
 
 
 @dataclass(frozen=True)
-class PerModality(_Parts, Stored):
+class PerModality(Parts, Stored):
     """A stage for each modality, in order; what a modality has none for stays.
 
     Each sees all tokens, decides about its own, and is told as "kept" what the earlier ones keep.
@@ -131,25 +164,20 @@ class PerModality(_Parts, Stored):
         if not set(names) <= set(self.known) or len(set(names)) != len(names):
             raise ValueError(f"stages: expected modalities among {self.known}, each once, got {names}")
         object.__setattr__(self, "stages", pairs)
+        self.check_rules("stages")
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """Those of all."""
-        return joined_inputs(stage.inputs for _, stage in self.stages)
-
-    @property
-    def merges(self) -> bool:
-        """One of them does."""
-        return any(getattr(stage, "merges", False) for _, stage in self.stages)
+    def parts(self) -> tuple[Stage, ...]:
+        """See `Parts`."""
+        return tuple(stage for _, stage in self.stages)
 
     @property
     def count_kind(self) -> str:
         """The least certain of its stages."""
-        kinds = [count_kind_of(stage) for _, stage in self.stages]
-        return max(kinds, key=("shape", "reconciled", "text", "data").index, default="shape")
+        return least_certain(*self.parts)
 
     def count_tokens(self, found: Mapping[str, int]) -> dict[str, int]:
-        """See `Stage`. Raises TypeError: a stage without it.
+        """See `Stage`. Raises as the parts, TypeError for one without it.
 
         Example:
             >>> from seats_ops import Ratio, Select
@@ -160,9 +188,7 @@ class PerModality(_Parts, Stored):
         """
         left = dict(found)
         for name, stage in self.stages:
-            if not hasattr(stage, "count_tokens"):
-                raise TypeError(f"schedule: expected stages with count_tokens, got {name_of(stage)}")
-            left[name] = stage.count_tokens(found)[name]
+            left[name] = tokens_left(stage, found)[name]
         return left
 
     def count_bounds(self, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -177,10 +203,7 @@ class PerModality(_Parts, Stored):
         """
         bounds = {name: (n, n) for name, n in found.items()}
         for name, stage in self.stages:
-            n = stage.count_tokens(found)[name]
-            exact = count_kind_of(stage) in ("shape", "reconciled")
-            known = hasattr(stage, "count_bounds")
-            bounds[name] = (n, n) if exact else stage.count_bounds(found)[name] if known else (0, found[name])
+            bounds[name] = bounds_left(stage, found)[name]
         return bounds
 
     def own_macs(self, found: Mapping[str, int], sizes: Any) -> int | None:
@@ -207,41 +230,14 @@ class PerModality(_Parts, Stored):
             >>> stage.call_parts(layout, {}).keep_mask
             tensor([ True, False, False,  True,  True])
         """
-        keep_mask, merges = torch.ones_like(layout.modality, dtype=torch.bool), []
+        keep_mask, parts = torch.ones_like(layout.modality, dtype=torch.bool), []
         for name, stage in self.stages:
-            found = _decide(stage, layout, {**tensors, "kept": keep_mask}, backend)
+            found = decide(stage, layout, {**tensors, "kept": keep_mask}, backend)
             mine = layout.is_modality(Modality[name.upper()])
             keep_mask = torch.where(mine, found.keep_mask, keep_mask)
-            if found.merge is not None:
-                own = mine[found.merge.target]
-                merges.append(Merge(*(part[own] for part in found.merge)))
-        return Selection(keep_mask, merge=_joined(layout, *merges))
-
-
-def _decide(stage: Stage, layout: TokenLayout, tensors: Mapping[str, Any], backend: str) -> Selection:
-    """What a part of a stage says, with generators of its own; ValueError for what two parts cannot each have."""
-    who = name_of(stage)
-    given = {**tensors, "generators": generators_of(stage, layout.num_rows)}
-    found = check_result(who, call_stage(stage, layout, given, backend), layout, tensors.get("features"))
-    if found.values is not None or found.order is not None or found.positions != "kept":
-        raise ValueError(f"{who}: expected a keep mask and perhaps a merge as part of another stage, got more")
-    return found
-
-
-def _joined(layout: TokenLayout, *merges: Merge | None) -> Merge | None:
-    """All triples of several merges; ValueError for a row that two of them give values, where that can be seen."""
-    found = [merge for merge in merges if merge is not None]
-    if not found:
-        return None
-    if layout.modality.device.type == "cpu":
-        seen = [set(merge.target.tolist()) for merge in found]
-        twice = set.intersection(*seen) if len(seen) > 1 else set()
-        if twice:
-            raise ValueError(f"merge: expected every row to be merged once, got row {min(twice)} twice")
-    return Merge(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _shown(tensors: Mapping[str, Any], rest: Tensor) -> dict[str, Any]:
-    """Inputs of the tokens in `rest`."""
-    per_token = [n for n, x in tensors.items() if isinstance(x, Tensor) and n != "counts" and len(x) == len(rest)]
-    return {name: value[rest] if name in per_token else value for name, value in tensors.items()}
+            merge = found.merge
+            if merge is not None:
+                own = mine[merge.target]
+                merge = Merge(*(part[own] for part in merge))
+            parts.append(Selection(found.keep_mask & mine, merge=merge, multiplicity=found.multiplicity))
+        return joined(layout, keep_mask, *parts)

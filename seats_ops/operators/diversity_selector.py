@@ -143,6 +143,17 @@ class DiversitySelector(Stored):
         ratio = ratio_of(self.keep_ratio, modality)
         return num_tokens if ratio is None else num_kept(num_tokens, ratio)
 
+    def blocks_left(self, lengths: tuple[int, ...], modality: Modality) -> tuple[int, ...]:
+        """How many tokens of blocks of one modality survive; with `exact_total` only their sum is known.
+
+        Example:
+            >>> selector.blocks_left((9, 6), Modality.VIDEO)
+            (4, 3)
+        """
+        if not self.exact_total:
+            return tuple(self.num_kept(n, modality) for n in lengths)
+        return (max(self.num_kept(sum(lengths), modality), sum(n > 0 for n in lengths)),) if sum(lengths) else ()
+
     def own_macs(self, found: Mapping[str, int], sizes: Any) -> int:
         """See `Stage`: all pairs of a block; a modality is one where `found.blocks` does not say.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from seats_ops.layout import Groups, MediaShape, Modality, TokenLayout, group_tokens
+from seats_ops.operators.found import no_shapes
 
 
 class Item(NamedTuple):
@@ -65,7 +66,7 @@ def found_shapes(who: str, found: Mapping[str, Any], *kinds: Modality) -> list[M
     if shapes is None:
         if not any(found[kind.name.lower()] for kind in kinds):
             return []
-        raise ValueError(f"{who}: expected the shapes of all items to count tokens, got none")
+        raise ValueError(f"{who}: expected the shapes of all items to count tokens, got {no_shapes(found)}")
     return [shape for shape in shapes if shape.modality in kinds]
 
 

@@ -21,6 +21,7 @@ class Saliency(Stored):
         reduction: "sum", "mean", "pooled" or "cls", see `seats_ops.Stage`.
     """
 
+    is_scorer: ClassVar[bool] = True
     own_macs = nothing
 
     reduction: str = DEFAULTS["saliency"]
@@ -65,6 +66,7 @@ class Relevance(Stored):
         weights: "own", "next" or "attention", see there.
     """
 
+    is_scorer: ClassVar[bool] = True
     own_macs = nothing
 
     query: str = "last_text"

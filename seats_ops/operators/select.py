@@ -12,6 +12,7 @@ from torch import Tensor
 from seats_ops.layout import Groups, Modality, TokenLayout, group_tokens
 from seats_ops.operators.by_modality import ByModality
 from seats_ops.operators.exact_total import exact_budgets
+from seats_ops.operators.found import no_shapes
 from seats_ops.operators.inputs import joined_inputs, parse_inputs
 from seats_ops.operators.own_work import added, nothing, own_macs_of
 from seats_ops.operators.selectors import Selector, TopK
@@ -28,7 +29,7 @@ class Scorer(Protocol):
     """Gives every token a number, higher is kept first: a frozen dataclass.
 
     Called as a `Stage` is, with the inputs that it names; returns float [T]. A top-k method by a new score is one of
-    these, and `Select` the rest.
+    these, and `Select` the rest. With `is_scorer = True` it is refused where a stage is expected.
 
     Example:
         >>> from dataclasses import dataclass
@@ -156,8 +157,10 @@ def counted_lengths(group: str, kind: Modality, found: Mapping[str, Any]) -> lis
     shapes = getattr(found, "shapes", None)
     if group == "modality":
         return [found[kind.name.lower()]]
-    if shapes is None or group not in ("item", "frame"):
-        raise ValueError(f"found: expected the shapes of all items to count by {group}, got none")
+    if group not in ("item", "frame"):
+        raise ValueError(f"group: expected modality, item or frame where tokens are counted, got {group!r}")
+    if shapes is None:
+        raise ValueError(f"found: expected the shapes of all items to count by {group}, got {no_shapes(found)}")
     mine = [shape for shape in shapes if shape.modality == kind]
     if group == "item":
         return [shape.num_tokens for shape in mine]

@@ -76,6 +76,7 @@ class Stage(Protocol):
       says; "long": they stay.
     - `merges`, `renumbers`: True for one that gives kept rows new values, or new positions.
     - `seed`: of its generators; 0 without one.
+    - `is_scorer`: True for a `Scorer`, which is refused as a stage: it is a part of a `Select`.
 
     Example:
         >>> from dataclasses import dataclass

@@ -33,9 +33,14 @@ def check_stage_type(where: str, value: object) -> Stage:
         missing = [name for name in ("inputs", "to_dict") if callable(value) and not hasattr(value, name)]
         what = f" without {' and '.join(missing)}" if missing and not isinstance(value, type) else ""
         raise TypeError(f"{where}: expected stages such as StagePruner(0.5), got {describe(value)}{what}")
+    if getattr(value, "is_scorer", False):
+        raise TypeError(f"{where}: expected stages such as Select(scorer, Ratio(0.5)), got the scorer {value} alone")
     inputs, who = value.inputs, f"{where}: {name_of(value)}"
     if not isinstance(inputs, tuple) or not all(isinstance(name, str) for name in inputs):
         raise TypeError(f"{who}.inputs: expected a tuple of names, got {describe(inputs)}")
+    for name, allowed in (("count_kind", COUNT_KINDS), ("kv_rule", KV_RULES)):
+        if getattr(value, name, allowed[0]) not in allowed:
+            raise ValueError(f"{who}.{name}: expected one of {allowed}, got {getattr(value, name)!r}")
     try:
         if hasattr(value, "call_parts"):
             for name in inputs:
@@ -44,9 +49,6 @@ def check_stage_type(where: str, value: object) -> Stage:
         passed = [item.keyword for item in parse_inputs(inputs) if not item.is_fact]
     except ValueError as error:
         raise ValueError(f"{who}.inputs: {error}") from None
-    for name, allowed in (("count_kind", COUNT_KINDS), ("kv_rule", KV_RULES)):
-        if getattr(value, name, allowed[0]) not in allowed:
-            raise ValueError(f"{who}.{name}: expected one of {allowed}, got {getattr(value, name)!r}")
     check_takes(who, value, (*passed[:1], "layout"), (*passed[1:], "backend"))
     return value
 
@@ -101,6 +103,8 @@ def check_result(where: str, result: object, layout: TokenLayout, features: Tens
     assert isinstance(selection, Selection)
     total, device = len(layout), layout.modality.device
     expected = f"{where}: expected a bool [{total}] keep mask on {device}"
+    if isinstance(result, Tensor) and result.is_floating_point():
+        expected += " (scores become one by Select(scorer, Ratio(...)))"
     _check_tensor(expected, selection.keep_mask, torch.bool, [total], device)
     if selection.budgets is not None:
         check_budgets(where, selection.budgets, None, device)

@@ -23,6 +23,7 @@ class TemporalChange(Stored):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("features", "grid")
+    is_scorer: ClassVar[bool] = True
     own_macs = of_steps
 
     step: int = -1

@@ -153,3 +153,23 @@ def test_a_method_moves_behind_a_layer() -> None:
     assert at_layer(first, 16).after_layer[16] == (*first.before_llm, *first.after_layer[16])
     with pytest.raises(ValueError, match="expected layers from 1"):
         at_layer(schedule, 0)
+
+
+def test_a_method_does_not_move_behind_its_own_next_stage() -> None:
+    schedule = method("omnipack")(CONFIG, 0.3)
+    (inner,) = schedule.after_layer
+    assert list(at_layer(schedule, inner - 1).after_layer) == [inner - 1, inner]
+    with pytest.raises(ValueError, match=f"layer: expected one from 1 to {inner}, .* got {inner + 1}"):
+        at_layer(schedule, inner + 1)
+    # Nothing is moved that could come second.
+    inside = method("fastv")(CONFIG, 0.3)
+    assert at_layer(inside, 20) == inside
+
+
+def test_a_method_that_makes_no_schedule_is_named() -> None:
+    try:
+        register_method("none", Protocol("", "", ""), "")(lambda config, ratio: None)
+        with pytest.raises(TypeError, match="none: expected a Schedule of the function registered, got None"):
+            method("none")(CONFIG, 0.5)
+    finally:
+        _METHODS.pop("none")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor
+from transformers import Qwen2_5OmniThinkerConfig
 
 from seats_ops import (
     Both,
@@ -24,8 +25,10 @@ from seats_ops import (
     StagePruner,
     TokenLayout,
 )
-from seats_ops.cost import PromptLengths, token_counts
-from seats_ops.methods import methods
+from seats_ops.cost import PromptLengths, prefill_cost, token_counts
+from seats_ops.layout import MediaShape
+from seats_ops.methods import method, methods
+from seats_ops.operators.found import Found
 from seats_ops.operators.registry import REGISTERED
 from seats_ops.operators.scorers import Relevance, Saliency
 from seats_ops.operators.selectors import MaxMin, RandomK, Strided, TopK
@@ -264,3 +267,135 @@ def test_a_part_that_cannot_be_counted_is_named() -> None:
 def test_nothing_is_registered_under_a_private_name() -> None:
     methods()  # all modules of methods are imported
     assert not [name for name in REGISTERED if name.startswith("_")]
+
+
+@dataclass(frozen=True)
+class Counting(ToTheFirst):
+    """`ToTheFirst`, which says for how many tokens the first one stands."""
+
+    def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Selection:
+        found = super().__call__(features, layout)
+        assert found.merge is not None
+        numbers = torch.ones(len(layout)).index_add(0, found.merge.target, torch.ones(len(found.merge.target)))
+        return replace(found, multiplicity=numbers - found.keep_mask.float() * (numbers > 1))
+
+
+@pytest.mark.parametrize(
+    ("stage", "merges_sound"),
+    [
+        (PerModality({"video": Counting(), "audio": Counting("audio")}), True),
+        (PerModality({"audio": Counting("audio"), "video": Counting()}), True),
+        (Both(PerModality({"video": Counting()}), ModalityDropper(), on_the_rest=True), False),
+        (Both(ModalityDropper(), Counting()), False),
+        (Both(ModalityDropper(), Counting(), on_the_rest=True), False),
+    ],
+    ids=["both modalities", "the other order", "first of a pair", "second of a pair", "of the rest"],
+)
+def test_rows_stand_for_as_many_tokens_as_in_the_parts(stage: Any, merges_sound: bool) -> None:
+    layout = example()
+    found = run(stage, layout)
+    expected = torch.ones(len(layout))
+    for row, (video, sound) in enumerate(((20, 10), (7, 5))):
+        for kind, number in ((VIDEO, video), (AUDIO, sound if merges_sound else 1)):
+            here = (layout.is_modality(kind) & (layout.rows() == row)).nonzero().flatten()
+            expected[here[0]] = number
+    kept = found.keep_mask
+    assert torch.equal(found.multiplicity[kept], expected[kept])
+    assert run(Both(SALIENT, EVEN), layout).multiplicity is None
+
+
+@dataclass(frozen=True)
+class StaysLong(Select):
+    """A choice that leaves earlier layers their keys."""
+
+    kv_rule: ClassVar[str] = "long"
+
+
+def test_parts_hand_on_whose_keys_stay() -> None:
+    long = StaysLong(None, Ratio(0.3), Strided())
+    none = StaysLong(None, Ratio(0.0, minimum=0), Strided())
+    lengths = PromptLengths(8, video_blocks=(90,), audio_blocks=(10,))
+    config = Qwen2_5OmniThinkerConfig()
+    alone = prefill_cost(config, Schedule(after_layer={3: long}), lengths)
+    for stage in (PerModality({"video": long, "audio": long}), Both(long, none, on_the_rest=True)):
+        assert stage.kv_rule == "long"
+        assert prefill_cost(config, Schedule(after_layer={3: stage}), lengths).kv_bytes == alone.kv_bytes
+    assert Both(SALIENT, EVEN).kv_rule == PerModality({}).kv_rule == "sliced"
+
+
+@pytest.mark.parametrize("make", [lambda a, b: Both(a, b), lambda a, b: PerModality({"video": a, "audio": b})])
+def test_parts_that_want_different_keys_to_stay_are_refused(make: Any) -> None:
+    long = StaysLong(None, Ratio(0.3), Strided())
+    for pair in ((long, EVEN), (EVEN, long)):
+        with pytest.raises(ValueError, match=r"expected parts of one kv_rule, got '\w+' of \w+, '\w+' of \w+"):
+            make(*pair)
+
+
+def counted(stage: Any, layout: TokenLayout) -> None:
+    """What runs is what was counted, or lies in its bounds."""
+    found, rows = run(stage, layout), layout.rows()
+    for row in range(layout.num_rows):
+        (said,) = token_counts(Schedule(stage), PromptLengths.from_layout(layout, row))
+        left = int((found.keep_mask & (rows == row)).sum())
+        assert said.low <= left <= said.high and said.low <= said.total <= said.high
+        if stage.count_kind == "shape":
+            assert left == said.total == said.low == said.high
+
+
+BLOCKS = DiversitySelector(0.3, weighted=False)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Both(SALIENT, EVEN, on_the_rest=True),
+        Both(BLOCKS, DiversitySelector({"video": 0.5}, weighted=False), on_the_rest=True),
+        Both(BLOCKS, EVEN, on_the_rest=True),
+        Both(ModalityDropper(("video",)), BLOCKS, on_the_rest=True),
+        PerModality({"video": Both(SALIENT, EVEN, on_the_rest=True), "audio": ModalityDropper(("audio",))}),
+    ],
+    ids=["pieces", "blocks", "blocks then pieces", "blocks of what was dropped", "by modality"],
+)
+def test_a_choice_and_one_of_the_rest_are_counted_exactly(stage: Any) -> None:
+    assert stage.count_kind == "shape"
+    counted(stage, example())
+
+
+def test_a_union_lies_between_the_larger_part_and_both() -> None:
+    union = Both(SALIENT, EVEN)
+    assert union.count_kind == "data"
+    counted(union, example())
+    lengths = PromptLengths(3, video_blocks=(40,))
+    (said,) = token_counts(Schedule(union), lengths)
+    # 8 and 12 of 40; by chance 8 * 12 / 40 = 2.4 are in both.
+    assert (said.low, said.high, said.video) == (3 + 12, 3 + 20, 18)
+    nested = Both(union, EVEN, on_the_rest=True)
+    assert nested.count_kind == "data"
+    counted(nested, example())
+    cost = prefill_cost(Qwen2_5OmniThinkerConfig(), Schedule(union), lengths)
+    assert 0 < cost.flops_share < 1
+
+
+def test_stages_of_modalities_count_without_a_schedule() -> None:
+    stage = PerModality({"video": ModalityDropper(("video",)), "audio": DiversitySelector(0.5)})
+    found = Found({"text": 3, "video": 8, "audio": 9, "image": 0}, None, {}, {"video": (8,), "audio": (5, 4)})
+    assert stage.count_tokens(found) == {"text": 3, "video": 0, "audio": 2 + 2, "image": 0}
+    assert stage.count_bounds(found)["audio"] == (4, 4)
+    with pytest.raises(
+        ValueError, match="expected the blocks of video to count what DiversitySelector leaves, got none"
+    ):
+        stage.count_tokens(dict(found))
+
+
+def test_a_chain_whose_second_part_goes_by_items_says_who_thinned_them() -> None:
+    lengths = PromptLengths(3, video_blocks=(24,), shapes=(MediaShape(VIDEO, 4, 2, 3),))
+    by_frame = Select(None, Ratio({"video": 0.5}, group="frame"), Strided())
+    assert token_counts(Schedule(by_frame), lengths)[0].video == 4 * 3
+    half = Select(None, Ratio({"video": 0.5}), Strided())
+    for second in (by_frame, method("evs")(None, 0.5).before_llm[0]):
+        with pytest.raises(ValueError, match=r"expected the shapes of all items .*: a stage before has thinned them"):
+            token_counts(Schedule([half, second]), lengths)
+        with pytest.raises(ValueError, match=r"expected the shapes of all items .*, got none$"):
+            token_counts(Schedule(second), replace(lengths, shapes=None))
+    with pytest.raises(ValueError, match="expected modality, item or frame where tokens are counted, got 'block'"):
+        token_counts(Schedule(Select(None, Ratio(0.5, group="block"), Strided())), lengths)

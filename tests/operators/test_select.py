@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seats_ops import DiversitySelector, Modality, Ratio, Schedule, Select, TokenLayout, register_stage
+from seats_ops import DiversitySelector, Modality, PerModality, Ratio, Schedule, Select, TokenLayout, register_stage
 from seats_ops.cost import PromptLengths, token_counts
 from seats_ops.layout import group_tokens
 from seats_ops.operators.registry import REGISTERED
 from seats_ops.operators.scorers import Relevance, Saliency
 from seats_ops.operators.selectors import MaxMin, RandomK, Strided, TopK
 from seats_ops.operators.stage_call import call_stage
+from seats_ops.operators.stage_checks import check_result
 from seats_ops.operators.stored import Stored
+from seats_ops.operators.temporal import TemporalChange
 from seats_ops.testing import layout_of_runs
 from tests.layout.test_groups import example
 
@@ -176,6 +178,19 @@ def test_scores_of_another_length_are_refused() -> None:
         Select(Short(), Ratio(0.5))(tensors_of(layout)["features"], layout)
 
 
+def test_a_scorer_alone_is_no_stage() -> None:
+    for make in (
+        lambda: Schedule(Saliency()),
+        lambda: Schedule((), {2: [Relevance()]}),
+        lambda: PerModality({"video": TemporalChange()}),
+    ):
+        with pytest.raises(TypeError, match=r"expected stages such as Select\(scorer, Ratio\(0\.5\)\), got the scorer"):
+            make()
+    # One that does not say what it is shows it by its answer.
+    with pytest.raises(TypeError, match=r"scores become one by Select\(scorer, Ratio"):
+        check_result("Loud", torch.rand(len(example())), example())
+
+
 def test_registered_classes_are_read_without_being_given() -> None:
     @dataclass(frozen=True)
     class Louder(Stored):
@@ -198,3 +213,24 @@ def test_registered_classes_are_read_without_being_given() -> None:
         REGISTERED._classes.pop("Louder", None)
     with pytest.raises(TypeError, match="expected a class with from_dict"):
         register_stage(int)
+
+
+def test_a_cell_that_runs_again_registers_anew() -> None:
+    cell = """
+@register_stage
+@dataclass(frozen=True)
+class OddInFrame(Stored):
+    inputs = ()
+    def __call__(self, layout, *, backend="auto"):
+        return layout.position % 2 == 1
+"""
+    names = {"register_stage": register_stage, "dataclass": dataclass, "Stored": Stored, "__name__": "__main__"}
+    try:
+        for _ in range(2):
+            exec(cell, names)
+        schedule = Schedule(names["OddInFrame"]())
+        assert Schedule.from_dict(schedule.to_dict()) == schedule
+        with pytest.raises(ValueError, match="expected another name than OddInFrame"):
+            exec(cell, {**names, "__name__": "elsewhere"})
+    finally:
+        REGISTERED._classes.pop("OddInFrame", None)

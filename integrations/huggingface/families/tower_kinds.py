@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-ALL_INPUTS = frozenset({"saliency", "saliency:mean", "saliency:pooled", "keys"})
+ALL_INPUTS = frozenset({"saliency", "saliency:mean", "saliency:pooled", "keys", "grid"})
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ class ConformerTower:
 
     window: int
     path: str = "model.embed_tokens_extend.audio_embed"
-    gives: ClassVar[frozenset[str]] = frozenset({"saliency"})
+    gives: ClassVar[frozenset[str]] = frozenset({"saliency", "grid"})

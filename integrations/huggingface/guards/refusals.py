@@ -66,7 +66,7 @@ def check_inputs(family: Family, schedule: Schedule, external: Collection[str]) 
                     f"external: expected {name.variant!r}, which {place_of(stage, layer)} asks for, got "
                     f"{sorted(external)}"
                 )
-            if name.kind not in ("saliency", "keys"):
+            if name.kind not in ("saliency", "keys", "grid"):
                 continue
             for kind, tower in towers.items():
                 if tower is not None and name.name not in tower.gives:

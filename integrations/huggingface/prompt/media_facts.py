@@ -31,7 +31,7 @@ def with_grid(
         items: tokens of every sound, where the encoder said so.
 
     Raises:
-        UnsupportedModelState: pictures whose tokens are no grid, or without one.
+        UnsupportedModelState: videos or pictures without a grid.
         ValueError: the items are not those of the prompts.
     """
     modality, rows = layout.modality.long(), layout.rows()
@@ -119,11 +119,6 @@ def _shapes(
         shapes = _of_grids(kind, modality, rows, num_rows, media, grids[kind])[1]
         return [shape for shape in shapes if min(shape)]
     name = kind.name.lower()
-    if kind in items:
-        raise UnsupportedModelState(
-            f"grid: expected {name}s whose tokens are a grid, got some with line breaks and separators among them: "
-            "this family has no 'grid' for them"
-        )
     raise UnsupportedModelState(
         f"{name}_grid_thw: expected the grid of every {name} in the prompt for stages that ask for 'grid', got None "
         "(features encoded outside `attach` come without it; see `set_saliency`)"
