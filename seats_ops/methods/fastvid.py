@@ -114,8 +114,8 @@ class SegmentAnchors(BySaliency, CountedVideos, Stored):
         group="a frame for salient tokens, a segment of frames (DySeg) for anchors",
         rounding="floor, of the budget and of its context part, the rest is salient",
         minimum="1 a frame (qwen: 1 a segment)",
-        score="attention received in the encoder, pooled query (llava: class token), anchors: density peaks, k = 4, of "
-        "the tokens not salient, without the noise of the code",
+        score="attention received in the encoder, pooled query (llava: mean over queries, the class token's in the "
+        "code), anchors: density peaks, k = 4, of the tokens not salient, without the noise of the code",
         merge="to the nearest anchor of every anchor frame of the segment, anchor' = a anchor + (1 - a) mean",
         row_sum="1",
         audio="kept",
@@ -130,10 +130,10 @@ def fastvid(config: Any, ratio: float, *, release: str = "qwen", reduction: str 
         config: not looked at.
         ratio: of videos; audio and images stay.
         release: "qwen" (threshold 0.84) or "llava" (0.9), see `SegmentAnchors`.
-        reduction: of saliency; None: "pooled", for "llava" "cls".
+        reduction: of saliency; None: "pooled", for "llava" "mean".
 
     Raises:
         ValueError: an unknown release or reduction.
     """
-    threshold, saliency = {"llava": (0.9, "cls")}.get(release, (0.84, "pooled"))
+    threshold, saliency = {"llava": (0.9, "mean")}.get(release, (0.84, "pooled"))
     return Schedule(SegmentAnchors(ratio, release=release, threshold=threshold, reduction=reduction or saliency))

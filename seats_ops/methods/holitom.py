@@ -12,6 +12,7 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, TokenLayout, partners
 from seats_ops.layout.groups import groups_of
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
@@ -56,7 +57,7 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
     context: float = field(default=0.0, kw_only=True)
     beta: float = field(default=0.6, kw_only=True)
     max_window: int = field(default=1024, kw_only=True)
-    reduction: str = field(default="cls", kw_only=True)
+    reduction: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("keep_ratio", "context", "beta"):
@@ -65,10 +66,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
-        device = features.device
-        items = whole_items(type(self).__name__, layout)
-        partner = partners(layout).to(device, non_blocking=True)
-        still = (temporal_similarity(features, partner, backend=backend) > self.threshold).cpu()
+        items, device = whole_items(type(self).__name__, layout), features.device
+        still = (temporal_similarity(features, partners(layout).to(device), backend=backend) > self.threshold).cpu()
         # For every token the first of those that it becomes one with.
         itself = torch.arange(len(layout), dtype=torch.int64, device="cpu")
         first = itself.clone()
@@ -118,8 +117,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
         group="a frame's moving tokens, a segment's static ones, after the layer, all video tokens of a prompt",
         rounding="ceil of a frame, round half to even of static tokens, of the salient part, and after the layer",
         minimum="1 a frame with moving tokens, 1 a segment without",
-        score="class token's attention in the encoder, density peaks, k = 7 at most, without the noise of the code, "
-        "after the layer, attention of the last text token as it ran",
+        score="attention received in the encoder, mean over queries (the class token's in the code), density peaks, "
+        "k = 7 at most, without the noise of the code, after the layer, attention of the last text token as it ran",
         merge="static places: mean over the segment, others to the nearest peak, beta 0.6, after the layer: halving",
         row_sum="1",
         order="ascending; code: of a segment the static tokens, then frame by frame salient ones, then peaks",
@@ -132,22 +131,23 @@ def holitom(
     config: Any,
     ratio: float,
     *,
-    layer: int | None = 18,
+    layer: int | str | None = "scaled",
     inner_ratio: float = 0.5,
     context: float = 0.0,
-    reduction: str = "cls",
+    reduction: str = "mean",
 ) -> Schedule:
     """HoliTom of every video.
 
     Args:
-        config: not looked at.
+        config: says how many layers there are, unless `layer` is None.
         ratio: of videos before the LLM; audio and images stay.
-        layer: after which video tokens are merged again; None: after none.
+        layer: after which video tokens are merged again; "scaled": 18 of 28, by depth; None: after none.
         inner_ratio: share of the video tokens that stay there.
         context, reduction: see `StaticAndDynamic`.
 
     Raises:
-        ValueError: ratios outside [0, 1], an unknown reduction.
+        TypeError, ValueError: ratios outside [0, 1], an unknown reduction, a layer there is not.
     """
-    after = {} if layer is None else {layer: MergedIntoRelevant(inner_ratio)}
+    chosen: Any = None if layer == "scaled" else (layer,)
+    after = {} if layer is None else {one_layer(config, chosen, 18, 28): MergedIntoRelevant(inner_ratio)}
     return Schedule(StaticAndDynamic(ratio, context=context, reduction=reduction), after)

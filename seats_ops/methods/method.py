@@ -39,6 +39,7 @@ class Protocol:
         kv: what earlier layers hold of tokens dropped inside the LLM, "-" before it.
         audio: what happens to audio.
         chance: "deterministic" or "seeded".
+        supplied: tensors that no model has and the caller gives, by name in `attach(..., external=...)`, "-" if none.
 
     Example:
         >>> from seats_ops.methods import Protocol
@@ -60,9 +61,15 @@ class Protocol:
     kv: str = "-"
     audio: str = "as video"
     chance: str = "deterministic"
+    supplied: str = "-"
+
+    def said(self, *, usual: bool = True) -> dict[str, str]:
+        """Texts by title; without `usual` only what differs from the defaults."""
+        texts = {item: str(getattr(self, item.name)) for item in fields(self)}
+        return {item.name.replace("_", " "): text for item, text in texts.items() if usual or text != item.default}
 
     def __str__(self) -> str:
-        return "; ".join(f"{item.name.replace('_', ' ')}: {getattr(self, item.name)}" for item in fields(self))
+        return "; ".join(f"{title}: {text}" for title, text in self.said().items())
 
 
 @dataclass(frozen=True)

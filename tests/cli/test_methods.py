@@ -29,8 +29,14 @@ def test_all_methods_fit_a_screen_of_80_columns(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(app_module, "console", lambda: Console(width=80, highlight=False))
     status, said, _ = call("methods")
     assert status == 0 and all(len(line.rstrip()) <= 80 for line in said.splitlines())
-    listed = [line.split()[0] for line in said.splitlines()[4:-2] if line[:2].strip()]
-    assert listed == list(methods())
+    table, usual = said.split("Where nothing else is said: ")
+    lines = table.splitlines()[4:]
+    assert [line.split()[0] for line in lines if line[:2].strip()] == list(methods())
+    width = max(map(len, methods())) + 2
+    texts = " ".join(" ".join(line[width:].split()) for line in lines)
+    for text in ("ratio: 1 - q, share of a video that enters the LLM", "supplied: video_relevance, audio_relevance"):
+        assert text in texts
+    assert "chance: deterministic | " not in texts and "chance: deterministic | " in " ".join(usual.split())
 
 
 @pytest.mark.parametrize("name", ["fastvid", "uniform"])

@@ -142,10 +142,8 @@ def sections() -> list[str]:
     lines: list[str] = []
     for name, one in own_methods().items():
         options = ", ".join(f"`{option}={default!r}`" for option, default in one.options.items())
-        said = [(item.name.replace("_", " "), str(getattr(one.protocol, item.name))) for item in fields(Protocol)]
-        usual = {item.name.replace("_", " "): item.default for item in fields(Protocol)}
         lines += [f"### {name}", "", f"{_escaped(one.source)}.", ""]
-        lines += [f"- {title}: {_escaped(text)}" for title, text in said if text != usual[title]]
+        lines += [f"- {title}: {_escaped(text)}" for title, text in one.protocol.said(usual=False).items()]
         lines += [f"- options: {options}"] * bool(options) + [""]
     return lines[:-1]
 
