@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from transformers import Qwen2_5OmniThinkerConfig
 
 from seats_ops import Modality, Schedule, TokenLayout
