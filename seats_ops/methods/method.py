@@ -102,6 +102,14 @@ class Method:
         parameters = list(inspect.signature(self.build).parameters.values())[2:]
         return {parameter.name: parameter.default for parameter in parameters}
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises TypeError: no mapping. ValueError: names of another method's."""
+        if not isinstance(options, Mapping):
+            raise TypeError(f"{self.name}: expected options by name, got {describe(options)}")
+        unknown = sorted(map(str, set(options) - set(self.options)))
+        if unknown:
+            raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
+
     def __call__(self, config: Any, ratio: float | Mapping[str, float], **options: Any) -> Schedule:
         """The schedule for a model's config.
 
@@ -113,9 +121,7 @@ class Method:
         Raises:
             ValueError: an option of another method, a ratio outside [0, 1] or that the method cannot reach.
         """
-        unknown = sorted(set(options) - set(self.options))
-        if unknown:
-            raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
+        self.check_options(options)
         for name, share in ratio.items() if isinstance(ratio, Mapping) else (("ratio", ratio),):
             check_ratio(name, share)
         return self.build(config, ratio, **options)
