@@ -104,7 +104,7 @@ class ConditionalDpp(ByModality, Stored):
         group="an item, with split_above, halves of large ones",
         score="q_i cos(x_i, x_j) q_j of what enters the LLM, q is minus the mean cosine with the question's tokens "
         "there (CLIP's text tower in the paper), min-max over a prompt's modality (over the batch in the code)",
-        audio="kept",
+        audio="stays",
     ),
     "CDPruner, arXiv 2506.10967, section 3; code read at Theia-4869/CDPruner 9541616; halves: openvino.genai da1db864",
 )

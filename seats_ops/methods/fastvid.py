@@ -118,7 +118,8 @@ class SegmentAnchors(BySaliency, CountedVideos, Stored):
         "code), anchors: density peaks, k = 4, of the tokens not salient, without the noise of the code",
         merge="to the nearest anchor of every anchor frame of the segment, anchor' = a anchor + (1 - a) mean",
         row_sum="1",
-        audio="kept",
+        audio="stays",
+        count="data",
     ),
     "FastVID, arXiv 2503.11187, section 3; code read at LunarShen/FastVID a40a109; frames are compared by the mean of "
     "their tokens (llava: the encoder's pooled feature in the code)",

@@ -123,7 +123,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
         row_sum="1",
         order="ascending; code: of a segment the static tokens, then frame by frame salient ones, then peaks",
         kv="long",
-        audio="kept",
+        audio="stays",
+        count="data, shape",
     ),
     "HoliTom, arXiv 2505.21334, section 3; code read at cokeshao/HoliTom dd74634",
 )

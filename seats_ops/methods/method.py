@@ -25,6 +25,8 @@ F = TypeVar("F", bound=Callable[..., Schedule])
 class Protocol:
     """What a reader must know to compare a method's numbers with another's, a few words each.
 
+    Where an option changes it, what holds without stands before a semicolon.
+
     Attributes:
         ratio: what the ratio is a share of, and where it is measured.
         group: tokens that share one budget.
@@ -36,9 +38,10 @@ class Protocol:
         row_sum: of the merge's coefficients, "-" without one.
         positions: kept or renumbered.
         order: of the tokens kept.
-        kv: what earlier layers hold of tokens dropped inside the LLM, "-" before it.
+        kv: of earlier layers, of tokens dropped inside the LLM: "sliced" or "long"; "-" where none are.
         audio: what happens to audio.
         chance: "deterministic" or "seeded".
+        count: how counts are known, of every stage once, see `Stage`.
         supplied: tensors that no model has and the caller gives, by name in `attach(..., external=...)`, "-" if none.
 
     Example:
@@ -61,10 +64,16 @@ class Protocol:
     kv: str = "-"
     audio: str = "as video"
     chance: str = "deterministic"
+    count: str = "shape"
     supplied: str = "-"
 
     def said(self, *, usual: bool = True) -> dict[str, str]:
-        """Texts by title; without `usual` only what differs from the defaults."""
+        """Texts by title; without `usual` only what differs from the defaults.
+
+        Example:
+            >>> list(said.said(usual=False))
+            ['ratio', 'group', 'score', 'audio']
+        """
         texts = {item: str(getattr(self, item.name)) for item in fields(self)}
         return {item.name.replace("_", " "): text for item, text in texts.items() if usual or text != item.default}
 
@@ -103,7 +112,11 @@ class Method:
         return {parameter.name: parameter.default for parameter in parameters}
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raises TypeError: no mapping. ValueError: names of another method's."""
+        """Raises TypeError: no mapping. ValueError: names of another method's.
+
+        Example:
+            >>> method("random").check_options({"seed": 1})
+        """
         if not isinstance(options, Mapping):
             raise TypeError(f"{self.name}: expected options by name, got {describe(options)}")
         unknown = sorted(map(str, set(options) - set(self.options)))

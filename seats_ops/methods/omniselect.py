@@ -111,6 +111,7 @@ def _overlooking(groups: Groups, kind: Modality) -> Groups:
         "window of one modality, as much of each; of the modality that leads, by relevance",
         "sound: attention, mean of queries; video: minus the mean product with its window's video",
         rounding="floor of tokens * (1 - drop share)",
+        count="data",
         supplied="video_relevance, audio_relevance: logits of AudioCLIP there",
     ),
     "OmniSelect (arXiv 2605.18041), code read at 9435948",

@@ -21,6 +21,7 @@ from seats_ops.schedule import Schedule
         score="attention received in the encoder times max-min cosine distance; attention of the last text token by "
         "the layer's own norm and projections on its output, mean over heads",
         kv="sliced",
+        count="shape, data",
     ),
     "SEATS (arXiv 2605.20035), section 3, code read at c553732",
 )

@@ -43,6 +43,7 @@ def seats_selector(config: object, ratio: KeepRatio, *, weighted: bool = True) -
         group="window and modality",
         score=PRUNED,
         kv="sliced",
+        count="data",
     ),
     SOURCE.format("3.2"),
 )

@@ -104,10 +104,11 @@ class UncommonTokens(CountedVideos, Stored):
     Protocol(
         ratio="share of a video's tokens that enters the LLM, before rounding",
         group="a frame, which share the budget of a video by a softmax of their strangeness, temperature 0.01",
-        rounding="half to even (reconciled: then to int(tokens * ratio) in all)",
+        rounding="round, half to even (reconciled: then to int(tokens * ratio) in all)",
         minimum="1 a frame (reconciled: as many in all as there are frames)",
         score="least of five Gaussian kernels to the means of video and frame, over the calmest half of the channels",
-        audio="kept",
+        audio="stays",
+        count="data; reconciled: reconciled",
     ),
     "VidCom2, arXiv 2505.14454, section 3; code read at xuyang-liu16/VidCom2 944a17d and vLLM 0f17ee0",
 )

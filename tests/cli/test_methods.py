@@ -48,7 +48,7 @@ def test_one_method(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # What goes on in the next line stands under what it goes on from.
     assert all(line[:13].strip() == "" or line[2:].split(":")[0].replace(" ", "").isalpha() for line in lines[1:])
     words = " ".join(said.split())
-    for text in (one.protocol.ratio, one.protocol.merge, one.source, *one.options):
+    for text in (one.protocol.ratio, one.protocol.merge, one.protocol.count, one.source, *one.options):
         assert " ".join(text.split()) in words
 
 
@@ -59,6 +59,8 @@ def test_json_of_methods() -> None:
     assert json.loads(call("methods", "random", "--json")[1]) == one
     assert one["protocol"]["chance"].startswith("seeded") and one["options"] == {"seed": "0"}
     assert one["source"] == method("random").source
+    by_name = {entry["name"]: entry["protocol"] for entry in found}
+    assert by_name["random"]["count"] == "shape" and by_name["holitom"]["count"] == "data, shape"
 
 
 def test_a_method_that_nobody_knows_is_one_line() -> None:
