@@ -34,13 +34,14 @@ def seats_by_ratio(
     temperature: float | None = None,
     encoder_ratio_scale: float = 1.4,
     windows: str = "layout",
+    exact_total: bool = False,
 ) -> Schedule:
     """`seats_ops.seats` for a retention R or for ratios of video and audio.
 
     Args:
         config: of a whole model or its thinker.
         ratio: R, or a mapping of video and audio, those that the model takes.
-        drop_layers, late_layer, temperature, encoder_ratio_scale, windows: see `seats_ops.seats`.
+        drop_layers, late_layer, temperature, encoder_ratio_scale, windows, exact_total: see `seats_ops.seats`.
 
     Raises:
         TypeError, ValueError: as `seats_ops.seats`; an R above the paper's highest.
@@ -64,6 +65,7 @@ def seats_by_ratio(
         temperature=temperature,
         encoder_ratio_scale=encoder_ratio_scale,
         windows=windows,
+        exact_total=exact_total,
     )
 
 
