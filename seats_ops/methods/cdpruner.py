@@ -17,7 +17,7 @@ from seats_ops.operators.stage import KeepRatio, num_kept
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.greedy_dpp.api import greedy_dpp
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_int
+from seats_ops.validation import check_bool, check_int, check_ratio
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class ConditionalDpp(ByModality, Stored):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.theta is not None and not 0.0 <= self.theta < 1.0:
+        if self.theta is not None and not check_ratio("theta", self.theta) < 1.0:
             raise ValueError(f"theta: expected None or a weight in [0, 1), got {self.theta!r}")
+        check_bool("inverted", self.inverted)
         check_int("split_above", self.split_above, 0)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:

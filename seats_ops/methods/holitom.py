@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout, partners
 from seats_ops.layout.groups import groups_of
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.anchor_merges import mean_merge
@@ -21,6 +22,7 @@ from seats_ops.operators.merged_into_relevant import MergedIntoRelevant
 from seats_ops.operators.peaks import salient_and_peaks
 from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.selection import Selection
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
@@ -105,9 +107,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
         keeps all that is left, a frame at least.
         """
         grid, share = shape.h * shape.w, self.keep_ratio * shape.num_tokens
-        least = max(1, min(grid, math.ceil(share - shape.t / 2)))
         most = min(shape.num_tokens, math.floor(share) + 2 * shape.t)
-        return shape.t * math.ceil(grid * self.keep_ratio), least, most
+        return shape.t * math.ceil(grid * self.keep_ratio), max(1, min(grid, math.ceil(share - shape.t / 2))), most
 
 
 @register_method(
@@ -130,7 +131,7 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
 )
 def holitom(
     config: Any,
-    ratio: float,
+    ratio: KeepRatio,
     *,
     layer: int | str | None = "scaled",
     inner_ratio: float = 0.5,
@@ -141,7 +142,7 @@ def holitom(
 
     Args:
         config: says how many layers there are, unless `layer` is None.
-        ratio: of videos before the LLM; audio and images stay.
+        ratio: of videos before the LLM, a number or a mapping; audio and images stay.
         layer: after which video tokens are merged again; "scaled": 18 of 28, by depth; None: after none.
         inner_ratio: share of the video tokens that stay there.
         context, reduction: see `StaticAndDynamic`.
@@ -150,5 +151,6 @@ def holitom(
         TypeError, ValueError: ratios outside [0, 1], an unknown reduction, a layer there is not.
     """
     chosen: Any = None if layer == "scaled" else (layer,)
-    after = {} if layer is None else {one_layer(config, chosen, 18, 28): MergedIntoRelevant(inner_ratio)}
-    return Schedule(StaticAndDynamic(ratio, context=context, reduction=reduction), after)
+    inside = MergedIntoRelevant(check_ratio("inner_ratio", inner_ratio))
+    after = {} if layer is None else {one_layer(config, chosen, 18, 28, "layer"): inside}
+    return Schedule(StaticAndDynamic(video_alone(ratio), context=context, reduction=reduction), after)

@@ -20,7 +20,7 @@ from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_choice
+from seats_ops.validation import check_choice, check_int
 
 VERSIONS = ("repaired", "release")
 BOTH = (Modality.VIDEO, Modality.AUDIO)
@@ -50,6 +50,7 @@ class OmniSelectTimes(BySaliency, ByModality, Stored):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("version", self.version, VERSIONS)
+        check_int("margin", self.margin, 0)
 
     def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
         """A prediction, of one window; see `ByModality`."""
@@ -131,6 +132,6 @@ def omniselect(
         version, margin, reduction: see `OmniSelectTimes`.
 
     Raises:
-        ValueError: a ratio of something else, another version or reduction.
+        ValueError: a ratio of something else, another version or reduction, a margin below 0.
     """
     return Schedule(OmniSelectTimes(ratio, version=version, margin=margin, reduction=reduction))

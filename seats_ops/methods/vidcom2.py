@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import CountedVideos, Item, whole_items
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
@@ -112,15 +114,15 @@ class UncommonTokens(CountedVideos, Stored):
     ),
     "VidCom2, arXiv 2505.14454, section 3; code read at xuyang-liu16/VidCom2 944a17d and vLLM 0f17ee0",
 )
-def vidcom2(config: Any, ratio: float, *, variant: str = "reference") -> Schedule:
+def vidcom2(config: Any, ratio: KeepRatio, *, variant: str = "reference") -> Schedule:
     """VidCom2 of every video.
 
     Args:
         config: not looked at.
-        ratio: of videos; audio and images stay.
+        ratio: of videos, a number or a mapping; audio and images stay.
         variant: "reference", or "reconciled" to the exact count that vLLM promises.
 
     Raises:
         ValueError: an unknown variant.
     """
-    return Schedule(UncommonTokens(ratio, variant=variant))
+    return Schedule(UncommonTokens(video_alone(ratio), variant=variant))

@@ -14,6 +14,7 @@ from seats_ops.layout import Groups, TokenLayout
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.validation import check_int
 
 
 @runtime_checkable
@@ -157,6 +158,9 @@ class RandomK(_ByPlace, Stored):
     needs_scores: ClassVar[bool] = False
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("seed", self.seed, 0, 2**64 - 1)
 
     def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:
         """See above."""
