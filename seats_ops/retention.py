@@ -96,6 +96,7 @@ def fit_retention(
     flops_share: float | None = None,
     kv_share: float | None = None,
     kv_policy: Literal["uniform", "per-layer"] = "uniform",
+    exact_total: bool = False,
 ) -> Fit:
     """The highest retention on the paper's line whose prefill fits; if all tokens fit, all of them.
 
@@ -108,6 +109,7 @@ def fit_retention(
         weight_bytes: of the model, for `max_memory_bytes`.
         flops_share, kv_share: the same as shares, above 0 and up to 1, of what all tokens cost.
         kv_policy: as in `prefill_cost`.
+        exact_total: as in `seats`.
 
     Returns:
         The fit, to a hundredth of a percent of R. Several limits all hold. Token counts are those of `token_counts`,
@@ -123,7 +125,9 @@ def fit_retention(
 
     def at(step: int) -> Fit:
         video, audio = paper_ratios(config, step / STEPS)
-        schedule = seats(config, video=video, audio=audio, encoder_ratio_scale=ENCODER_RATIO_SCALE)
+        schedule = seats(
+            config, video=video, audio=audio, encoder_ratio_scale=ENCODER_RATIO_SCALE, exact_total=exact_total
+        )
         return Fit(step / STEPS, video, audio, schedule, cost(schedule))
 
     family, full = FAMILIES[family_name(config)], cost(Schedule())

@@ -156,8 +156,15 @@ def check_ratio(name: str, value: object) -> float:
 
 def check_choice(name: str, value: str, known: Collection[str]) -> str:
     """One of some texts."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name}: expected one of {tuple(known)}, got {value!r}")
+    return value
+
+
+def check_bool(name: str, value: object) -> bool:
+    """True or False, and nothing else that counts as one of them."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected a bool, got {describe(value)}")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 import typer
@@ -17,18 +17,21 @@ from .tables import new_table
 
 
 def list_methods(console: Console, *, as_json: bool) -> None:
-    """Every method in a line: what its ratio means, by what it selects, what becomes of the rest."""
+    """Every method with its protocol line, without what is said once for all of them."""
     known = methods()
     if as_json:
         typer.echo(json.dumps([_plain(one) for one in known.values()], indent=1))
         return
-    table = new_table("Methods", ["name", "what its ratio is", "merges"])
+    table = new_table("Methods", ["name", "protocol"])
     for column in table.columns:
         column.justify, column.vertical = "left", "top"
     table.padding = (0, 2, 0, 0)
     for one in known.values():
-        table.add_row(escape(one.name), escape(one.protocol.ratio), "-" if one.protocol.merge == "none" else "yes")
+        said = one.protocol.said(usual=False)
+        table.add_row(escape(one.name), escape(" | ".join(f"{title}: {text}" for title, text in said.items())))
     console.print(table)
+    usual = (f"{item.name.replace('_', ' ')}: {item.default}" for item in fields(Protocol) if item.default != MISSING)
+    console.print(f"Where nothing else is said: {' | '.join(usual)}.", markup=False)
     console.print("seats-ops methods NAME shows all that is to know of one.", style="dim")
 
 
@@ -39,12 +42,11 @@ def show_method(console: Console, name: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(_plain(one), indent=1))
         return
     console.print(one.name, style="bold", markup=False)
-    shown = {item.name.replace("_", " "): getattr(one.protocol, item.name) for item in fields(Protocol)}
     options = ", ".join(f"{option}={default!r}" for option, default in one.options.items())
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column()
-    for title, text in {**shown, "options": options or "none", "source": one.source}.items():
+    for title, text in {**one.protocol.said(), "options": options or "none", "source": one.source}.items():
         table.add_row(f"  {title}:", escape(text))
     console.print(table)
 

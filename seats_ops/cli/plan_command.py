@@ -78,6 +78,14 @@ def plan(
             min=0, max=1, help="The same of audio.", show_default="the paper's R = 10 %", rich_help_panel=SCHEDULE
         ),
     ] = None,
+    exact_total: Annotated[
+        bool,
+        typer.Option(
+            "--exact-total",
+            help="Exact over all blocks of the prompt, where the paper rounds per block.",
+            rich_help_panel=SCHEDULE,
+        ),
+    ] = False,
     schedule_file: Annotated[
         Path | None,
         typer.Option(

@@ -34,6 +34,7 @@ class PlanOptions:
     list_known: bool = False
     video: float | None = None
     audio: float | None = None
+    exact_total: bool = False
     schedule_file: Path | None = None
     kv_policy: Literal["uniform", "per-layer"] = "uniform"
     text_tokens: int | None = None
@@ -72,8 +73,9 @@ class PlanOptions:
             raise ValueError(f"{of_clip[0]}: expected --seconds with it, which say how long the clip is")
         if self.seconds is not None and lengths:
             raise ValueError(f"{lengths[0]}: expected either --seconds, which give the tokens, or token counts")
-        if self.schedule_file is not None and (limits or ratios):
-            raise ValueError(f"{(limits + ratios)[0]}: expected no --schedule with it, which has its ratios already")
+        of_seats = limits + ratios + ["--exact-total"] * self.exact_total
+        if self.schedule_file is not None and of_seats:
+            raise ValueError(f"{of_seats[0]}: expected no --schedule with it, which has its ratios already")
         if limits and ratios:
             raise ValueError(f"{ratios[0]}: expected either ratios or a budget, which finds them, got {limits[0]} too")
         for name, path in (("--plot", self.plot), ("--schedule-json", self.schedule_json)):

@@ -66,7 +66,7 @@ def _by_retention(axes: Axes, plan: Plan) -> None:
     costs = []
     for retention in grid:
         video, audio = paper_ratios(plan.config, min(retention, most))
-        schedule = seats(plan.config, video=video, audio=audio)
+        schedule = seats(plan.config, video=video, audio=audio, exact_total=plan.asked.exact_total)
         costs.append(prefill_cost(plan.config, schedule, plan.lengths, kv_policy=plan.asked.kv_policy))
     percent = [100 * retention for retention in grid]
     for color, name, shares, own in (

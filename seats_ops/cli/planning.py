@@ -105,7 +105,7 @@ def find_plan(asked: PlanOptions) -> Plan:
             by_default[0] if asked.video is None else asked.video,
             by_default[1] if asked.audio is None else asked.audio,
         )
-        schedule = seats(thinker, video=ratios[0], audio=ratios[1])
+        schedule = seats(thinker, video=ratios[0], audio=ratios[1], exact_total=asked.exact_total)
     cost = fit.cost if fit is not None else prefill_cost(thinker, schedule, lengths, kv_policy=asked.kv_policy)
     return Plan(asked, checkpoint, thinker, clip, lengths, fit, ratios, weights, schedule, cost)
 
@@ -124,6 +124,7 @@ def _fit(asked: PlanOptions, config: Any, lengths: PromptLengths, weights: int |
             flops_share=asked.flops_share,
             kv_share=asked.kv_share,
             kv_policy=asked.kv_policy,
+            exact_total=asked.exact_total,
         )
     except ValueError as error:
         name, _, rest = str(error).partition(":")

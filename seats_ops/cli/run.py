@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ class Run:
 
 
 def slug(name: str) -> str:
-    """A run's name as part of file names."""
-    return name.lower().replace(" ", "-").rstrip("%")
+    """A run's name as part of file names, without what folders and shells read otherwise."""
+    return re.sub(r"[\s/\\:*?\"<>|\[\]]+", "-", name.lower()).rstrip("%-")
 
 
 def paper_runs(config: Any) -> list[Run]:

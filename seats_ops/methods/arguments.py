@@ -42,21 +42,23 @@ def num_layers(config: Any) -> int:
 
 
 def chosen_layers(
-    config: Any, layers: Sequence[int] | None, published: Sequence[int], num_published: int
+    config: Any, layers: Sequence[int] | None, published: Sequence[int], num_published: int, name: str = "layers"
 ) -> tuple[int, ...]:
-    """1-based layers whose output is pruned: those given, else a paper's, scaled by depth.
+    """1-based layers whose output is pruned: those given as the argument `name`, else a paper's, scaled by depth.
 
     Raises:
         TypeError: not ints, a config that does not say its depth. ValueError: layers that do not ascend from 1 to below
             the number of layers.
     """
     total = num_layers(config)
+    if layers is not None and not isinstance(layers, Sequence):
+        raise TypeError(f"{name}: expected a sequence of ints, got {describe(layers)}")
     chosen = tuple(round(layer * total / num_published) for layer in published) if layers is None else tuple(layers)
     if any(type(layer) is not int for layer in chosen):
-        raise TypeError(f"layers: expected ints, got {describe(chosen)}")
+        raise TypeError(f"{name}: expected ints, got {describe(chosen)}")
     if any(not a < b for a, b in zip((0, *chosen), (*chosen, total), strict=True)):
         hint = f" by scaling {tuple(published)} of {num_published} layers" if layers is None else ""
-        raise ValueError(f"layers: expected ascending layers from 1 to {total - 1}, got {chosen}{hint}")
+        raise ValueError(f"{name}: expected ascending layers from 1 to {total - 1}, got {chosen}{hint}")
     return chosen
 
 

@@ -18,7 +18,7 @@ from seats_ops.operators.stage import KeepRatio, num_kept
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.greedy_dpp.api import greedy_dpp
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_int
+from seats_ops.validation import check_bool, check_int, check_ratio
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class ConditionalDpp(ByModality, Stored):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.theta is not None and not 0.0 <= self.theta < 1.0:
+        if self.theta is not None and not check_ratio("theta", self.theta) < 1.0:
             raise ValueError(f"theta: expected None or a weight in [0, 1), got {self.theta!r}")
+        check_bool("inverted", self.inverted)
         check_int("split_above", self.split_above, 0)
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, backend: str = "auto") -> Tensor:
@@ -106,7 +107,7 @@ class ConditionalDpp(ByModality, Stored):
         group="an item, with split_above, halves of large ones",
         score="q_i cos(x_i, x_j) q_j of what enters the LLM, q is minus the mean cosine with the question's tokens "
         "there (CLIP's text tower in the paper), min-max over a prompt's modality (over the batch in the code)",
-        audio="kept",
+        audio="stays",
     ),
     "CDPruner, arXiv 2506.10967, section 3; code read at Theia-4869/CDPruner 9541616; halves: openvino.genai da1db864",
 )

@@ -25,9 +25,9 @@ PROTOCOL = Protocol(
     ratio="share that picks aim at, p + floor(ratio n / pivots) pivots are kept; a number is for video",
     group="item; text pivots are of the text after it",
     score="pivots: L1 norm of features, where the release takes keys of the decoder; picks: lowest cosine to a pivot",
-    rounding="down, by pivot",
+    rounding="floor, by pivot",
     minimum="the item's own pivots",
-    kv="-; sliced after a layer",
+    kv="-; after a layer: sliced",
     audio="stays",
 )
 

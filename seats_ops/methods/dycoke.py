@@ -28,7 +28,7 @@ PROTOCOL = Protocol(
     group="frame; a last frame of an odd number goes; videos of fewer than 5 frames are refused",
     score="cosine to the embedding at the same place: of an odd frame to the frame before, of the third of four to the "
     "first; lowest kept",
-    rounding="down",
+    rounding="floor",
     minimum="0",
     order="ascending; release: in a reduced frame by ascending cosine",
     audio="stays",

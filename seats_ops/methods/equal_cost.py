@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seats_ops.cost import Cost, PromptLengths, Retained, prefill_cost, retained
+from seats_ops.cost import KV_POLICIES, Cost, PromptLengths, Retained, prefill_cost, retained
 from seats_ops.methods.method import Method, method
+from seats_ops.methods.nearest_cost import Unreached, nearest_cost
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice, check_ratio, describe
 
 AXES = ("layer-average", "flops", "kv")
-NEAR = 0.02
-"""A cost counts as reached if it is within this share of the target: counts are whole tokens."""
-STEPS = 20
-"""Of halving the ratio: to a millionth, less than a token of any prompt."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,9 @@ def at_equal_cost(
         One `AtCost` per method, in order; its `reason` says so where no ratio of it costs within 2 % of the target.
 
     Raises:
-        ValueError: an unknown method or axis, a target outside [0, 1].
+        TypeError: what is no method, options that are no mapping. ValueError: an unknown method, axis, policy or
+            option, options of a method that is not asked for or with which it takes no ratio, a target outside [0, 1],
+            a prompt without audio and video, or without `shapes` where a method counts by them.
 
     Example:
         >>> from transformers import Qwen2_5OmniThinkerConfig
@@ -88,21 +87,19 @@ def at_equal_cost(
     """
     check_ratio("retention", retention)
     check_choice("axis", axis, AXES)
-    found = []
-    for given in methods:
-        chosen = method(given) if isinstance(given, str) else given
-        if not isinstance(chosen, Method):
-            raise TypeError(f"methods: expected names or methods, got {describe(given)}")
-        own = dict((options or {}).get(chosen.name, {}))
-
-        def cost_at(ratio: float, chosen: Method = chosen, own: dict[str, Any] = own) -> tuple[float, Schedule]:
-            schedule = chosen(config, ratio, **own)
-            return _cost(schedule, config, lengths, axis, kv_policy), schedule
-
-        found.append(
-            _solved(chosen.name, cost_at, config, lengths, _target(retention, config, lengths, axis), kv_policy)
-        )
-    return found
+    check_choice("kv_policy", kv_policy, KV_POLICIES)
+    retained(Schedule(), lengths, 1)  # Refuses a prompt without audio and video.
+    chosen = [method(given) if isinstance(given, str) else given for given in methods]
+    names = [one.name for one in chosen if isinstance(one, Method)]
+    if len(names) < len(chosen):
+        raise TypeError(f"methods: expected names or methods, got {', '.join(map(describe, chosen))}")
+    given_options = dict(options or {})
+    if not set(given_options) <= set(names):
+        raise ValueError(f"options: expected those of {', '.join(names)}, got {', '.join(map(str, given_options))}")
+    for one in chosen:
+        one.check_options(given_options.get(one.name, {}))
+    target = _target(retention, config, lengths, axis)
+    return [_solved(one, given_options.get(one.name, {}), config, lengths, target, axis, kv_policy) for one in chosen]
 
 
 def _target(retention: float, config: Any, lengths: PromptLengths, axis: str) -> float:
@@ -123,36 +120,19 @@ def _cost(schedule: Schedule, config: Any, lengths: PromptLengths, axis: str, kv
 
 
 def _solved(
-    name: str,
-    cost_at: Callable[[float], tuple[float, Schedule]],
-    config: Any,
-    lengths: PromptLengths,
-    target: float,
-    kv_policy: Any,
+    one: Method, own: Mapping[str, Any], config: Any, lengths: PromptLengths, target: float, axis: str, kv_policy: Any
 ) -> AtCost:
-    """The ratio nearest to the target, by halving: costs grow with ratios."""
-    low, high, best, refusal = 0.0, 1.0, None, ""
-    accepted: list[float] = []
-    for ratio in (1.0, 0.0, *(None,) * STEPS):
-        middle = (low + high) / 2 if ratio is None else ratio
-        try:
-            cost, schedule = cost_at(middle)
-        except ValueError as error:
-            refusal = str(error)
-            if ratio is None:
-                # FastV refuses too little, as its first layers run on everything; SEATS what its encoder cannot give.
-                low, high = (low, middle) if any(one < middle for one in accepted) else (middle, high)
-            continue
-        accepted.append(middle)
-        if best is None or abs(cost - target) < abs(best[0] - target):
-            best = cost, middle, schedule
-        if ratio is None:
-            low, high = (middle, high) if cost < target else (low, middle)
-    if best is None:
-        return AtCost(name, None, reason=refusal)
-    cost, ratio, schedule = best
-    if abs(cost - target) > NEAR * target:
-        side = "least, more" if cost > target else "most, less"
-        return AtCost(name, None, reason=f"ratio: costs {cost:.4g} of the whole prompt at {side} than {target:.4g}")
+    """The ratio nearest to the target."""
+    try:
+        _, ratio, schedule = nearest_cost(
+            lambda ratio: one(config, ratio, **own),
+            lambda schedule: _cost(schedule, config, lengths, axis, kv_policy),
+            target,
+            known=lengths.shapes is not None,
+        )
+    except Unreached as error:
+        if own and not error.any_taken:
+            raise ValueError(f"options: {one.name}: {error}") from error
+        return AtCost(one.name, None, reason=str(error))
     whole = prefill_cost(config, schedule, lengths, kv_policy=kv_policy)
-    return AtCost(name, ratio, schedule, retained(schedule, lengths, len(whole.tokens_per_layer)), whole)
+    return AtCost(one.name, ratio, schedule, retained(schedule, lengths, len(whole.tokens_per_layer)), whole)

@@ -24,7 +24,7 @@ PROTOCOL = Protocol(
     ratio="1 - q, share of a video that enters the LLM",
     group="video",
     score="1 - cosine to the embedding at the same place of the frame before, in float32; the first frame before all",
-    rounding="down, of n * (1 - q) with q = 1 - ratio in floating point",
+    rounding="floor, of n * (1 - q) with q = 1 - ratio in floating point",
     minimum="the tokens of one frame",
     audio="stays",
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods import own_work
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_of
@@ -19,6 +20,7 @@ from seats_ops.operators.peaks import salient_and_peaks
 from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.segment_plan import collapsed_plan, even_plan, segment_members
 from seats_ops.operators.selection import Selection
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice, check_int, check_ratio
@@ -116,26 +118,28 @@ class SegmentAnchors(BySaliency, CountedVideos, Stored):
         group="a frame for salient tokens, a segment of frames (DySeg) for anchors",
         rounding="floor, of the budget and of its context part, the rest is salient",
         minimum="1 a frame (qwen: 1 a segment)",
-        score="attention received in the encoder, pooled query (llava: class token), anchors: density peaks, k = 4, of "
-        "the tokens not salient, without the noise of the code",
+        score="attention received in the encoder, pooled query (llava: mean over queries, the class token's in the "
+        "code), anchors: density peaks, k = 4, of the tokens not salient, without the noise of the code",
         merge="to the nearest anchor of every anchor frame of the segment, anchor' = a anchor + (1 - a) mean",
         row_sum="1",
-        audio="kept",
+        audio="stays",
+        count="data",
     ),
     "FastVID, arXiv 2503.11187, section 3; code read at LunarShen/FastVID a40a109; frames are compared by the mean of "
     "their tokens (llava: the encoder's pooled feature in the code)",
 )
-def fastvid(config: Any, ratio: float, *, release: str = "qwen", reduction: str | None = None) -> Schedule:
+def fastvid(config: Any, ratio: KeepRatio, *, release: str = "qwen", reduction: str | None = None) -> Schedule:
     """FastVID of every video.
 
     Args:
         config: not looked at.
-        ratio: of videos; audio and images stay.
+        ratio: of videos, a number or a mapping; audio and images stay.
         release: "qwen" (threshold 0.84) or "llava" (0.9), see `SegmentAnchors`.
-        reduction: of saliency; None: "pooled", for "llava" "cls".
+        reduction: of saliency; None: "pooled", for "llava" "mean".
 
     Raises:
         ValueError: an unknown release or reduction.
     """
-    threshold, saliency = {"llava": (0.9, "cls")}.get(release, (0.84, "pooled"))
-    return Schedule(SegmentAnchors(ratio, release=release, threshold=threshold, reduction=reduction or saliency))
+    threshold, saliency = (0.9, "mean") if release == "llava" else (0.84, "pooled")
+    chosen, share = saliency if reduction is None else reduction, video_alone(ratio)
+    return Schedule(SegmentAnchors(share, release=release, threshold=threshold, reduction=chosen))

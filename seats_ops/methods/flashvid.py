@@ -113,8 +113,9 @@ class FlashVidTrees(CountedVideos, Stored):
         minimum="1 for a ratio above 0",
         merge="trees, then clusters of trees: means of means, or the release's sums over the root's children",
         row_sum="1; children: up to half of a tree's tokens",
-        kv="dropped",
-        audio="kept",
+        kv="sliced",
+        audio="stays",
+        count="data, shape",
     ),
     "FlashVID (arXiv 2602.08024), code read at 1d37422 and 3efef7e; densities have no noise here",
 )

@@ -76,7 +76,7 @@ def segments_of(features: Tensor, layout: TokenLayout) -> list[tuple[Tensor, Ten
         "max-min cosine distance, times attention (mean of queries) and, in v2, x . mean of the segment's frames",
         rounding="ceil",
         minimum="1 for a ratio above 0",
-        audio="kept",
+        audio="stays",
     ),
     "FlashVID (arXiv 2602.08024), its selection alone; code read at 1d37422 and 3efef7e. No token is picked twice",
 )

@@ -12,7 +12,9 @@ from torch import Tensor
 from seats_ops.layout import MediaShape, TokenLayout, partners
 from seats_ops.layout.groups import groups_of
 from seats_ops.methods import own_work
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
+from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.anchor_merges import mean_merge
 from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.items import CountedVideos, Item, whole_items
@@ -21,6 +23,7 @@ from seats_ops.operators.merged_into_relevant import MergedIntoRelevant
 from seats_ops.operators.peaks import salient_and_peaks
 from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.selection import Selection
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.static_segments import static_segments
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
@@ -58,7 +61,7 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
     context: float = field(default=0.0, kw_only=True)
     beta: float = field(default=0.6, kw_only=True)
     max_window: int = field(default=1024, kw_only=True)
-    reduction: str = field(default="cls", kw_only=True)
+    reduction: str = field(default="mean", kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("keep_ratio", "context", "beta"):
@@ -67,10 +70,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
 
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; features [T, D], saliency [T]."""
-        device = features.device
-        items = whole_items(type(self).__name__, layout)
-        partner = partners(layout).to(device, non_blocking=True)
-        still = (temporal_similarity(features, partner, backend=backend) > self.threshold).cpu()
+        items, device = whole_items(type(self).__name__, layout), features.device
+        still = (temporal_similarity(features, partners(layout).to(device), backend=backend) > self.threshold).cpu()
         # For every token the first of those that it becomes one with.
         itself = torch.arange(len(layout), dtype=torch.int64, device="cpu")
         first = itself.clone()
@@ -108,9 +109,8 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
         keeps all that is left, a frame at least.
         """
         grid, share = shape.h * shape.w, self.keep_ratio * shape.num_tokens
-        least = max(1, min(grid, math.ceil(share - shape.t / 2)))
         most = min(shape.num_tokens, math.floor(share) + 2 * shape.t)
-        return shape.t * math.ceil(grid * self.keep_ratio), least, most
+        return shape.t * math.ceil(grid * self.keep_ratio), max(1, min(grid, math.ceil(share - shape.t / 2))), most
 
 
 @register_method(
@@ -120,36 +120,39 @@ class StaticAndDynamic(BySaliency, CountedVideos, Stored):
         group="a frame's moving tokens, a segment's static ones, after the layer, all video tokens of a prompt",
         rounding="ceil of a frame, round half to even of static tokens, of the salient part, and after the layer",
         minimum="1 a frame with moving tokens, 1 a segment without",
-        score="class token's attention in the encoder, density peaks, k = 7 at most, without the noise of the code, "
-        "after the layer, attention of the last text token as it ran",
+        score="attention received in the encoder, mean over queries (the class token's in the code), density peaks, "
+        "k = 7 at most, without the noise of the code, after the layer, attention of the last text token as it ran",
         merge="static places: mean over the segment, others to the nearest peak, beta 0.6, after the layer: halving",
         row_sum="1",
         order="ascending; code: of a segment the static tokens, then frame by frame salient ones, then peaks",
         kv="long",
-        audio="kept",
+        audio="stays",
+        count="data, shape",
     ),
     "HoliTom, arXiv 2505.21334, section 3; code read at cokeshao/HoliTom dd74634",
 )
 def holitom(
     config: Any,
-    ratio: float,
+    ratio: KeepRatio,
     *,
-    layer: int | None = 18,
+    layer: int | str | None = "scaled",
     inner_ratio: float = 0.5,
     context: float = 0.0,
-    reduction: str = "cls",
+    reduction: str = "mean",
 ) -> Schedule:
     """HoliTom of every video.
 
     Args:
-        config: not looked at.
-        ratio: of videos before the LLM; audio and images stay.
-        layer: after which video tokens are merged again; None: after none.
+        config: says how many layers there are, unless `layer` is None.
+        ratio: of videos before the LLM, a number or a mapping; audio and images stay.
+        layer: after which video tokens are merged again; "scaled": 18 of 28, by depth; None: after none.
         inner_ratio: share of the video tokens that stay there.
         context, reduction: see `StaticAndDynamic`.
 
     Raises:
-        ValueError: ratios outside [0, 1], an unknown reduction.
+        TypeError, ValueError: ratios outside [0, 1], an unknown reduction, a layer there is not.
     """
-    after = {} if layer is None else {layer: MergedIntoRelevant(inner_ratio)}
-    return Schedule(StaticAndDynamic(ratio, context=context, reduction=reduction), after)
+    chosen: Any = None if layer == "scaled" else (layer,)
+    inside = MergedIntoRelevant(check_ratio("inner_ratio", inner_ratio))
+    after = {} if layer is None else {one_layer(config, chosen, 18, 28, "layer"): inside}
+    return Schedule(StaticAndDynamic(video_alone(ratio), context=context, reduction=reduction), after)

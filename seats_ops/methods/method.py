@@ -24,6 +24,8 @@ F = TypeVar("F", bound=Callable[..., Schedule])
 class Protocol:
     """What a reader must know to compare a method's numbers with another's, a few words each.
 
+    Where an option changes it, what holds without stands before a semicolon.
+
     Attributes:
         ratio: what the ratio is a share of, and where it is measured.
         group: tokens that share one budget.
@@ -35,9 +37,11 @@ class Protocol:
         row_sum: of the merge's coefficients, "-" without one.
         positions: kept or renumbered.
         order: of the tokens kept.
-        kv: what earlier layers hold of tokens dropped inside the LLM, "-" before it.
+        kv: of earlier layers, of tokens dropped inside the LLM: "sliced" or "long"; "-" where none are.
         audio: what happens to audio.
         chance: "deterministic" or "seeded".
+        count: how counts are known, of every stage once, see `Stage`.
+        supplied: tensors that no model has and the caller gives, by name in `attach(..., external=...)`, "-" if none.
 
     Example:
         >>> from seats_ops.methods import Protocol
@@ -59,9 +63,21 @@ class Protocol:
     kv: str = "-"
     audio: str = "as video"
     chance: str = "deterministic"
+    count: str = "shape"
+    supplied: str = "-"
+
+    def said(self, *, usual: bool = True) -> dict[str, str]:
+        """Texts by title; without `usual` only what differs from the defaults.
+
+        Example:
+            >>> list(said.said(usual=False))
+            ['ratio', 'group', 'score', 'audio']
+        """
+        texts = {item: str(getattr(self, item.name)) for item in fields(self)}
+        return {item.name.replace("_", " "): text for item, text in texts.items() if usual or text != item.default}
 
     def __str__(self) -> str:
-        return "; ".join(f"{item.name.replace('_', ' ')}: {getattr(self, item.name)}" for item in fields(self))
+        return "; ".join(f"{title}: {text}" for title, text in self.said().items())
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,18 @@ class Method:
         parameters = list(inspect.signature(self.build).parameters.values())[2:]
         return {parameter.name: parameter.default for parameter in parameters}
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises TypeError: no mapping. ValueError: names of another method's.
+
+        Example:
+            >>> method("random").check_options({"seed": 1})
+        """
+        if not isinstance(options, Mapping):
+            raise TypeError(f"{self.name}: expected options by name, got {describe(options)}")
+        unknown = sorted(map(str, set(options) - set(self.options)))
+        if unknown:
+            raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
+
     def __call__(self, config: Any, ratio: float | Mapping[str, float], **options: Any) -> Schedule:
         """The schedule for a model's config.
 
@@ -106,9 +134,7 @@ class Method:
             ValueError: an option of another method, a ratio outside [0, 1] or that the method cannot reach.
             TypeError: the method makes something else than a schedule.
         """
-        unknown = sorted(set(options) - set(self.options))
-        if unknown:
-            raise ValueError(f"{self.name}: expected options among {tuple(self.options)}, got {', '.join(unknown)}")
+        self.check_options(options)
         for name, share in ratio.items() if isinstance(ratio, Mapping) else (("ratio", ratio),):
             check_ratio(name, share)
         schedule: object = self.build(config, ratio, **options)

@@ -120,11 +120,11 @@ class OmniPackRelevance(ByModality, Stored):
     "omnipack",
     Protocol(
         "share after the inner stage; twice as much enters the LLM",
-        "modality",
+        "modality of a prompt",
         "before: attention, sum over a window, and change; inside: likeness to text and to the other modality, density",
         merge="what goes joins its best token: 0.62 or 0.65 of that + the weighted mean; inside the weighted mean",
         row_sum="1",
-        kv="dropped, not merged",
+        kv="sliced",
     ),
     "OmniPack (arXiv 2608.03812), code read at 9064356; here frames are those of their own video",
 )

@@ -21,7 +21,7 @@ from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_choice
+from seats_ops.validation import check_choice, check_int
 
 VERSIONS = ("repaired", "release")
 BOTH = (Modality.VIDEO, Modality.AUDIO)
@@ -51,6 +51,7 @@ class OmniSelectTimes(BySaliency, ByModality, Stored):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("version", self.version, VERSIONS)
+        check_int("margin", self.margin, 0)
 
     def count_of(self, kind: Modality, found: Mapping[str, Any]) -> int:
         """A prediction, of one window; see `ByModality`."""
@@ -112,9 +113,10 @@ def _overlooking(groups: Groups, kind: Modality) -> Groups:
         "window of one modality, as much of each; of the modality that leads, by relevance",
         "sound: attention, mean of queries; video: minus the mean product with its window's video",
         rounding="floor of tokens * (1 - drop share)",
-        minimum="1",
+        count="data",
+        supplied="video_relevance, audio_relevance: logits of AudioCLIP there",
     ),
-    "OmniSelect (arXiv 2605.18041), code read at 9435948; relevance, of AudioCLIP there, is given by the caller",
+    "OmniSelect (arXiv 2605.18041), code read at 9435948",
 )
 def omniselect(
     config: Any, ratio: KeepRatio, *, version: str = "repaired", margin: int = 2, reduction: str = "mean"
@@ -131,6 +133,6 @@ def omniselect(
         version, margin, reduction: see `OmniSelectTimes`.
 
     Raises:
-        ValueError: a ratio of something else, another version or reduction.
+        ValueError: a ratio of something else, another version or reduction, a margin below 0.
     """
     return Schedule(OmniSelectTimes(ratio, version=version, margin=margin, reduction=reduction))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,14 +11,13 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.layout.groups import groups_of
-from seats_ops.layout.runs import frame_size, token_runs
 from seats_ops.methods import own_work
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.anchor_merges import softmax_merge
 from seats_ops.operators.anchors import nearest_anchor
 from seats_ops.operators.composed import PerModality
 from seats_ops.operators.grouped import Grouped
-from seats_ops.operators.guided import LEAST, MOST, guided_drops
+from seats_ops.operators.guided import LEAST, MOST, guided_chunks
 from seats_ops.operators.items import CountedVideos
 from seats_ops.operators.peaks import density_peaks
 from seats_ops.operators.selection import Selection
@@ -28,7 +27,7 @@ from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.ops.segment_topk.reference import rank_in_segment
 from seats_ops.ops.temporal_similarity.api import temporal_similarity
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_keep_ratio, check_ratio
+from seats_ops.validation import check_int, check_keep_ratio, check_ratio
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class OmniZipAudio(Stored):
     keep_ratio: float
     context: float = 0.05
     members: int = 3
+
+    def __post_init__(self) -> None:
+        check_ratio("context", self.context)
+        check_int("members", self.members, 0)
 
     def num_kept(self, n: int) -> tuple[int, int]:
         """How many of n tokens are kept by attention, and how many as anchors."""
@@ -104,28 +107,19 @@ class OmniZipVideo(CountedVideos, Stored):
         before = torch.full((len(layout),), -1, dtype=torch.int64, device="cpu")
         keep_mask = torch.ones_like(before, dtype=torch.bool)
         every, budgets = list[Tensor](), list[int]()
-        for tokens, size, drop in self._chunks(layout.plan(), kept.cpu()):
+        for tokens, size, drop in guided_chunks(layout.plan(), kept.cpu(), 1.0 - self.keep_ratio):
             frames = tokens[: len(tokens) // size * size].view(-1, size)
             every += frames.unbind(0)
             budgets += [int(size * (1.0 - drop))] * len(frames)
             before[frames[1::2]] = frames[:-1:2]
             keep_mask[tokens[frames.numel() :]] = not len(frames)
-        groups = groups_of(layout, every)
-        even = groups.only(before < 0)
-        given = (groups.ids, before, keep_mask, even.packed()[0])
-        ids, before, keep_mask, index = (each.to(features.device) for each in given)
-        budget = torch.tensor(budgets, dtype=torch.int64, device="cpu").to(features.device)
+        frame = Grouped(groups_of(layout, every), features.device)
+        even = frame.groups.only(before < 0)
+        before, keep_mask, index = (each.to(features.device) for each in (before, keep_mask, even.packed()[0]))
         options: dict[str, Any] = {"metric": "cosine", "include_self": False, "squared": False}
         peaks = density_peaks(features, index, even.lengths, num_neighbors=5, backend=backend, **options)
         scores = (-temporal_similarity(features, before, backend=backend)).index_copy_(0, index, peaks)
-        return keep_mask & segment_topk(scores, ids, budget, backend=backend)
-
-    def _chunks(self, plan: TokenLayout, kept: Tensor) -> Iterator[tuple[Tensor, int, float]]:
-        """Tokens, tokens of a frame and drop share of every chunk of video."""
-        for video, sound in zip(*(token_runs(plan, kind) for kind in (Modality.VIDEO, Modality.AUDIO)), strict=True):
-            shares = [int(kept[tokens].sum()) / len(tokens) for tokens in sound]
-            drops = guided_drops(shares, [len(tokens) for tokens in video], 1.0 - self.keep_ratio)
-            yield from ((tokens, frame_size(plan, tokens[0]), drop) for tokens, drop in zip(video, drops, strict=True))
+        return keep_mask & segment_topk(scores, frame.ids, frame.counts(budgets), backend=backend)
 
 
 @register_method(
@@ -134,11 +128,12 @@ class OmniZipVideo(CountedVideos, Stored):
         "share of video entering the LLM; of sound, kept by attention: anchors come on top",
         "sound: a prompt; video: a frame, its share set by the sound of its chunk, 0.25 to 0.65",
         "sound: attention, mean of queries; video: density peaks (even frames), 1 - cosine with the frame before (odd)",
-        rounding="sound: half to even; video: floor",
+        rounding="sound: round, half to even; video: floor",
         minimum="0",
         merge="sound: anchors, with the 3 of their members most like the video",
         row_sum="1",
         audio="its own ratio; sets the video's budgets",
+        count="data",
     ),
     "OmniZip (arXiv 2511.14582), code read at 66ef5d7; here totals are of all videos, frames those of their own video",
 )
@@ -153,9 +148,9 @@ def omnizip(config: Any, ratio: float | Mapping[str, float], *, context: float =
         members: tokens merged into an anchor; 0 merges none.
 
     Raises:
-        ValueError: a ratio of something else, a share outside [0, 1].
+        ValueError: a ratio of something else, a share outside [0, 1], members below 0.
     """
     ratios = check_keep_ratio("ratio", ratio, ("video", "audio"))
     audio, video = ratio_of(ratios, Modality.AUDIO), ratio_of(ratios, Modality.VIDEO)
-    first = {} if audio is None else {"audio": OmniZipAudio(audio, check_ratio("context", context), members)}
+    first = {} if audio is None else {"audio": OmniZipAudio(audio, context, members)}
     return Schedule(PerModality(first | ({} if video is None else {"video": OmniZipVideo(video)})))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -99,16 +99,23 @@ def pooled(config: object, ratio: KeepRatio, *, cell: Sequence[int] | None = Non
         cell: (a, b), rows and columns of a cell; None: the squarest one, no higher than wide.
 
     Raises:
-        ValueError: a ratio that no cell, or not this one, leaves.
+        TypeError: a cell that is no sequence. ValueError: one that is not two ints from 1, a ratio that no cell, or not
+            this one, leaves.
     """
     stages = []
     for name, share in of_video(ratio).items():
         size = round(1 / share) if share > 0 else 0
         a = max((n for n in range(1, math.isqrt(size) + 1) if size % n == 0), default=0)
-        sides: tuple[Any, ...] = (a, size // a if a else 0) if cell is None else tuple(cell)
-        if len(sides) != 2 or not all(type(side) is int for side in sides):
-            raise ValueError(f"cell: expected two ints, got {describe(cell)}")
+        sides = (a, size // a if a else 0) if cell is None else _sides(cell)
         if name not in ("video", "image") or sides[0] * sides[1] != size or abs(share * size - 1) > 0.015:
             raise ValueError(f"ratio: expected 1 / (a b) of video or image, for cells of a x b, got {share} of {name}")
         stages.append(AveragePool(*sides, modality=name))
     return Schedule(stages)
+
+
+def _sides(cell: Sequence[int]) -> tuple[int, int]:
+    if not isinstance(cell, Sequence):
+        raise TypeError(f"cell: expected two ints, got {describe(cell)}")
+    if len(cell) != 2 or not all(type(side) is int and side > 0 for side in cell):
+        raise ValueError(f"cell: expected two ints from 1, got {describe(cell)}")
+    return cell[0], cell[1]

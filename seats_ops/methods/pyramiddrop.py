@@ -24,10 +24,10 @@ PROTOCOL = Protocol(
     ratio="of the tokens before any stage, the i-th drop leaves ratio ** i; the paper's is 0.5; a number is for video",
     group="modality of a prompt",
     score="attention of the last token of the question by the next layer's norm and projections, mean over heads",
-    rounding="down",
+    rounding="floor",
     minimum="0",
     positions="renumbered",
-    kv="long: every layer keeps the length that it ran on",
+    kv="long",
     audio="stays",
 )
 

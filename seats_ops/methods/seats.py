@@ -28,6 +28,7 @@ def seats(
     temperature: float | None = None,
     encoder_ratio_scale: float = 1.4,
     windows: str = "layout",
+    exact_total: bool = False,
 ) -> Schedule:
     """The SEATS schedule: diversity before the LLM, staged pruning inside it, a late drop of audio and video.
 
@@ -44,6 +45,7 @@ def seats(
         temperature: of the softmax over windows; default from the family.
         encoder_ratio_scale: encoder ratio / retention ratio; the paper uses 1.4.
         windows: "layout" or "runs", see `StagePruner`.
+        exact_total: what enters is exact over all blocks together, see `DiversitySelector`; the paper rounds per block.
 
     Returns:
         A Schedule with one DiversitySelector, one StagePruner per drop layer, and one ModalityDropper unless
@@ -84,7 +86,7 @@ def seats(
     after_layer |= staged_pruners(config, retention, encoder, drop_layers, late, temperature, windows)
     if late is not None:
         after_layer[late - 1] = ModalityDropper()
-    return Schedule(before_llm=(DiversitySelector(encoder),), after_layer=after_layer)
+    return Schedule(DiversitySelector(encoder, exact_total=exact_total), after_layer)
 
 
 def staged_pruners(

@@ -21,6 +21,7 @@ from seats_ops.schedule import Schedule
         score="attention received in the encoder times max-min cosine distance; attention of the last text token by "
         "the layer's own norm and projections on its output, mean over heads",
         kv="sliced",
+        count="shape, data",
     ),
     "SEATS (arXiv 2605.20035), section 3, code read at c553732",
 )
@@ -33,13 +34,14 @@ def seats_by_ratio(
     temperature: float | None = None,
     encoder_ratio_scale: float = 1.4,
     windows: str = "layout",
+    exact_total: bool = False,
 ) -> Schedule:
     """`seats_ops.seats` for a retention R or for ratios of video and audio.
 
     Args:
         config: of a whole model or its thinker.
         ratio: R, or a mapping of video and audio, those that the model takes.
-        drop_layers, late_layer, temperature, encoder_ratio_scale, windows: see `seats_ops.seats`.
+        drop_layers, late_layer, temperature, encoder_ratio_scale, windows, exact_total: see `seats_ops.seats`.
 
     Raises:
         TypeError, ValueError: as `seats_ops.seats`; an R above the paper's highest.
@@ -63,6 +65,7 @@ def seats_by_ratio(
         temperature=temperature,
         encoder_ratio_scale=encoder_ratio_scale,
         windows=windows,
+        exact_total=exact_total,
     )
 
 

@@ -25,15 +25,16 @@ AVERAGED = "averaged over all layers"
     Protocol(ratio="share that enters the LLM; a number is for video and audio", group="block", score=SELECTED),
     SOURCE.format("3.1"),
 )
-def seats_selector(config: object, ratio: KeepRatio, *, weighted: bool = True) -> Schedule:
+def seats_selector(config: object, ratio: KeepRatio, *, weighted: bool = True, exact_total: bool = False) -> Schedule:
     """Stage I alone: a diverse, salient subset of every block.
 
     Args:
         config: not looked at.
         ratio: in [0, 1]; a mapping for the modalities it names.
         weighted: False leaves saliency out.
+        exact_total: see `DiversitySelector`.
     """
-    return Schedule(DiversitySelector(ratio, weighted=weighted))
+    return Schedule(DiversitySelector(ratio, weighted=weighted, exact_total=exact_total))
 
 
 @register_method(
@@ -43,6 +44,7 @@ def seats_selector(config: object, ratio: KeepRatio, *, weighted: bool = True) -
         group="window and modality",
         score=PRUNED,
         kv="sliced",
+        count="data",
     ),
     SOURCE.format("3.2"),
 )

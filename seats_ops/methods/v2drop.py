@@ -36,8 +36,8 @@ PROTOCOL = Protocol(
     "share (qwen2-vl, paper: 0.25), the third one token; a number is for video",
     group="modality of a prompt",
     score="Euclidean norm of what the layer changed in a hidden state, in float32",
-    rounding="down",
-    kv="long: earlier layers keep all tokens",
+    rounding="floor",
+    kv="long",
     audio="stays",
 )
 

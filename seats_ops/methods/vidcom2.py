@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import MediaShape, TokenLayout
+from seats_ops.methods.arguments import video_alone
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.items import CountedVideos, Item, whole_items
 from seats_ops.operators.own_work import of_video
+from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.segment_topk.api import segment_topk
 from seats_ops.schedule import Schedule
@@ -106,22 +108,23 @@ class UncommonTokens(CountedVideos, Stored):
     Protocol(
         ratio="share of a video's tokens that enters the LLM, before rounding",
         group="a frame, which share the budget of a video by a softmax of their strangeness, temperature 0.01",
-        rounding="half to even (reconciled: then to int(tokens * ratio) in all)",
+        rounding="round, half to even (reconciled: then to int(tokens * ratio) in all)",
         minimum="1 a frame (reconciled: as many in all as there are frames)",
         score="least of five Gaussian kernels to the means of video and frame, over the calmest half of the channels",
-        audio="kept",
+        audio="stays",
+        count="data; reconciled: reconciled",
     ),
     "VidCom2, arXiv 2505.14454, section 3; code read at xuyang-liu16/VidCom2 944a17d and vLLM 0f17ee0",
 )
-def vidcom2(config: Any, ratio: float, *, variant: str = "reference") -> Schedule:
+def vidcom2(config: Any, ratio: KeepRatio, *, variant: str = "reference") -> Schedule:
     """VidCom2 of every video.
 
     Args:
         config: not looked at.
-        ratio: of videos; audio and images stay.
+        ratio: of videos, a number or a mapping; audio and images stay.
         variant: "reference", or "reconciled" to the exact count that vLLM promises.
 
     Raises:
         ValueError: an unknown variant.
     """
-    return Schedule(UncommonTokens(ratio, variant=variant))
+    return Schedule(UncommonTokens(video_alone(ratio), variant=variant))

@@ -111,7 +111,7 @@ SAID = Protocol(
     score="attention received in the encoder's last layer, sum (original: mean over queries)",
     merge="every token left is added to the anchor with the nearest keys, as a mean",
     row_sum="2, 1 without members",
-    audio="kept",
+    audio="stays",
 )
 
 

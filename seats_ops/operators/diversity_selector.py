@@ -17,7 +17,7 @@ from seats_ops.operators.stage import MEDIA, MEDIA_MODALITIES, KeepRatio, num_ke
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segments import counts_to_offsets
-from seats_ops.validation import check_keep_ratio, check_length, check_same_device, check_values, describe
+from seats_ops.validation import check_bool, check_keep_ratio, check_length, check_same_device, check_values
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ class DiversitySelector(Stored):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep_ratio", check_keep_ratio("keep_ratio", self.keep_ratio, MEDIA))
-        if not isinstance(self.weighted, bool):
-            raise TypeError(f"weighted: expected a bool, got {describe(self.weighted)}")
-        if not isinstance(self.exact_total, bool):
-            raise TypeError(f"exact_total: expected a bool, got {describe(self.exact_total)}")
+        check_bool("weighted", self.weighted)
+        check_bool("exact_total", self.exact_total)
 
     def __call__(
         self, features: Tensor, layout: TokenLayout, *, saliency: Tensor | None = None, backend: str = "auto"

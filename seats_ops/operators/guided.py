@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from seats_ops.layout import Modality, TokenLayout
+from seats_ops.layout.runs import frame_size, token_runs
 
 LEAST, MOST = 0.35, 0.75
 """Share that a chunk of video loses where all of its sound is kept, and where none is."""
@@ -43,6 +48,31 @@ def guided_drops(kept_sound: Sequence[float], sizes: Sequence[int], drop: float)
         for i in others:
             drops[i] = _clipped(drops[i] + more)
     return drops + alone
+
+
+def guided_chunks(plan: TokenLayout, kept: Tensor, drop: float) -> Iterator[tuple[Tensor, int, float]]:
+    """Every chunk of video of a layout on the host: its tokens, tokens of a frame, the share that it loses.
+
+    Args:
+        plan: with grid.
+        kept: bool [T] on the host: sound that is kept.
+        drop: see `guided_drops`.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout import MediaShape, Modality, TokenLayout
+        >>> from seats_ops.operators.guided import guided_chunks
+        >>> grid = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]])
+        >>> shapes = (MediaShape(Modality.VIDEO, 1, 1, 2), MediaShape(Modality.AUDIO, 1))
+        >>> modality, offsets = torch.tensor([1, 1, 2]), torch.tensor([0, 3])
+        >>> layout = TokenLayout(modality, torch.arange(3), offsets, grid=grid, shapes=shapes)
+        >>> [(tokens.tolist(), size, drop) for tokens, size, drop in guided_chunks(layout, modality == 2, 0.6)]
+        [([0, 1], 2, 0.35)]
+    """
+    for video, sound in zip(*(token_runs(plan, kind) for kind in (Modality.VIDEO, Modality.AUDIO)), strict=True):
+        shares = [int(kept[tokens].sum()) / len(tokens) for tokens in sound]
+        drops = guided_drops(shares, [len(tokens) for tokens in video], drop)
+        yield from ((tokens, frame_size(plan, tokens[0]), lost) for tokens, lost in zip(video, drops, strict=True))
 
 
 def _clipped(share: float) -> float:

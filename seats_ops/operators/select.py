@@ -19,7 +19,7 @@ from seats_ops.operators.selectors import Selector, TopK
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.operators.stage_call import call_with_inputs
 from seats_ops.operators.stored import Stored
-from seats_ops.validation import check_choice, check_int, check_values, describe
+from seats_ops.validation import check_bool, check_choice, check_int, check_values, describe
 
 ROUNDINGS = ("round", "floor", "ceil")
 
@@ -117,6 +117,7 @@ class Ratio(ByModality, Stored):
         if self.group not in ("modality", "item", "frame", "block", "window"):
             raise ValueError(f"group: expected modality, item, frame, block or window, got {self.group!r}")
         check_int("minimum", self.minimum, 0)
+        check_bool("exact_total", self.exact_total)
 
     def __call__(self, scores: Tensor | None, layout: TokenLayout, *, backend: str = "auto") -> Budgeted:
         """Groups of the modalities that have a ratio, and their budgets; nothing is read from the device."""

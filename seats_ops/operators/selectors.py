@@ -15,6 +15,7 @@ from seats_ops.operators.own_work import nothing, pair_macs
 from seats_ops.operators.stored import Stored
 from seats_ops.ops.max_min_diversity.api import max_min_diversity
 from seats_ops.ops.segment_topk.api import segment_topk
+from seats_ops.validation import check_int
 
 
 @runtime_checkable
@@ -168,6 +169,9 @@ class RandomK(_ByPlace, Stored):
     needs_scores: ClassVar[bool] = False
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("seed", self.seed, 0, 2**64 - 1)
 
     def places(self, n: int, k: int, row: int, tensors: Mapping[str, Any]) -> Tensor:
         """See above."""

@@ -137,8 +137,8 @@ OVERRIDES: Mapping[str, Table] = {
         "distances": tile(registers=168, BLOCK_OWN=16, BLOCK_WALK=64),
     },
     "gfx942": {
-        # A mask takes two scalar registers for every element of a thread: with half as many warps 3.6 spilled two of the
-        # one, 3.8 some of the other's scattered, unaligned rows.
+        # A mask takes two scalar registers for every element of a thread: with half as many warps 3.6 spilled two
+        # of the one, 3.8 some of the other's scattered, unaligned rows.
         "greedy/4096": tile(16, registers=160),
         "dpp_step": tile(16, TOKENS=16, CHANNELS=128, PARTS=512),
         # Matrix instructions for so few columns give a thread four products, those for more give it sixteen.

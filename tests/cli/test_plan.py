@@ -105,6 +105,16 @@ def test_a_budget_is_kept_and_its_ratios_give_the_same_plan() -> None:
     assert "R = 35.00% fits, the highest there are ratios for" in run("--flops-share", "0.5")
 
 
+def test_exact_totals() -> None:
+    """Ten blocks of 24 tokens: per block 0.105 of them are 2.52, so 3; together 25.2, so 25."""
+    prompt = ("--video-tokens", "240", "--grid-tokens", "12", "--audio-tokens", "0", "--video", "0.075")
+    for exact, kept in ((), 30), (("--exact-total",), 25):
+        assert printed(*prompt, *exact)["tokens_per_layer"][0] == 598 + kept
+    budget = (*prompt[:-2], "--kv-share", "0.8")
+    rounded, exact = (printed(*budget, *more) for more in ((), ("--exact-total",)))
+    assert rounded["schedule"] != exact["schedule"] and exact["kv_bytes"] <= 0.8 * exact["full_kv_bytes"]
+
+
 def test_a_budget_of_memory() -> None:
     """Weights of 8,292,166,656 numbers of two bytes are 15.45 GiB."""
     arguments = ("qwen2.5-vl-7b-instruct", "--max-memory", "15.8GiB", "--kv-policy", "per-layer", "--seconds", "60")
@@ -182,6 +192,7 @@ def test_what_does_not_go_is_said(arguments: str, expected: str) -> None:
 def test_a_schedule_stands_as_it_is(tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     Schedule(after_layer={4: ModalityDropper()}).save(mine)
+    assert "--exact-total: expected no --schedule with it" in fail("--schedule", str(mine), "--exact-total")
     said = fail("--schedule", str(mine), "--max-flops", "20e12")
     assert "--max-flops: expected no --schedule with it, which has its ratios already" in said
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import inspect
 import io
@@ -16,8 +15,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.methods import HIDDEN_SIZE, METHODS, PAPER, RATIO, Clip, given, run_stages
+from benchmarks.methods import HIDDEN_SIZE, METHODS, PAPER, RATIO, Clip, accepted_ratio, given, run_stages
 from benchmarks.results import read
+from seats_ops import Schedule
 from seats_ops.cli.model import qwen2_5_omni_7b_config
 from seats_ops.cost import prefill_cost
 from seats_ops.methods import AtCost, Method, Protocol, at_equal_cost, methods
@@ -28,10 +28,6 @@ from seats_ops.testing.stand_in_device import Device
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 PACKAGE = "seats_ops.methods"
 CONFIG = qwen2_5_omni_7b_config()
-COUNTED = Clip(frames=8, height=4, width=4, audio=100, text=12)
-"""The prompt on which launches are counted; one of the paper's size would take minutes."""
-LARGER = Clip(frames=8, height=8, width=4, audio=100, text=12)
-LONGER = Clip(frames=16, height=4, width=4, audio=200, text=12)
 USUAL = ("features", "saliency", "scores")
 NOT_CODE = (token.NEWLINE, token.INDENT, token.DEDENT, token.ENDMARKER, tokenize.NL, tokenize.COMMENT)
 
@@ -57,10 +53,9 @@ def lines_of_code(source: str) -> int:
 
 
 @functools.cache
-def device_work(name: str, clip: Clip) -> tuple[int, int]:
-    """(launches, reads) of a method's stages, merges included, on a device without hardware."""
-    schedule, layout = methods()[name](CONFIG, RATIO), clip.layout()
-    device, count = Device(), CountDeviceWork()
+def device_work(schedule: Schedule, clip: Clip) -> tuple[int, int]:
+    """(launches, reads) of a schedule's stages, merges included, on a device without hardware."""
+    layout, device, count = clip.layout(), Device(insides=False), CountDeviceWork()
     tensors = device.put(given(layout, schedule, 32))
     with device:
         run_stages(schedule, layout.to(torch.device("meta")), tensors, "triton", count=count)
@@ -89,40 +84,28 @@ def numbers() -> list[str]:
 
 
 def _numbers_of(name: str, one: Method) -> list[str]:
-    asked, at, timed = None, equal_cost()[name], recorded().get(name)
-    with contextlib.suppress(ValueError):
-        asked = one(CONFIG, RATIO)
-    if asked is None:
-        kinds = further = flops = own = launches = reads = "-"
-    else:
-        kinds = ", ".join(count_kinds(asked))
-        further = ", ".join(f"`{item}`" for item in inputs_of(asked) if item not in USUAL) or "-"
-        cost = prefill_cost(CONFIG, asked, PAPER.lengths)
-        flops = "~" * ("data" in kinds) + f"{cost.flops_share:.3f}"
-        own = _percent(cost.selection_flops / cost.full_flops) + "+" * bool(cost.unsaid)
-        launches, reads = (_growing(name, index) for index in (0, 1))
+    at, timed, ratio = equal_cost()[name], recorded().get(name), accepted_ratio(one, CONFIG)
+    asked = one(CONFIG, ratio)
+    kinds = ", ".join(count_kinds(asked))
+    further = ", ".join(f"`{item}`" for item in inputs_of(asked) if item not in USUAL) or "-"
+    cost = prefill_cost(CONFIG, asked, PAPER.lengths)
+    launches, reads = device_work(asked, PAPER)
     return [
         f"[{name}](#{name})",
         kinds,
         str(lines_of_code(inspect.getsource(inspect.getmodule(one.build) or one.build))),
         further,
-        flops,
-        own,
+        "~" * ("data" in kinds) + f"{cost.flops_share:.3f}" + f" at {ratio}" * (ratio != RATIO),
+        _percent(cost.selection_flops / cost.full_flops) + "+" * bool(cost.unsaid),
         "-" if at.ratio is None else f"{at.ratio:.3f}",
-        launches,
-        reads,
+        f"{launches:,}",
+        str(reads),
         "-" if timed is None else f"{timed['seconds']['median'] * 1e3:,.0f}",
     ]
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %" if share else "0"
-
-
-def _growing(name: str, index: int) -> str:
-    """A number of `device_work`, and with what it grows."""
-    here, larger, longer = (device_work(name, clip)[index] for clip in (COUNTED, LARGER, LONGER))
-    return f"{here}" + "+" * (larger > here or longer > here)
 
 
 def notes() -> list[str]:
@@ -135,7 +118,8 @@ def notes() -> list[str]:
         try:
             one(CONFIG, RATIO)
         except ValueError as error:
-            lines.append(f"- {name}: refuses {RATIO}: {_escaped(str(error))}")
+            ratio = accepted_ratio(one, CONFIG)
+            lines.append(f"- {name}: its row is of {ratio}, as it refuses {RATIO}: {_escaped(str(error))}")
     timed = recorded()
     places = dict.fromkeys(f"{row['device']} ({row['time'][:10]})" for n, row in timed.items() if n in own_methods())
     if places:
@@ -148,10 +132,8 @@ def sections() -> list[str]:
     lines: list[str] = []
     for name, one in own_methods().items():
         options = ", ".join(f"`{option}={default!r}`" for option, default in one.options.items())
-        said = [(item.name.replace("_", " "), str(getattr(one.protocol, item.name))) for item in fields(Protocol)]
-        usual = {item.name.replace("_", " "): item.default for item in fields(Protocol)}
         lines += [f"### {name}", "", f"{_escaped(one.source)}.", ""]
-        lines += [f"- {title}: {_escaped(text)}" for title, text in said if text != usual[title]]
+        lines += [f"- {title}: {_escaped(text)}" for title, text in one.protocol.said(usual=False).items()]
         lines += [f"- options: {options}"] * bool(options) + [""]
     return lines[:-1]
 

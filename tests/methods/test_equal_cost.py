@@ -103,6 +103,52 @@ def test_what_cannot_be_reached_is_said() -> None:
     assert high.ratio == pytest.approx(0.06, abs=0.002)
 
 
+def test_what_is_between_two_steps_is_said_by_the_nearest() -> None:
+    """Ratios come in steps: cells of 1 x 2 and 1 x 3 tokens of a row of 16, 2 and 3 of 28 layers."""
+    [pooled] = at_equal_cost(["pooled"], CONFIG, LENGTHS, retention=0.5)
+    thirds, halves = ((50 * 12 * kept + 1570) / 11170 for kept in (6, 8))
+    assert thirds < 0.5 < halves and pooled.ratio is None
+    assert f"costs {thirds:.4g} of the whole prompt at the nearest, 0.3333, not 0.5" in pooled.reason
+    [found] = at_equal_cost(["pooled"], CONFIG, LENGTHS, retention=thirds)
+    assert found.ratio == 1 / 3 and found.retained is not None and found.retained.entering == pytest.approx(thirds)
+    [dropper] = at_equal_cost(["seats-dropper"], CONFIG, LENGTHS, retention=0.1)
+    assert f"costs {3 / 28:.4g} of the whole prompt at the nearest, " in dropper.reason and "not 0.1" in dropper.reason
+    [flops] = at_equal_cost(["seats-dropper"], CONFIG, LENGTHS, retention=0.1, axis="flops")
+    assert "at the nearest" in flops.reason
+    [least] = at_equal_cost(["seats-dropper"], CONFIG, LENGTHS, retention=0.01)
+    assert f"costs {1 / 28:.4g} of the whole prompt at least, more than 0.01" in least.reason
+
+
+def test_a_prompt_that_a_method_refuses_is_a_reason_and_missing_shapes_are_none() -> None:
+    few = PromptLengths(10, (36,), shapes=(MediaShape(Modality.VIDEO, 4, 3, 3),))
+    [dycoke] = at_equal_cost(["dycoke"], CONFIG, few, retention=0.5)
+    assert dycoke.ratio is None and "expected at least 5 frames" in dycoke.reason
+    with pytest.raises(ValueError, match=r"lengths: expected shapes.*got None"):
+        at_equal_cost(["pooled"], CONFIG, replace(LENGTHS, shapes=None), retention=0.5)
+    [uniform] = at_equal_cost(["uniform"], CONFIG, replace(LENGTHS, shapes=None), retention=0.5)
+    assert uniform.ratio is not None
+
+
+def equal(names: list[Any], **options: Any) -> list[Any]:
+    return at_equal_cost(names, CONFIG, LENGTHS, **{"retention": 0.3, **options})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: equal(["uniform"], options={"uniform": {"x": 1}}), "uniform: expected options among .* got x"),
+        (lambda: equal(["uniform"], options={"v2drop": {}}), "options: expected those of uniform, got v2drop"),
+        (lambda: equal(["uniform"], options={"uniform": 3}), "uniform: expected options by name, got 3"),
+        (lambda: equal(["v2drop"], options={"v2drop": {"variant": "a"}}), "options: v2drop: variant: expected one of"),
+        (lambda: equal(["uniform"], kv_policy="foo"), "kv_policy: expected one of"),
+        (lambda: at_equal_cost([], CONFIG, PromptLengths(5), retention=0.3), "lengths: expected a prompt with"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_no_reason(call: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
 def test_keys_that_stay_are_counted() -> None:
     """v2drop leaves the keys of earlier layers: each of them holds what it ran on."""
     schedule = method("v2drop")(CONFIG, 0.5)

@@ -103,7 +103,7 @@ def literal(
     grid, kinds = layout.grid.tolist(), layout.modality.tolist()
     keep = {i for i, kind in enumerate(kinds) if kind != Modality.VIDEO}
     merged = {}
-    saliency = tensors["saliency:pooled" if release == "qwen" else "saliency:cls"].tolist()
+    saliency = tensors["saliency:pooled" if release == "qwen" else "saliency:mean"].tolist()
     for item, shape in enumerate(layout.shapes):
         if shape.modality == Modality.VIDEO:
             mine = [i for i in range(len(layout)) if grid[i][0] == item]

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen2_5OmniThinkerConfig
 
 from seats_ops import Modality, Schedule, TokenLayout
 from seats_ops.methods import method
 from seats_ops.operators.static_segments import static_segments
 from tests.methods.cases import cases, check_rows, kept, layout_of, layouts, merge_sums, run_stage, tensors_for, video
 from tests.methods.counting import check_counts
+
+CONFIG = Qwen2_5OmniThinkerConfig()
 
 
 def peaks_of(x: np.ndarray, count: int) -> list[int]:
@@ -117,7 +120,7 @@ def test_equals_the_definition(ratio: float, context: float) -> None:
         for item, shape in enumerate(layout.shapes):
             if shape.modality == Modality.VIDEO:
                 mine = [i for i in range(len(layout)) if grid[i][0] == item]
-                x, attention = tensors["features"][mine].double().numpy(), tensors["saliency:cls"][mine].tolist()
+                x, attention = tensors["features"][mine].double().numpy(), tensors["saliency:mean"][mine].tolist()
                 found = of_one_video(x, attention, shape.t, shape.h * shape.w, ratio, context)
                 expected |= {mine[i] for i in found}
                 for i, value in found.items():
@@ -164,7 +167,7 @@ def literal_inner(layout: TokenLayout, tensors: dict[str, Any], ratio: float) ->
 
 @pytest.mark.parametrize("ratio", [0.5, 0.1])
 def test_after_a_layer(ratio: float) -> None:
-    ((layer, stage),) = method("holitom")(None, 0.2, inner_ratio=ratio).stages()[1:]
+    ((layer, stage),) = method("holitom")(CONFIG, 0.2, inner_ratio=ratio).stages()[1:]
     assert layer == 18
     for name, layout, tensors in cases():
         selection, values = run_stage(stage, layout, tensors)
@@ -177,8 +180,17 @@ def test_after_a_layer(ratio: float) -> None:
         check_counts(stage, layout, selection.keep_mask)
 
 
+@pytest.mark.parametrize(("depth", "scaled"), [(28, 18), (36, 23), (4, 3)])
+def test_the_layer_scales_with_depth(depth: int, scaled: int) -> None:
+    config = Qwen2_5OmniThinkerConfig(text_config={"num_hidden_layers": depth})
+    assert list(method("holitom")(config, 0.2).after_layer) == [scaled]
+    assert list(method("holitom")(config, 0.2, layer=2).after_layer) == [2]
+    with pytest.raises(ValueError, match=f"expected ascending layers from 1 to {depth - 1}"):
+        method("holitom")(config, 0.2, layer=depth)
+
+
 def test_prompts_do_not_influence_each_other() -> None:
-    for _, stage in method("holitom")(None, 0.3, context=0.4).stages():
+    for _, stage in method("holitom")(CONFIG, 0.3, context=0.4).stages():
         for name, layout, tensors in still_cases():
             if layout.num_rows > 1:
                 check_rows(stage, layout, tensors)
@@ -194,7 +206,7 @@ def test_a_video_that_stands_still_keeps_a_token() -> None:
 
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="keep_ratio"):
-        method("holitom")(None, 0.2, inner_ratio=1.5)
+        method("holitom")(CONFIG, 0.2, inner_ratio=1.5)
     layout = layouts()["one video"]
     (stage,) = method("holitom")(None, 0.2, layer=None).before_llm
     thinned = layout.select(layout.position != 4)
@@ -203,5 +215,5 @@ def test_what_is_refused() -> None:
 
 
 def test_a_schedule_is_read_back() -> None:
-    schedule = method("holitom")(None, 0.2, context=0.4)
+    schedule = method("holitom")(CONFIG, 0.2, context=0.4)
     assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))) == schedule

@@ -9,7 +9,7 @@ import pytest
 from transformers import Qwen2_5OmniThinkerConfig
 
 from seats_ops import DiversitySelector, Modality, ModalityDropper, Schedule, StagePruner, WindowBudgetAllocator, seats
-from seats_ops.cost import PromptLengths, split_blocks
+from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
 from seats_ops.methods import at_equal_cost, method
 from seats_ops.methods.seats import PAPER_RATIOS
 from seats_ops.operators.stage import ratio_of
@@ -94,3 +94,18 @@ def test_ratios_that_are_refused_for_being_too_high_do_not_hide_those_that_cost_
     lengths = PromptLengths(590, split_blocks(9600, 288), split_blocks(1570, 50))
     (found,) = at_equal_cost(["seats"], Qwen2_5OmniThinkerConfig(), lengths, retention=0.15)
     assert found.retained is not None and found.retained.layer_average == pytest.approx(0.15, rel=0.02)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_totals_are_exact_where_that_is_asked_for(exact: bool) -> None:
+    """Ten blocks of 24 tokens at 0.105: 2.52 of each, so 3, or 25.2 of all."""
+    lengths = PromptLengths(10, split_blocks(240, 24), split_blocks(240, 24))
+    entering = 25 if exact else 30
+    alone = method("seats-selector")(OMNI, 0.105, exact_total=exact)
+    whole = method("seats")(OMNI, {"video": 0.075, "audio": 0.075}, exact_total=exact)
+    assert whole == seats(OMNI, 0.075, 0.075, exact_total=exact)
+    for schedule in (alone, whole):
+        assert prefill_cost(Qwen2_5OmniThinkerConfig(), schedule, lengths).tokens_per_layer[0] == 10 + 2 * entering
+        check_stored(schedule)
+    with pytest.raises(TypeError, match="exact_total"):
+        seats(OMNI, 0.075, 0.075, exact_total="no")
