@@ -107,7 +107,7 @@ def test_the_demo_with_schedules_of_ones_own(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "Deaf [b]" in text and "SEATS" not in text
     assert text.endswith(f"Open {out / 'text.html'} in a browser.")
-    slugs = ("nothing", "deaf-[b]", "blind", "text")
+    slugs = ("nothing", "deaf-b", "blind", "text")
     assert {path.name for path in out.iterdir()} == {f"{s}.{k}" for s in slugs for k in ("html", "png", "json")} | {
         "report.json"
     }
