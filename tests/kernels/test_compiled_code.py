@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import pytest
-import triton
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("the interpreter compiles nothing", allow_module_level=True)
@@ -21,15 +20,6 @@ from tests.kernels.snapshot import FOLDER, VERSIONS, all_variants, recorded
 
 VARIANTS = all_variants()
 FIRST_OF_KERNEL = {config.kernel.fn.__name__: config.name for config in reversed(shipped_configs())}
-# Primitives whose kernels were compiled with one version of Triton alone so far; docs/limitations.md names them too.
-WAITING, COMPILED_WITH = ("dpc_knn", "greedy_dpp", "group_budget", "temporal_similarity"), "3.7.1"
-
-
-def waits(name: str, version: str) -> bool:
-    primitive = VARIANTS[name].config.kernel.fn.__module__.split(".")[2]
-    return primitive in WAITING and version != COMPILED_WITH
-
-
 # Each kernel on four of the seven targets, each target with about as many kernels: `make kernels-nightly` does all.
 SAMPLE = [
     f"{name}/{target}/aligned"
@@ -41,7 +31,7 @@ SAMPLE = [
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_snapshot_covers_what_is_shipped(version: str) -> None:
     entries, make = recorded(FOLDER / f"triton-{version}.json"), f"run `make kernels-nightly TRITONS={version}`"
-    assert entries.keys() == {name for name in VARIANTS if not waits(name, version)}, make
+    assert entries.keys() == VARIANTS.keys(), make
     stale = [name for name in entries if entries[name][0] != VARIANTS[name].key(version)]
     assert not stale, f"{len(stale)} kernels changed since they were compiled, {make}: {stale[:4]}"
 
@@ -70,6 +60,4 @@ def test_the_sample_meets_every_kernel_and_target() -> None:
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_compiling_again_gives_the_recorded_code(name: str) -> None:
-    if waits(name, triton.__version__):
-        pytest.skip(f"its primitive waits to be compiled with Triton {triton.__version__}")
     assert compile_variant(VARIANTS[name]) == recorded()[name][1]
