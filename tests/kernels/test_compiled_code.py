@@ -20,11 +20,11 @@ from tests.kernels.snapshot import FOLDER, VERSIONS, all_variants, recorded
 
 VARIANTS = all_variants()
 FIRST_OF_KERNEL = {config.kernel.fn.__name__: config.name for config in reversed(shipped_configs())}
-# Each kernel on four of the seven targets, each target with about as many kernels: `make kernels-nightly` does all.
+# Each kernel on two of the seven targets, each target with about as many kernels: `make kernels-nightly` does all.
 SAMPLE = [
     f"{name}/{target}/aligned"
     for place, (_, name) in enumerate(sorted(FIRST_OF_KERNEL.items()))
-    for target in sorted(list(TARGETS)[(place + step) % len(TARGETS)] for step in (0, 1, 3, 5))
+    for target in sorted(list(TARGETS)[(place + step) % len(TARGETS)] for step in (0, 3))
 ]
 
 
@@ -55,7 +55,7 @@ def test_the_sample_meets_every_kernel_and_target() -> None:
     met = [name.split("/") for name in SAMPLE]
     assert {kernel for kernel, *_ in met} == set(FIRST_OF_KERNEL.values())
     numbers = [sum(target == each for _, target, _ in met) for each in TARGETS]
-    assert len(SAMPLE) == 4 * len(FIRST_OF_KERNEL) and max(numbers) - min(numbers) <= 1
+    assert len(SAMPLE) == 2 * len(FIRST_OF_KERNEL) and max(numbers) - min(numbers) <= 1
 
 
 @pytest.mark.parametrize("name", SAMPLE)
