@@ -1,7 +1,7 @@
 """Selected tokens inside vLLM: a plugin that serves models with what the stages of a schedule keep, before the LLM.
 
-Installed beside vLLM it adds architectures, and changes nothing for anybody who does not ask for them. It needs no Hugging
-Face adapter.
+Installed beside vLLM it adds architectures, and changes nothing for anybody who does not ask for them. It needs no
+Hugging Face adapter.
 
 Example:
     >>> from seats_ops import DiversitySelector, Schedule
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seats_ops.integrations.vllm.served import ENTRY, served
+from seats_ops.integrations.vllm.served import ENTRY, read_schedule
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
 
@@ -57,5 +57,6 @@ def overrides(schedule: Schedule, architecture: str = "SeatsQwen2_5OmniModel") -
         raise TypeError(f"schedule: expected a Schedule, got {describe(schedule)}")
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture: expected one of {tuple(ARCHITECTURES)}, got {architecture!r}")
-    served(schedule)
-    return {"architectures": [architecture], ENTRY: schedule.to_dict()}
+    data = schedule.to_dict()
+    read_schedule(data)
+    return {"architectures": [architecture], ENTRY: data}

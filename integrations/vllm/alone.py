@@ -1,4 +1,4 @@
-"""Whether what stages keep of an item follows from the item alone, found by trying: media are encoded without their prompt."""
+"""Whether what stages keep of an item follows from it alone, by trying: media are encoded without their prompt."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def shared_out(stages: tuple[Stage, ...], count: Count) -> frozenset[tuple[str, 
                         "tokens where the text around them is another: media are encoded without their prompt"
                     )
                 said = dict(count(stages, unit.items))
+                empty = [item.modality.name.lower() for item in unit.items if not said[item.modality.name.lower()]]
+                if empty:
+                    raise ValueError(
+                        f"seats_ops: expected stages that can be served, got {_names(stages)}, which leaves no token "
+                        f"of {empty[0]}: an engine cannot encode an item for nothing; leave it out of requests"
+                    )
                 if said != chosen.counts:
                     raise ValueError(f"{_names(stages)}: expected {said} tokens of {unit.items}, got {chosen.counts}")
             rows = torch.cat([rows for rows, _ in given])

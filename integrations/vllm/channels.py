@@ -1,7 +1,7 @@
 """Positions that ride on embeddings, from the encoder to where the decoder is entered, through the engine's own caches.
 
-A column of bfloat16 is exact for whole numbers up to 256 only, so that a position travels as two digits to that base, one
-pair for each of its three axes.
+A column of bfloat16 is exact for whole numbers up to 256 only, so that a position travels as two digits to that base,
+one pair for each of its three axes.
 """
 
 from __future__ import annotations

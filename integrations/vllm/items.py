@@ -1,4 +1,4 @@
-"""Media of a request, from lengths alone: where the tokens of a video, a sound or a picture stand, and their positions."""
+"""Media of a request, from lengths alone: where the tokens of an item stand, and their positions."""
 
 from __future__ import annotations
 

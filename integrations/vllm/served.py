@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from seats_ops.cost.counts import token_counts
 from seats_ops.cost.prompt_lengths import PromptLengths
@@ -75,15 +77,18 @@ class Served:
             # Too short for a stage that takes all of it.
             return total * end // item.num_tokens
 
-    def check_request(self, units: Sequence[Unit]) -> None:
-        """Raise ValueError for items that share out tokens with each other: each is encoded, and cached, alone."""
-        kinds = [{item.modality.name.lower() for item in unit.items} for unit in units]
+    def check_request(self, kinds: Sequence[set[str]]) -> None:
+        """Raise ValueError for items that share out tokens with each other: each is encoded, and cached, alone.
+
+        Args:
+            kinds: modalities of every unit of the request; those of a video and its sound are chosen from together.
+        """
         for one, other in sorted(self.shared_out):
             have = [index for index, names in enumerate(kinds) if one in names]
             others = [index for index, names in enumerate(kinds) if other in names]
             if any(a != b for a in have for b in others):
                 names = ", ".join(map(name_of, self.stages))
-                counts = Counter(name for each in kinds for name in each)
+                counts = Counter(name for each in kinds for name in sorted(each))
                 raise ValueError(
                     f"seats_ops: expected a request whose {one} and {other} items can be chosen from alone, as the "
                     f"engine encodes and caches each alone; {names} decides on them together, got {dict(counts)}"
@@ -94,16 +99,21 @@ def read_schedule(data: object) -> Served:
     """A schedule that an engine can serve, from its JSON form.
 
     Args:
-        data: what `Schedule.to_dict` or a stage's entry in it gave.
+        data: what `Schedule.to_dict` gave, or the entry of a stage in it.
 
     Raises:
         TypeError, ValueError: no such form, or one that cannot be served; the message says why.
     """
     if not isinstance(data, Mapping):
         raise TypeError(f"{ENTRY}: expected a stage or a schedule as a mapping, got {describe(data)}")
-    plain = {str(key): value for key, value in data.items()}
-    schedule = Schedule.from_dict({"before_llm": [plain]} if "type" in plain else plain)
-    return served(schedule)
+    return _read(json.dumps(data, sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> Served:
+    """Once for all that ask in a process: trying a schedule takes seconds."""
+    plain = json.loads(text)
+    return served(Schedule.from_dict({"before_llm": [plain]} if "type" in plain else plain))
 
 
 def served(schedule: Schedule) -> Served:
@@ -117,7 +127,7 @@ def served(schedule: Schedule) -> Served:
         raise _refused("no stage")
     for stage in schedule.before_llm:
         _check_stage(stage)
-    name = repr(schedule.to_dict()["before_llm"])
+    name = json.dumps(schedule.to_dict()["before_llm"], sort_keys=True)
     return Served(schedule.before_llm, name, shared_out(schedule.before_llm, _kept))
 
 
