@@ -23,7 +23,7 @@ FPS = 2.0
 
 
 class SeatsProcessor(Qwen2_5OmniThinkerMultiModalProcessor):
-    """Of Qwen2.5-Omni. A video with its sound is one unit: the video's item carries the sound, and the sound's is empty."""
+    """Of Qwen2.5-Omni. A video and its sound are one unit: the video's item carries the sound, the sound's is empty."""
 
     _profiling = False
 

@@ -1,10 +1,11 @@
 """Qwen2.5-Omni's thinker in vLLM, with the stages before the LLM.
 
-vLLM fixes a prompt's length, and asks for its positions, before any encoder has run. Lengths are known by then, and so are
-the positions of text. Which tokens stay, and where they stood, is known after the encoder: so every placeholder is told
-where its item begins, and what to add rides on the embeddings, through the engine's encoder cache, to `embed_input_ids`,
-which runs right before `forward` on the same columns. Nothing is remembered between steps, so that chunks, cache hits and
-preemption need no care. (vLLM's own hook for pruning models, `recompute_mrope_positions`, is not called on a CPU.)
+vLLM fixes a prompt's length, and asks for its positions, before any encoder has run. Lengths are known by then, and so
+are the positions of text. Which tokens stay, and where they stood, is known after the encoder: so every placeholder is
+told where its item begins, and what to add rides on the embeddings, through the engine's encoder cache, to
+`embed_input_ids`, which runs right before `forward` on the same columns. Nothing is remembered between steps, so that
+chunks, cache hits and preemption need no care. (vLLM's own hook for models that prune, `recompute_mrope_positions`, is
+not called on a CPU.)
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class SeatsQwen2_5OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         self.audio_values = AudioValues(self.audio_tower, asked, "auto") if asked else None
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:
-        """[K, D + 6] of every unit: what stays, and where it stood; none for the sound of a video, which comes with it."""
+        """[K, D + 6] of every unit: what stays, and where it stood. A video's sound comes with the video."""
         found: list[Tensor] = []
         for modality, inputs in self._parse_and_validate_multimodal_inputs(**kwargs).items():
             encoded = [[item] for item in self._encode(modality, inputs)]
@@ -124,7 +125,7 @@ class SeatsQwen2_5OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
     def embed_input_ids(
         self, input_ids: Tensor, multimodal_embeddings: Any = None, *, is_multimodal: Tensor | None = None
     ) -> Tensor:
-        """[T, D] of the columns of a step; what their positions are ahead of their item's begin is kept for `forward`."""
+        """[T, D] of the columns of a step; how far they are from their item's begin is kept for `forward`."""
         self.offsets.zero_()
         if multimodal_embeddings is None or is_multimodal is None or not len(multimodal_embeddings):
             return super().embed_input_ids(input_ids)

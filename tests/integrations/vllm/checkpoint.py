@@ -1,4 +1,4 @@
-"""A tiny Qwen2.5-Omni thinker on disk, with all that an engine reads: weights that follow from names, a byte vocabulary.
+"""A tiny Qwen2.5-Omni thinker on disk, with all that an engine reads: weights follow from names, tokens are bytes.
 
 `python -m tests.integrations.vllm.checkpoint FOLDER` writes it; two environments with other versions write the same.
 """

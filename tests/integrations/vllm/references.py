@@ -1,4 +1,4 @@
-"""What the adapter answers to the cases, stored beside this file; in the environment with Hugging Face's newest transformers:
+"""What the adapter answers to the cases, stored beside this file; made in the environment of `make test`:
 
 python -m tests.integrations.vllm.references
 """
