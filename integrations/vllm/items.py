@@ -153,7 +153,8 @@ def _take_turns(times: Sequence[Tensor], chunk: int) -> list[tuple[int, range]]:
     """Runs of several items by time: the i-th chunk of the first, the i-th chunk of the second, and so on."""
     parts: list[list[range]] = []
     for moments in times:
-        cuts, start = [], 0
+        cuts: list[range] = []
+        start = 0
         for index, time in enumerate(moments.tolist()):
             # A token begins one chunk at most, even after a gap of several.
             if time >= (len(cuts) + 1) * chunk:

@@ -66,7 +66,8 @@ def _facts(item: Item, number: int) -> Tensor:
 
 
 def _blocks(modality: Tensor, items: Sequence[Item]) -> tuple[Tensor, list[tuple[int, int]]]:
-    block, blocks = torch.full_like(modality, -1), []
+    block = torch.full_like(modality, -1)
+    blocks: list[tuple[int, int]] = []
     for kind in KINDS:
         lengths = [n for item in items if item.modality == kind for n in item.blocks()]
         numbers = torch.arange(len(lengths), dtype=torch.int64, device="cpu") + len(blocks)

@@ -101,9 +101,8 @@ class VisionValues:
             lengths = [t * h * w for t, h, w in grids]
             found["saliency:mean"] = per_token(mean_received(q, k, scale, lengths, self.backend), merged)
         if "saliency:pooled" in self.asked:
-            raw = seen["qkv"].flatten(0, 1).chunk(3, -1)[:2]
-            heads = [x.unflatten(-1, (-1, last.hidden_size_per_attention_head)) for x in raw]
-            found["saliency:pooled"] = seen_by_the_mean(*heads, scale, grids, merged)
+            heads = seen["qkv"].flatten(0, 1).unflatten(-1, (3, -1, last.hidden_size_per_attention_head))
+            found["saliency:pooled"] = seen_by_the_mean(heads[:, 0], heads[:, 1], scale, grids, merged)
         if "keys" in self.asked:
             found["keys"] = mean_key(k, merged)
         # The tower works window by window.

@@ -13,6 +13,7 @@ from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.integrations.vllm.alone import shared_out
 from seats_ops.integrations.vllm.items import Item, Unit
 from seats_ops.layout import Modality
+from seats_ops.methods import methods
 from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.stage import Stage, count_kind_of
 from seats_ops.operators.stage_checks import name_of
@@ -113,6 +114,7 @@ def read_schedule(data: object) -> Served:
 def _read(text: str) -> Served:
     """Once for all that ask in a process: trying a schedule takes seconds."""
     plain = json.loads(text)
+    methods()  # makes their stages known, and those of other packages, in a process that has imported nothing yet
     return served(Schedule.from_dict({"before_llm": [plain]} if "type" in plain else plain))
 
 

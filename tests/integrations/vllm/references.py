@@ -115,12 +115,11 @@ def answer(model: Any, schedule: str, case: Case) -> dict[str, Any]:
         )
     ids = batch["input_ids"][0]
     kept = trace.stages[-1].kept_indices[0] if trace.stages else torch.arange(len(ids), dtype=torch.int64)
-    media = torch.isin(ids, torch.tensor([IDS["video"], IDS["audio"], IDS["image"]]))
-    place = media.long().cumsum(0) - 1
+    places = {name: (ids == IDS[name]).long().cumsum(0) - 1 for name in ("video", "audio", "image")}
     return {
         "whole": len(ids),
         "prompt": ids[kept].tolist(),
-        "kept": place[kept[media[kept]]].tolist(),
+        "kept": {name: place[kept[ids[kept] == IDS[name]]].tolist() for name, place in places.items()},
         "tokens": out.sequences[0, len(ids) :].tolist(),
         "logprobs": [round(float(x.double().log_softmax(-1).max()), 7) for x in out.logits],
     }

@@ -1,4 +1,4 @@
-"""What an engine does to requests: batches, chunks, caches, preemption; and the faults that these tests would notice."""
+"""What an engine does to requests: batches, chunks, caches, preemption; and the faults that these tests notice."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_fault_shows(
 
             order = torch.cat(unit.columns()).argsort()
             index[0], rows[0] = dropped, torch.cat(whole)[order][dropped]
-            return found._replace(index=index, rows=rows)
+            return replace(found, index=index, rows=rows)
 
         monkeypatch.setattr(model, "chosen", other, raising=False)
     else:
@@ -176,7 +176,7 @@ def test_preempted(started: Start, references: References) -> None:
     for name, got in zip(names, answers(llm, [CASES[name] for name in names], 64), strict=True):
         told = {**got, "tokens": got["tokens"][:16], "logprobs": got["logprobs"][:16]}
         check(told, references["weighted"][name])
-    assert [metric.value for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions"][0] > 0
+    assert sum(metric.value for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions") > 0
 
 
 def test_a_prompt_that_fits_only_when_thinned(started: Start, references: References) -> None:
