@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
 from seats_ops.cost import PromptLengths, token_counts
-from seats_ops.integrations.vllm import overrides
+from seats_ops.integrations.vllm import overrides, register
 from seats_ops.integrations.vllm.items import Clock, Item, Unit
 from seats_ops.integrations.vllm.refusals import check_engine, check_version
 from seats_ops.integrations.vllm.selection import choose
@@ -151,3 +154,10 @@ def test_importing_needs_neither_vllm_nor_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_entry_point_is_the_function_that_registers() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (entry,) = project["entry-points"]["vllm.general_plugins"].values()
+    module, name = entry.split(":")
+    assert getattr(import_module(module), name) is register
