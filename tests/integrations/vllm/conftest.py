@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.vllm.cases import SCHEDULES
-from tests.integrations.vllm.references import PATH
+from tests.integrations.vllm.torchvision_parts import import_torchvision
+
+import_torchvision()
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def references() -> dict[str, dict[str, Any]]:
+    from tests.integrations.vllm.references import PATH
+
     return json.loads(PATH.read_text())
 
 
 @pytest.fixture(scope="session")
 def started(checkpoint: Path) -> Iterator[Callable[..., Any]]:
     """Engine by the name of its schedule and its options; the one before is given back."""
+    from tests.integrations.vllm.cases import SCHEDULES
     from tests.integrations.vllm.engines import close, engine
 
     running: list[tuple[object, Any]] = []

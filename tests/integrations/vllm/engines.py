@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from tests.integrations.vllm.cases import RATE, Case
 from tests.integrations.vllm.checkpoint import PIXELS
 from tests.integrations.vllm.references import NEW_TOKENS
 
-declared: list[Any] = []
-"""Libraries of operators, which go with the object."""
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -30,32 +27,12 @@ QUIET = {
 """Of the environment: nothing is fetched or sent, and engines live in this process."""
 
 
-def import_vllm() -> Any:
-    """The package; its CPU build comes with a torchvision whose compiled part wants another torch.
-
-    Two operators that this part would bring are declared instead: nothing here calls them, but imports look for them.
-    """
-    try:
-        import torchvision
-    except RuntimeError:
-        import torch
-
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        declared.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for name in ("nms", "qnms"):
-            declared[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401
-    import vllm
-
-    return vllm
-
-
 def engine(checkpoint: Path, schedule: Schedule | None, **options: Any) -> Any:
     """A `vllm.LLM`; vLLM's own model without a schedule."""
     os.environ.update(QUIET)
     os.environ.setdefault("VLLM_CACHE_ROOT", str(checkpoint.parent / "vllm-cache"))
-    vllm = import_vllm()
+    import vllm
+
     register()
     known = {} if schedule is None else {"hf_overrides": overrides(schedule)}
     defaults = {
