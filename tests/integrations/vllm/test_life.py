@@ -111,13 +111,17 @@ def test_a_name_without_the_sound_shows(
 
 
 def test_a_bad_request_leaves_the_others(started: Start, references: References) -> None:
+    from vllm.exceptions import VLLMClientError
+
     llm = started("weighted")
     long = replace(CASES["video"], prompt=asked(VIDEO, "What? " * 500))
     short = replace(CASES["sound"], sounds=[tone(1, 0.01)])
     empty = replace(CASES["video"], videos=[CASES["video"].videos[0][:0]])
     silent = replace(CASES["sound in video"], sounds=[])
-    for bad in (long, short, empty, silent):
-        with pytest.raises(ValueError):
+    with pytest.raises(VLLMClientError, match="maximum context length"):
+        answers(llm, [long])
+    for bad, reason in ((short, "too short"), (empty, "media that last"), (silent, "audio track")):
+        with pytest.raises(ValueError, match=reason):
             answers(llm, [bad])
     (got,) = answers(llm, [CASES["sound in video"]])
     check(got, references["weighted"]["sound in video"])
