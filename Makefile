@@ -73,10 +73,11 @@ $(VENV)/%/.ready: requirements-%.txt pyproject.toml
 	@touch $@
 
 # vLLM wants an older transformers. torch comes first and with what it needs, the rest is pinned to the last package.
-$(VENV)/vllm/.ready: requirements-vllm.txt pyproject.toml
+$(VENV)/vllm/.ready: requirements-vllm.txt pyproject.toml tests/integrations/vllm/environment.py
 	for p in python3.11 python3.12 $(PYTHON); do $$p -c '' 2>&1 && break; done > /dev/null; $$p -m venv $(@D)
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q torch==2.13.0
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r $<
+	$(@D)/bin/python tests/integrations/vllm/environment.py
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 

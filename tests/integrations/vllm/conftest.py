@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.vllm.torchvision_parts import import_torchvision
-
-import_torchvision()
-
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -157,9 +157,9 @@ def test_other_questions_and_places_with_the_cache(started: Start, references: R
     changed.append(replace(CASES["video"], prompt=asked("Look at what comes after this first: ", VIDEO, "Well?")))
     warm = [answers(llm, [case])[0] for case in changed]
     assert warm[0]["cached"] and warm[1]["cached"]
-    llm.reset_prefix_cache()
-    forget(llm)
     for got, case in zip(warm, changed, strict=True):
+        llm.reset_prefix_cache()  # every time: the prompts begin alike
+        forget(llm)
         fresh = answers(llm, [case])[0]
         assert not fresh["cached"]
         check(got, fresh)
