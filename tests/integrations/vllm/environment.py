@@ -1,8 +1,8 @@
 """Mends torchvision in the environment of `make test-vllm`, whose Python runs this file once, after installing.
 
-The compiled part of PyPI's torchvision wants another torch than vLLM's CPU build has, and without it `import
-torchvision` fails on two operators that are not there. Nothing here calls them, so they are declared before it looks; in
-the package itself, as engines import it in processes of their own.
+The compiled part of PyPI's torchvision wants another torch than vLLM's CPU build has. Without that part torchvision
+cannot be imported, for want of two operators. Nothing here calls them, so they are declared before it looks; in the
+package itself, as engines import it in processes of their own.
 """
 
 from __future__ import annotations
