@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest lint types check docs clean bench bench-small gpu parity pictures kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest test-vllm lint types check docs clean bench bench-small gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,10 @@ test-floor: $(VENV)/floor/.ready ## the slice of the tests for every version, on
 
 test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 	$(FEWER) $(VENV)/newest/bin/python $(SLICE)
+
+# One process, with engines in it: each takes seconds to start, and the next one takes its place.
+test-vllm: $(VENV)/vllm/.ready ## the tests of the plugin for vLLM, with its CPU build (ARGS="-k chunks" narrows them)
+	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider tests/integrations/vllm $(ARGS)
 
 pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/inspector/test_pictures.py --pictures docs/images
@@ -66,6 +70,15 @@ $(VENV)/%/.ready: requirements-%.txt pyproject.toml
 	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q -r $<
 	@# Without an index: what is installed must do as it is, nothing may be replaced.
 	$(VENV)/$*/bin/python -m pip install --disable-pip-version-check -q --no-index --no-build-isolation -e '.[hf,test]'
+	@touch $@
+
+# vLLM wants an older transformers. torch comes first and with what it needs, the rest is pinned to the last package.
+$(VENV)/vllm/.ready: requirements-vllm.txt pyproject.toml tests/integrations/vllm/environment.py
+	for p in python3.11 python3.12 $(PYTHON); do $$p -c '' 2>&1 && break; done > /dev/null; $$p -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q torch==2.13.0
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r $<
+	$(@D)/bin/python tests/integrations/vllm/environment.py
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 ENV_TTSEM := $(VENV)/ttsem

@@ -7,12 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-from einops import reduce
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
 from seats_ops.cost.prompt_lengths import split_blocks
+from seats_ops.integrations.encoder_values import (
+    mean_key,
+    mean_received,
+    paper_windows,
+    per_token,
+    seen_by_the_mean,
+    sound_positions,
+    whole_tokens,
+)
 from seats_ops.integrations.huggingface.compat import part
 from seats_ops.integrations.huggingface.families.conformer import watch_conformer
 from seats_ops.integrations.huggingface.families.crops import watch_crops
@@ -20,7 +27,6 @@ from seats_ops.integrations.huggingface.families.family import Family
 from seats_ops.integrations.huggingface.families.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
 from seats_ops.integrations.huggingface.prompt.host_copies import HostCopies
 from seats_ops.integrations.huggingface.scores.saliency import Captured, Encoded, SaliencyOptions, TowerWatch
-from seats_ops.ops.primitive import full_precision
 
 Host = Callable[[], HostCopies]
 
@@ -67,16 +73,14 @@ def _encode_vision(
     if options.asked - {"saliency:pooled"}:
         q, k = rotate(q, k, *captured.attention["position_embeddings"])
     if "saliency" in options.asked:
-        lengths = [
-            n * height * width
-            for frames, height, width in grid_thw.tolist()
-            for n in split_blocks(frames, options.grids_per_window)
-        ]
-        values["saliency"] = _per_token(options.received(q, k, attention, lengths, captured), merged)
+        lengths = paper_windows(grid_thw.tolist(), options.grids_per_window)
+        values["saliency"] = per_token(options.received(q, k, attention, lengths, captured), merged)
     if "saliency:mean" in options.asked:
-        values["saliency:mean"] = _per_token(_mean_received(options, q, k, attention, grid_thw.prod(1)), merged)
+        values["saliency:mean"] = per_token(
+            mean_received(q, k, attention.scaling, grid_thw.prod(1).tolist(), options.backend), merged
+        )
     if "keys" in options.asked:
-        values["keys"] = _mean_key(k, merged)
+        values["keys"] = mean_key(k, merged)
     if family.window_order:
         # The tower ran in window order: put the tokens back in reading order.
         window_index, _ = get_vision_window_index(
@@ -99,65 +103,20 @@ def _encode_audio(
     # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
     known = host().audio_lengths
     frames = captured.arguments["feature_lens"] if known is None else known
-    positions = [_positions(n, chunk, family.halvings) for n in frames.tolist()]
+    positions = [sound_positions(n, chunk, family.halvings) for n in frames.tolist()]
     if "saliency" in options.asked:
         lengths = [n for total in positions for n in split_blocks(total, family.window)]
         received = options.received(q, k, attention, lengths, captured)
-        values["saliency"] = _per_token(_whole(received, positions, merged), merged)
+        values["saliency"] = per_token(whole_tokens(received, positions, merged), merged)
     if "saliency:mean" in options.asked:
-        received = _mean_received(options, q, k, attention, torch.tensor(positions, dtype=torch.int64, device="cpu"))
-        values["saliency:mean"] = _per_token(_whole(received, positions, merged), merged)
+        received = mean_received(q, k, attention.scaling, positions, options.backend)
+        values["saliency:mean"] = per_token(whole_tokens(received, positions, merged), merged)
     if "saliency:pooled" in options.asked:
         shapes = [[1, 1, n] for n in positions]  # a sound is one frame
         values["saliency:pooled"] = seen_by_the_mean(q, k, attention.scaling, shapes, merged)
     if "keys" in options.asked:
-        values["keys"] = _mean_key(_whole(k, positions, merged), merged)
+        values["keys"] = mean_key(whole_tokens(k, positions, merged), merged)
     return Encoded(num_tokens, values)
-
-
-def _whole(x: Tensor, positions: list[int], merged: int) -> Tensor:
-    """Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token."""
-    return torch.cat([item[: n // merged * merged] for item, n in zip(x.split(positions), positions, strict=True)])
-
-
-def _per_token(received: Tensor, merged: int) -> Tensor:
-    return reduce(received, "(token place) -> token", "mean", place=merged)
-
-
-def _mean_received(options: SaliencyOptions, q: Tensor, k: Tensor, attention: Any, lengths: Tensor) -> Tensor:
-    """float32 [T]: attention received in the whole item, mean over its queries."""
-    received = options.received_within(q, k, attention, lengths.tolist())
-    each = lengths.repeat_interleave(lengths).to(received.dtype)
-    return received / each.to(received.device, non_blocking=True)
-
-
-def _mean_key(key: Tensor, merged: int) -> Tensor:
-    """float32 [tokens, head_dim] from [T, H, head_dim]: mean over heads and the positions of a token."""
-    return key.unflatten(0, (-1, merged)).mean((1, 2), dtype=torch.float32)
-
-
-def seen_by_the_mean(query: Tensor, key: Tensor, scale: float, shapes: list[list[int]], merged: int) -> Tensor:
-    """What the mean query of a frame sees of the frame's tokens (FastVID, section 3.3, as released for Qwen2.5-VL).
-
-    Args:
-        query, key: [T, H, D], before rotary embedding; frames one after another.
-        scale: of the products.
-        shapes: (t, h, w) of every item: t frames of h * w positions.
-        merged: neighbouring positions that make a token; those left over at the end of an item have none.
-
-    Returns:
-        float32 [tokens], adding up to 1 over a frame; mean over heads.
-    """
-    sizes, pieces = [t * h * w for t, h, w in shapes], []
-    for (t, h, w), q, k in zip(shapes, query.split(sizes), key.split(sizes), strict=True):
-        tokens = h * w // merged
-        means = q.unflatten(0, (t, h * w)).mean(1, dtype=torch.float32)
-        each = k.unflatten(0, (t, h * w))[:, : tokens * merged].unflatten(1, (tokens, merged))
-        each = each.mean(2, dtype=torch.float32)
-        with full_precision(q.device):
-            logits = torch.einsum("thd,tnhd->tnh", means, each) * scale
-        pieces.append(logits.softmax(1).mean(2).flatten())
-    return torch.cat(pieces)
 
 
 def _query_and_key(captured: Captured, attention: Any, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
@@ -165,13 +124,3 @@ def _query_and_key(captured: Captured, attention: Any, names: tuple[str, ...]) -
     outputs = [captured.projected[name] for name in names]
     q, k, *_ = outputs if len(outputs) > 1 else outputs[0].chunk(3, -1)
     return q.unflatten(-1, (attention.num_heads, -1)), k.unflatten(-1, (attention.num_heads, -1))
-
-
-def _positions(frames: int, chunk: int, halvings: int) -> int:
-    """Encoder positions of an audio: every chunk of mel frames is halved on its own, rounding up."""
-    total = 0
-    for length in split_blocks(frames, chunk):
-        for _ in range(halvings):
-            length = (length + 1) // 2
-        total += length
-    return total

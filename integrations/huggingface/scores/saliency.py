@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from seats_ops.errors import UnsupportedModelState
 from seats_ops.functional import attention_received
+from seats_ops.integrations.encoder_values import received_within
 from seats_ops.integrations.huggingface.hooks import Hooks
-from seats_ops.ops.segments import counts_to_offsets
 from seats_ops.validation import check_integers, check_values, describe
 
 ATTRIBUTE = "seats_encoded"
@@ -115,21 +115,12 @@ class SaliencyOptions:
     ) -> Tensor:
         """float32 [T] attention received, for q and k [T, H, D] of one attention module."""
         if self.segments == "paper":
-            return self.received_within(query, key, attention, paper_lengths)
-        return self._received(query, key, attention, captured.attention["cu_seqlens"], None)
-
-    def received_within(self, query: Tensor, key: Tensor, attention: Any, lengths: list[int]) -> Tensor:
-        """The same in segments of these lengths."""
-        offsets = counts_to_offsets(torch.tensor(lengths, dtype=torch.int64, device="cpu"))
-        return self._received(query, key, attention, offsets.int(), max(lengths))
-
-    def _received(self, query: Tensor, key: Tensor, attention: Any, offsets: Tensor, longest: int | None) -> Tensor:
+            return received_within(query, key, attention.scaling, paper_lengths, self.backend)
         return attention_received(
             query,
             key,
-            offsets.to(query.device, torch.int32, non_blocking=True),
+            captured.attention["cu_seqlens"].to(query.device, torch.int32, non_blocking=True),
             scale=attention.scaling,
-            max_seqlen=longest,
             backend=self.backend,
         )
 

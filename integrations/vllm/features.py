@@ -1,0 +1,54 @@
+"""Items from what an engine passes about: grids, mel frames, and the fields of ours that a video carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seats_ops.integrations.vllm.items import Clock, Item, Unit
+from seats_ops.layout import Modality
+
+SECONDS = "seats_seconds"
+"""int64 [1], seconds of a temporal grid: the bits of a float64, as engines cast floats to the model's dtype."""
+SOUND = "seats_sound"
+"""[mel bins, frames] of the sound of a video."""
+SOUND_FRAMES = "seats_sound_frames"
+
+
+def seconds_as_int(seconds: Sequence[float]) -> Tensor:
+    """int64 [N] with the bits of float64."""
+    return torch.tensor(seconds, dtype=torch.float64, device="cpu").view(torch.int64)
+
+
+def clock_of(config: Any) -> Clock:
+    """Of a thinker's config."""
+    return Clock(config.position_id_per_seconds, config.seconds_per_chunk)
+
+
+def item_of_grid(modality: Modality, grid: Sequence[int], merge: int, seconds: Tensor | None = None) -> Item:
+    """A video or a picture of (t, h, w) patches."""
+    frames, height, width = map(int, grid)
+    each = 0.0 if seconds is None else float(seconds.flatten().view(torch.float64)[0])
+    return Item(modality, frames, height // merge, width // merge, each)
+
+
+def unit_of(config: Any, modality: str, data: Any) -> Unit:
+    """What an item of a request stands for.
+
+    Args:
+        config: of the thinker.
+        modality: "video", "audio" or "image".
+        data: tensors of the item by field name; values that are None count as missing.
+    """
+    there = {name: value for name, value in data.items() if value is not None}
+    clock = clock_of(config)
+    if modality == "audio":
+        return Unit((Item.sound(int(there["audio_feature_lengths"])),), clock)
+    grid = there[f"{modality}_grid_thw"].flatten().tolist()
+    item = item_of_grid(Modality[modality.upper()], grid, config.vision_config.spatial_merge_size, there.get(SECONDS))
+    if SOUND_FRAMES in there:
+        return Unit((item, Item.sound(int(there[SOUND_FRAMES]))), clock)
+    return Unit((item,), clock)

@@ -1,0 +1,168 @@
+"""What stages are told of vLLM's towers, from queries and keys of their last attention; as the adapter tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seats_ops.cost.prompt_lengths import split_blocks
+from seats_ops.integrations.encoder_values import (
+    mean_key,
+    mean_received,
+    paper_windows,
+    per_token,
+    received_within,
+    seen_by_the_mean,
+    sound_positions,
+    whole_tokens,
+)
+from seats_ops.integrations.vllm.items import GRIDS_PER_BLOCK
+
+AUDIO_WINDOW = 100
+AUDIO_POOLED = 2
+
+
+class Watch:
+    """Captures what one run of a module's linear layers puts out, and what another module is called with."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Tensor] = {}
+
+    def output(self, module: nn.Module, name: str) -> Any:
+        """A handle of the hook."""
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            self.seen[name] = (output[0] if isinstance(output, tuple) else output).detach()
+
+        return module.register_forward_hook(keep)
+
+    def call(self, module: nn.Module, names: tuple[str, ...]) -> Any:
+        """A handle of the hook; of arguments by position or by name."""
+
+        def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            self.seen.update({name: given[name].detach() for name in names})
+
+        return module.register_forward_pre_hook(keep, with_kwargs=True)
+
+    @contextmanager
+    def one_run(self, *handles: Any) -> Iterator[None]:
+        """While the tower runs."""
+        try:
+            yield
+            if not self.seen:
+                raise RuntimeError("seats_ops: expected an encoder that runs its modules, got one that skips hooks")
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+class VisionValues:
+    """Of Qwen2.5's vision tower.
+
+    Args:
+        tower: vLLM's, whole on every rank.
+        asked: full names of inputs, see `seats_ops.Stage`.
+        backend: of primitives.
+    """
+
+    def __init__(self, tower: Any, asked: frozenset[str], backend: str) -> None:
+        self.tower, self.asked, self.backend = tower, asked, backend
+        self.watch = Watch()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While the tower runs."""
+        last = self.tower.blocks[-1].attn
+        # Before rotary embedding, and after it.
+        handles = (self.watch.output(last.qkv, "qkv"), self.watch.call(last.attn, ("query", "key")))
+        with self.watch.one_run(*handles):
+            yield
+
+    def values(self, grids: list[list[int]]) -> dict[str, Tensor]:
+        """float32 [N, ...] of all items, in reading order, by name.
+
+        Args:
+            grids: (t, h, w) of every item, patches.
+        """
+        seen, self.watch.seen = self.watch.seen, {}
+        last, merged = self.tower.blocks[-1].attn, self.tower.spatial_merge_unit
+        scale = last.hidden_size_per_attention_head**-0.5
+        q, k = (seen[name].flatten(0, 1) for name in ("query", "key"))
+        found = {}
+        if "saliency" in self.asked:
+            received = received_within(q, k, scale, paper_windows(grids, GRIDS_PER_BLOCK), self.backend)
+            found["saliency"] = per_token(received, merged)
+        if "saliency:mean" in self.asked:
+            lengths = [t * h * w for t, h, w in grids]
+            found["saliency:mean"] = per_token(mean_received(q, k, scale, lengths, self.backend), merged)
+        if "saliency:pooled" in self.asked:
+            heads = seen["qkv"].flatten(0, 1).unflatten(-1, (3, -1, last.hidden_size_per_attention_head))
+            found["saliency:pooled"] = seen_by_the_mean(heads[:, 0], heads[:, 1], scale, grids, merged)
+        if "keys" in self.asked:
+            found["keys"] = mean_key(k, merged)
+        # The tower works window by window.
+        order = self.tower.prepare_encoder_metadata(grids)["reverse_indices"].to(q.device)
+        return {name: x[order] for name, x in found.items()}
+
+
+class AudioValues:
+    """Of Qwen2.5-Omni's audio tower, which is Hugging Face's module; arguments as of `VisionValues`."""
+
+    def __init__(self, tower: Any, asked: frozenset[str], backend: str) -> None:
+        self.tower, self.asked, self.backend = tower, asked, backend
+        self.watch = Watch()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While the tower runs."""
+        last = self.tower.layers[-1].self_attn
+        with self.watch.one_run(*(self.watch.output(getattr(last, name), name) for name in ("q_proj", "k_proj"))):
+            yield
+
+    def values(self, mel_frames: list[int]) -> dict[str, Tensor]:
+        """float32 [N, ...] of all items, by name.
+
+        Args:
+            mel_frames: of every sound.
+        """
+        seen, self.watch.seen = self.watch.seen, {}
+        last = self.tower.layers[-1].self_attn
+        q, k = (seen[name].unflatten(-1, (last.num_heads, -1)) for name in ("q_proj", "k_proj"))
+        positions = [sound_positions(n, 2 * self.tower.n_window, 1) for n in mel_frames]
+        found = {}
+        if "saliency" in self.asked:
+            lengths = [n for total in positions for n in split_blocks(total, AUDIO_WINDOW)]
+            received = received_within(q, k, last.scaling, lengths, self.backend)
+            found["saliency"] = per_token(whole_tokens(received, positions, AUDIO_POOLED), AUDIO_POOLED)
+        if "saliency:mean" in self.asked:
+            received = mean_received(q, k, last.scaling, positions, self.backend)
+            found["saliency:mean"] = per_token(whole_tokens(received, positions, AUDIO_POOLED), AUDIO_POOLED)
+        if "saliency:pooled" in self.asked:
+            shapes = [[1, 1, n] for n in positions]
+            found["saliency:pooled"] = seen_by_the_mean(q, k, last.scaling, shapes, AUDIO_POOLED)
+        if "keys" in self.asked:
+            found["keys"] = mean_key(whole_tokens(k, positions, AUDIO_POOLED), AUDIO_POOLED)
+        return found
+
+
+def of_items(values: dict[str, Tensor], sizes: list[int]) -> list[dict[str, Tensor]]:
+    """The same item by item."""
+    pieces = {name: x.split(sizes) for name, x in values.items()}
+    return [{name: x[i] for name, x in pieces.items()} for i in range(len(sizes))]
+
+
+def joined(values: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Of a video and its sound, one after another; keys of unequal width end in zeros."""
+    found = {}
+    for name in values[0]:
+        parts = [each[name] for each in values]
+        if name == "keys":
+            width = max(x.shape[1] for x in parts)
+            parts = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in parts]
+        found[name] = torch.cat(parts)
+    return found
