@@ -205,7 +205,7 @@ def test_a_video_that_stands_still_keeps_a_token() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="keep_ratio"):
+    with pytest.raises(ValueError, match="inner_ratio"):
         method("holitom")(CONFIG, 0.2, inner_ratio=1.5)
     layout = layouts()["one video"]
     (stage,) = method("holitom")(None, 0.2, layer=None).before_llm
