@@ -54,7 +54,7 @@ GRID: Mapping[str, Grid] = {
     "second_smallest/16bit": {"BLOCK": (32, 64), "CHANNELS": (32, 64), "num_warps": (4, 8), "num_stages": (2, 3)},
     "step": {"TOKENS": (16, 32, 64), "CHANNELS": (64, 128), "num_warps": (4, 8)},
     "dpp_variances": {"TOKENS": (8, 16, 32, 64), "CHANNELS": (64, 128), "num_warps": (2, 4, 8)},
-    "dpp_step": {"TOKENS": (8, 16, 32, 64), "CHANNELS": (64, 128), "num_warps": (2, 4, 8)},
+    "dpp_step": {"TOKENS": (8, 16, 32, 64), "CHANNELS": (64, 128), "num_warps": (2, 4, 8, 16)},
     "query_logits/16": {"BLOCK": (64, 128, 256), "num_warps": (2, 4, 8)},
     "query_logits/32": {"BLOCK": (32, 64, 128), "num_warps": (2, 4, 8)},
     "query_logits": {"BLOCK": (16, 32, 64), "num_warps": (2, 4, 8)},

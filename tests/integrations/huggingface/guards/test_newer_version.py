@@ -25,6 +25,7 @@ from seats_ops.integrations.huggingface.families.family import FAMILIES
 from seats_ops.integrations.huggingface.guards import newer_version, probe
 from tests.integrations.huggingface.families.families import SMALL
 
+RECENT = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23)
 LATE = Schedule(after_layer={3: ModalityDropper()})
 CLASSES = {family.thinker: family for family in FAMILIES}
 
@@ -70,6 +71,7 @@ def test_one_warning_that_names_the_version(family: str, tries: list[type]) -> N
     assert tries == [type(model)]
 
 
+@pytest.mark.skipif(not RECENT, reason="what is tried is newer than what is tested, and generates with less overhead")
 @pytest.mark.usefixtures("newer")
 @pytest.mark.filterwarnings("ignore:transformers 9.9.9")
 @pytest.mark.parametrize("family", SMALL)
