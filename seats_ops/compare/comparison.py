@@ -23,7 +23,7 @@ from seats_ops.integrations.huggingface.guards.refusals import check_schedule
 from seats_ops.measure.stopwatch import said_of
 from seats_ops.schedule import Schedule
 from seats_ops.trace import PruneTrace
-from seats_ops.validation import describe
+from seats_ops.validation import check_int, describe
 
 
 def compare(
@@ -151,9 +151,7 @@ def _check(model: nn.Module, prompts: Mapping[str, Any], schedules: Mapping[str,
         except (TypeError, ValueError) as error:
             raise type(error)(f"schedules[{name!r}]: {error}") from error
     for name in ("max_new_tokens", "repeats"):
-        value = getattr(how, name)
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name}: expected an int from 1, got {describe(value)}")
+        check_int(name, getattr(how, name), 1)
     for name, choices in (("kv_policy", KV_POLICIES), ("backend", BACKENDS)):
         if getattr(how, name) not in choices:
             raise ValueError(f"{name}: expected one of {choices}, got {getattr(how, name)!r}")

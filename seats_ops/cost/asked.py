@@ -9,7 +9,7 @@ from seats_ops.cost.counts import tokens_per_layer
 from seats_ops.operators.asked import asked_of
 from seats_ops.operators.stage import MEDIA
 from seats_ops.schedule import Schedule
-from seats_ops.validation import describe
+from seats_ops.validation import check_int
 
 
 def asked_retention(schedule: Schedule, num_layers: int) -> dict[str, float]:
@@ -35,8 +35,7 @@ def asked_retention(schedule: Schedule, num_layers: int) -> dict[str, float]:
         >>> round(realised_retention(schedule, short, num_layers=28)["audio"], 3)
         0.115
     """
-    if type(num_layers) is not int or num_layers < 1:
-        raise ValueError(f"num_layers: expected an int from 1, got {describe(num_layers)}")
+    check_int("num_layers", num_layers, 1)
     return mean_asked([(layer, asked_of(stage)) for layer, stage in schedule.stages()], num_layers)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from seats_ops.operators.found import Found
 from seats_ops.operators.modality_dropper import ModalityDropper
 from seats_ops.operators.stage import (
     BUDGETED,
+    MEDIA,
     MEDIA_MODALITIES,
     Allocator,
     KeepRatio,
@@ -269,3 +270,26 @@ def tokens_per_layer(before: Number, steps: Iterable[tuple[int, Number]], num_la
     for layer, left in steps:
         tokens[layer:] = [left] * (num_layers + 1 - layer)
     return tokens
+
+
+def mean_shares(
+    before: Mapping[str, int], steps: Sequence[tuple[int, Mapping[str, int]]], num_layers: int
+) -> dict[str, float]:
+    """Tokens that a layer runs on, mean of all layers, as a share of those of the prompt; by modality, if it has some.
+
+    Args:
+        before: tokens of the prompt.
+        steps: (layer, tokens left after it), in order.
+    """
+    shares = {}
+    for name in MEDIA:
+        if n := before.get(name, 0):
+            tokens = tokens_per_layer(n, [(layer, left.get(name, 0)) for layer, left in steps], num_layers)
+            shares[name] = sum(tokens[:-1]) / (n * num_layers)
+    return shares
+
+
+def check_last_layer(counts: Sequence[StageCount], num_layers: int) -> None:
+    """Raise ValueError for a stage after a layer that does not exist."""
+    if counts and counts[-1].layer > num_layers:
+        raise ValueError(f"schedule: expected layers up to {num_layers}, got a stage after layer {counts[-1].layer}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from seats_ops.cost.counts import token_counts, tokens_per_layer
+from seats_ops.cost.counts import check_last_layer, mean_shares, token_counts, tokens_per_layer
 from seats_ops.cost.decoder_sizes import decoder_sizes
 from seats_ops.cost.own_cost import own_work
 from seats_ops.cost.prompt_lengths import PromptLengths
+from seats_ops.operators.stage import MEDIA
 from seats_ops.schedule import Schedule
-from seats_ops.validation import describe
+from seats_ops.validation import check_int
 
 KV_POLICIES = ("uniform", "per-layer")
 
@@ -35,23 +36,12 @@ def realised_retention(schedule: Schedule, lengths: PromptLengths, num_layers: i
         >>> realised_retention(halfway, PromptLengths(text=20, video_blocks=(100,)), num_layers=28)
         {'video': 0.5}
     """
-    if type(num_layers) is not int or num_layers < 1:
-        raise ValueError(f"num_layers: expected an int from 1, got {describe(num_layers)}")
+    check_int("num_layers", num_layers, 1)
     counts = token_counts(schedule, lengths)
-    retention = {}
-    for name in ("video", "audio", "image"):
-        before = getattr(lengths, name)
-        if before:
-            steps = [(count.layer, getattr(count, name)) for count in counts]
-            retention[name] = sum(_per_layer(before, steps, num_layers)[:-1]) / (before * num_layers)
-    return retention
-
-
-def _per_layer(before: int, steps: list[tuple[int, int]], num_layers: int) -> list[int]:
-    """Tokens that layers 1 to `num_layers` run on, then those left after the last one."""
-    if steps and steps[-1][0] > num_layers:
-        raise ValueError(f"schedule: expected layers up to {num_layers}, got a stage after layer {steps[-1][0]}")
-    return tokens_per_layer(before, steps, num_layers)
+    if lengths.total > lengths.text:
+        check_last_layer(counts, num_layers)
+    before = {name: getattr(lengths, name) for name in MEDIA}
+    return mean_shares(before, [(count.layer, vars(count)) for count in counts], num_layers)
 
 
 def _held(schedule: Schedule, tokens: list[int], last: int, num_layers: int) -> list[int]:
@@ -208,13 +198,14 @@ def prefill_cost(
         raise ValueError(f"flops_per_mac: expected 1 or 2, got {flops_per_mac!r}")
     if kv_policy not in KV_POLICIES:
         raise ValueError(f"kv_policy: expected one of {KV_POLICIES}, got {kv_policy!r}")
-    if type(kv_element_bytes) is not int or kv_element_bytes < 1:
-        raise ValueError(f"kv_element_bytes: expected an int from 1, got {describe(kv_element_bytes)}")
+    check_int("kv_element_bytes", kv_element_bytes, 1)
     if not lengths.total:
         raise ValueError("lengths: expected at least one token, got none")
 
-    steps = [("prompt", 0, lengths.total), *((c.name, c.layer, c.total) for c in token_counts(schedule, lengths))]
-    *tokens, last = _per_layer(lengths.total, [(layer, left) for _, layer, left in steps], decoder.layers)
+    counts = token_counts(schedule, lengths)
+    check_last_layer(counts, decoder.layers)
+    steps = [("prompt", 0, lengths.total), *((count.name, count.layer, count.total) for count in counts)]
+    *tokens, last = tokens_per_layer(lengths.total, [(layer, left) for _, layer, left in steps], decoder.layers)
     flops = [flops_per_mac * macs for macs in decoder.macs_per_layer(tokens, causal)]
     full = [flops_per_mac * macs for macs in decoder.macs_per_layer([lengths.total] * decoder.layers, causal)]
     head, key_bytes = flops_per_mac * decoder.hidden * decoder.vocab, 2 * decoder.kv_width * kv_element_bytes

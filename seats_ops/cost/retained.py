@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seats_ops.cost.counts import token_counts, tokens_per_layer
+from seats_ops.cost.counts import check_last_layer, token_counts, tokens_per_layer
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.schedule import Schedule
-from seats_ops.validation import describe
+from seats_ops.validation import check_int
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ def retained(schedule: Schedule, lengths: PromptLengths, num_layers: int) -> Ret
         >>> retained(tenth, PromptLengths(text=20, video_blocks=(100,)), num_layers=28).layer_average
         0.1
     """
-    if type(num_layers) is not int or num_layers < 1:
-        raise ValueError(f"num_layers: expected an int from 1, got {describe(num_layers)}")
+    check_int("num_layers", num_layers, 1)
     before = lengths.total - lengths.text
     if not before:
         raise ValueError("lengths: expected a prompt with video, audio or images, got text alone")
-    steps = [(count.layer, count.total - count.text) for count in token_counts(schedule, lengths)]
-    if steps and steps[-1][0] > num_layers:
-        raise ValueError(f"schedule: expected layers up to {num_layers}, got a stage after layer {steps[-1][0]}")
-    *seen, last = tokens_per_layer(before, steps, num_layers)
+    counts = token_counts(schedule, lengths)
+    check_last_layer(counts, num_layers)
+    *seen, last = tokens_per_layer(before, [(count.layer, count.total - count.text) for count in counts], num_layers)
     return Retained(seen[0] / before, sum(seen) / (before * num_layers), last / before)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from seats_ops.cost.asked import asked_so_far, mean_asked
-from seats_ops.cost.counts import tokens_per_layer
-from seats_ops.operators.stage import BUDGETED, MEDIA
+from seats_ops.cost.counts import mean_shares
+from seats_ops.operators.stage import BUDGETED
 from seats_ops.trace.prefill import Prefill
 
 
 def mean_retention(trace: Prefill, num_layers: int) -> dict[str, float]:
     """Share of the tokens of every modality that a layer saw, averaged over all layers; what R means."""
-    kept = {}
-    for name in MEDIA:
-        before = trace.prompt_counts.get(name, 0)
-        if before:
-            steps = [(stage.layer, stage.counts.get(name, 0)) for stage in trace.stages]
-            kept[name] = sum(tokens_per_layer(before, steps, num_layers)[:-1]) / (before * num_layers)
-    return kept
+    return mean_shares(trace.prompt_counts, [(stage.layer, stage.counts) for stage in trace.stages], num_layers)
 
 
 def mean_asked_of(trace: Prefill, num_layers: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from seats_ops.integrations.huggingface.compat import part
 from seats_ops.integrations.huggingface.families.tower_kinds import AudioTower, ConformerTower, CropTower, VisionTower
-from seats_ops.validation import check_positive, describe
+from seats_ops.validation import check_int, check_positive, describe
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Family:
 
     def __post_init__(self) -> None:
         check_positive("audio_rate", self.audio_rate)
-        if type(self.audio_block) is not int or self.audio_block < 1:
-            raise ValueError(f"audio_block: expected an int from 1, got {describe(self.audio_block)}")
+        check_int("audio_block", self.audio_block, 1)
 
     def text_model(self, thinker: nn.Module) -> Any:
         """The decoder.
