@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import torch
 from einops import reduce
 from torch import Tensor
@@ -10,6 +12,8 @@ from seats_ops.cost.prompt_lengths import split_blocks
 from seats_ops.functional import attention_received
 from seats_ops.ops.primitive import full_precision
 from seats_ops.ops.segments import counts_to_offsets
+
+Received = Callable[[Tensor, Tensor, list[int]], Tensor]
 
 
 def received_within(query: Tensor, key: Tensor, scale: float, lengths: list[int], backend: str) -> Tensor:
@@ -68,7 +72,9 @@ def per_token(received: Tensor, merged: int) -> Tensor:
 
 
 def whole_tokens(x: Tensor, positions: list[int], merged: int) -> Tensor:
-    """Tokens are groups of neighbouring positions, per audio; what is left over at the end has no token."""
+    """Tokens are groups of neighbouring positions, per item; what is left over at the end has no token."""
+    if not any(n % merged for n in positions):
+        return x
     return torch.cat([item[: n // merged * merged] for item, n in zip(x.split(positions), positions, strict=True)])
 
 
@@ -80,6 +86,42 @@ def sound_positions(frames: int, chunk: int, halvings: int) -> int:
             length = (length + 1) // 2
         total += length
     return total
+
+
+def told(
+    asked: Collection[str],
+    turned: tuple[Tensor, Tensor],
+    plain: tuple[Tensor, Tensor],
+    shapes: list[list[int]],
+    windows: list[int],
+    merged: int,
+    scale: float,
+    received: Received,
+    backend: str,
+) -> dict[str, Tensor]:
+    """float32 [tokens, ...] by the full name of an input, of those that are asked for.
+
+    Args:
+        asked: names, see `seats_ops.Stage`; others are passed over.
+        turned, plain: q and k [T, H, D], after rotary embedding and before it, which is the same where there is none.
+        shapes: (t, h, w) of every item, in positions; a sound is one frame.
+        windows: positions in every window of SEATS section 3.1.
+        merged: neighbouring positions that make a token; those left over at the end of an item have none.
+        scale: of the products.
+        received: of q, k and `windows`, attention received, float32 [T].
+        backend: of primitives.
+    """
+    positions, found = [t * h * w for t, h, w in shapes], {}
+    if "saliency" in asked:
+        found["saliency"] = per_token(whole_tokens(received(*turned, windows), positions, merged), merged)
+    if "saliency:mean" in asked:
+        mean = mean_received(*turned, scale, positions, backend)
+        found["saliency:mean"] = per_token(whole_tokens(mean, positions, merged), merged)
+    if "saliency:pooled" in asked:
+        found["saliency:pooled"] = seen_by_the_mean(*plain, scale, shapes, merged)
+    if "keys" in asked:
+        found["keys"] = mean_key(whole_tokens(turned[1], positions, merged), merged)
+    return found
 
 
 def paper_windows(grids: list[list[int]], grids_per_window: int) -> list[int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seats_ops.integrations.vllm.items import Item, Unit
 from seats_ops.integrations.vllm.selection import Chosen, choose
 from seats_ops.layout import Modality
-from seats_ops.operators.inputs import parse_input
+from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_checks import name_of
 
@@ -94,7 +94,7 @@ def _stretched(item: Item, number: int) -> Item:
 def _inputs(stages: Sequence[Stage], unit: Unit, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator(device="cpu").manual_seed(seed)
     n = unit.num_tokens
-    names = {parse_input(name).name for stage in stages for name in stage.inputs}
+    names = joined_inputs(stage.inputs for stage in stages)
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu")

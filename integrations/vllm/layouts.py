@@ -10,8 +10,7 @@ from torch import Tensor
 from seats_ops.integrations.vllm.items import Item, Unit
 from seats_ops.layout import MediaShape, Modality, TokenLayout
 from seats_ops.layout.windows import run_windows
-
-KINDS = (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE)
+from seats_ops.operators.stage import MEDIA_MODALITIES
 
 
 def layout_of(units: Sequence[Unit], texts: int = 1) -> TokenLayout:
@@ -68,7 +67,7 @@ def _facts(item: Item, number: int) -> Tensor:
 def _blocks(modality: Tensor, items: Sequence[Item]) -> tuple[Tensor, list[tuple[int, int]]]:
     block = torch.full_like(modality, -1)
     blocks: list[tuple[int, int]] = []
-    for kind in KINDS:
+    for kind in MEDIA_MODALITIES:
         lengths = [n for item in items if item.modality == kind for n in item.blocks()]
         numbers = torch.arange(len(lengths), dtype=torch.int64, device="cpu") + len(blocks)
         counts = torch.tensor(lengths, dtype=torch.int64, device="cpu")

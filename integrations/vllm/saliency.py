@@ -10,16 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seats_ops.cost.prompt_lengths import split_blocks
-from seats_ops.integrations.encoder_values import (
-    mean_key,
-    mean_received,
-    paper_windows,
-    per_token,
-    received_within,
-    seen_by_the_mean,
-    sound_positions,
-    whole_tokens,
-)
+from seats_ops.integrations.encoder_values import paper_windows, received_within, sound_positions, told
 from seats_ops.integrations.vllm.items import GRIDS_PER_BLOCK
 
 AUDIO_WINDOW = 100
@@ -93,18 +84,18 @@ class VisionValues:
         last, merged = self.tower.blocks[-1].attn, self.tower.spatial_merge_unit
         scale = last.hidden_size_per_attention_head**-0.5
         q, k = (seen[name].flatten(0, 1) for name in ("query", "key"))
-        found = {}
-        if "saliency" in self.asked:
-            received = received_within(q, k, scale, paper_windows(grids, GRIDS_PER_BLOCK), self.backend)
-            found["saliency"] = per_token(received, merged)
-        if "saliency:mean" in self.asked:
-            lengths = [t * h * w for t, h, w in grids]
-            found["saliency:mean"] = per_token(mean_received(q, k, scale, lengths, self.backend), merged)
-        if "saliency:pooled" in self.asked:
-            heads = seen["qkv"].flatten(0, 1).unflatten(-1, (3, -1, last.hidden_size_per_attention_head))
-            found["saliency:pooled"] = seen_by_the_mean(heads[:, 0], heads[:, 1], scale, grids, merged)
-        if "keys" in self.asked:
-            found["keys"] = mean_key(k, merged)
+        heads = seen["qkv"].flatten(0, 1).unflatten(-1, (3, -1, last.hidden_size_per_attention_head))
+        found = told(
+            self.asked,
+            (q, k),
+            (heads[:, 0], heads[:, 1]),
+            grids,
+            paper_windows(grids, GRIDS_PER_BLOCK),
+            merged,
+            scale,
+            lambda q, k, windows: received_within(q, k, scale, windows, self.backend),
+            self.backend,
+        )
         # The tower works window by window.
         order = self.tower.prepare_encoder_metadata(grids)["reverse_indices"].to(q.device)
         return {name: x[order] for name, x in found.items()}
@@ -134,20 +125,17 @@ class AudioValues:
         last = self.tower.layers[-1].self_attn
         q, k = (seen[name].unflatten(-1, (last.num_heads, -1)) for name in ("q_proj", "k_proj"))
         positions = [sound_positions(n, 2 * self.tower.n_window, 1) for n in mel_frames]
-        found = {}
-        if "saliency" in self.asked:
-            lengths = [n for total in positions for n in split_blocks(total, AUDIO_WINDOW)]
-            received = received_within(q, k, last.scaling, lengths, self.backend)
-            found["saliency"] = per_token(whole_tokens(received, positions, AUDIO_POOLED), AUDIO_POOLED)
-        if "saliency:mean" in self.asked:
-            received = mean_received(q, k, last.scaling, positions, self.backend)
-            found["saliency:mean"] = per_token(whole_tokens(received, positions, AUDIO_POOLED), AUDIO_POOLED)
-        if "saliency:pooled" in self.asked:
-            shapes = [[1, 1, n] for n in positions]
-            found["saliency:pooled"] = seen_by_the_mean(q, k, last.scaling, shapes, AUDIO_POOLED)
-        if "keys" in self.asked:
-            found["keys"] = mean_key(whole_tokens(k, positions, AUDIO_POOLED), AUDIO_POOLED)
-        return found
+        return told(
+            self.asked,
+            (q, k),
+            (q, k),
+            [[1, 1, n] for n in positions],
+            [n for total in positions for n in split_blocks(total, AUDIO_WINDOW)],
+            AUDIO_POOLED,
+            last.scaling,
+            lambda q, k, windows: received_within(q, k, last.scaling, windows, self.backend),
+            self.backend,
+        )
 
 
 def of_items(values: dict[str, Tensor], sizes: list[int]) -> list[dict[str, Tensor]]:

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.integrations.vllm.items import Unit
 from seats_ops.integrations.vllm.layouts import layout_of
-from seats_ops.operators.stage import Stage
+from seats_ops.operators.stage import MEDIA, Stage
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.trace import PruneTrace
 
@@ -84,5 +84,5 @@ def choose(
     number = pad((layout.modality > 0).long().cumsum(0), (1, 0))[:-1]
     stays = layout.modality[origin] > 0
     kinds = run.layout.plan().counts()[0].tolist()
-    counts = dict(zip(("video", "audio", "image"), kinds[1:], strict=True))
+    counts = dict(zip(MEDIA, kinds[1:], strict=True))
     return Chosen(number[origin[stays]], features[stays.to(features.device)], counts)

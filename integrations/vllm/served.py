@@ -14,8 +14,8 @@ from seats_ops.integrations.vllm.alone import shared_out
 from seats_ops.integrations.vllm.items import Item, Unit
 from seats_ops.layout import Modality
 from seats_ops.methods import methods
-from seats_ops.operators.inputs import parse_input
-from seats_ops.operators.stage import Stage, count_kind_of
+from seats_ops.operators.inputs import joined_inputs, parse_input
+from seats_ops.operators.stage import MEDIA_MODALITIES, Stage, count_kind_of
 from seats_ops.operators.stage_checks import name_of
 from seats_ops.schedule import Schedule
 from seats_ops.validation import describe
@@ -24,7 +24,6 @@ ENTRY = "seats_ops"
 """The entry of a model's config that holds the schedule."""
 HAD = ("features", "embeddings", "saliency", "saliency:mean", "saliency:pooled", "keys", "grid", "seconds")
 ADDED = ("counts", "generators", "kept")
-PLACEHOLDERS = (Modality.VIDEO, Modality.AUDIO, Modality.IMAGE)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Served:
     @property
     def asked(self) -> frozenset[str]:
         """Full names of what is to be captured in the encoders."""
-        names = [parse_input(name).name for stage in self.stages for name in stage.inputs]
+        names = joined_inputs(stage.inputs for stage in self.stages)
         return frozenset(name for name in names if name.startswith("saliency") or name == "keys")
 
     def kept(self, unit: Unit) -> dict[str, int]:
@@ -150,10 +149,10 @@ def _refused(what: str) -> ValueError:
 
 
 def _kept(stages: tuple[Stage, ...], items: tuple[Item, ...]) -> dict[str, int]:
-    blocks = {m: tuple(n for item in items if item.modality == m for n in item.blocks()) for m in PLACEHOLDERS}
+    blocks = {m: tuple(n for item in items if item.modality == m for n in item.blocks()) for m in MEDIA_MODALITIES}
     shapes = tuple(item.shape for item in items if item.num_tokens)
     lengths = PromptLengths(2, blocks[Modality.VIDEO], blocks[Modality.AUDIO], blocks[Modality.IMAGE], shapes=shapes)
     last = token_counts(Schedule(stages), lengths)[-1]
     if last.low != last.high:
         raise _refused(f"{last.name}, whose counts are predictions from {last.low} to {last.high} tokens")
-    return {m.name.lower(): getattr(last, m.name.lower()) for m in PLACEHOLDERS}
+    return {m.name.lower(): getattr(last, m.name.lower()) for m in MEDIA_MODALITIES}

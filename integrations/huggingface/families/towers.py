@@ -11,15 +11,7 @@ from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
 from seats_ops.cost.prompt_lengths import split_blocks
-from seats_ops.integrations.encoder_values import (
-    mean_key,
-    mean_received,
-    paper_windows,
-    per_token,
-    seen_by_the_mean,
-    sound_positions,
-    whole_tokens,
-)
+from seats_ops.integrations.encoder_values import paper_windows, sound_positions, told
 from seats_ops.integrations.huggingface.compat import part
 from seats_ops.integrations.huggingface.families.conformer import watch_conformer
 from seats_ops.integrations.huggingface.families.crops import watch_crops
@@ -63,24 +55,26 @@ def _encode_vision(
     num_tokens = output.pooler_output.shape[0]
     if not options.needed:
         return Encoded(num_tokens, {}, grid_thw)
-    attention, values = visual.blocks[-1].attn, {}
+    attention = visual.blocks[-1].attn
     rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
     merged = visual.spatial_merge_size**2
     q, k = _query_and_key(captured, attention, family.projections)
-    if "saliency:pooled" in options.asked:
-        # Window order moves tokens about inside a frame only.
-        values["saliency:pooled"] = seen_by_the_mean(q, k, attention.scaling, grid_thw.tolist(), merged)
+    turned, plain = (q, k), (q, k)
     if options.asked - {"saliency:pooled"}:
-        q, k = rotate(q, k, *captured.attention["position_embeddings"])
-    if "saliency" in options.asked:
-        lengths = paper_windows(grid_thw.tolist(), options.grids_per_window)
-        values["saliency"] = per_token(options.received(q, k, attention, lengths, captured), merged)
-    if "saliency:mean" in options.asked:
-        values["saliency:mean"] = per_token(
-            mean_received(q, k, attention.scaling, grid_thw.prod(1).tolist(), options.backend), merged
-        )
-    if "keys" in options.asked:
-        values["keys"] = mean_key(k, merged)
+        turned = rotate(q, k, *captured.attention["position_embeddings"])
+    shapes = grid_thw.tolist()
+    # Window order moves tokens about inside a frame only.
+    values = told(
+        options.asked,
+        turned,
+        plain,
+        shapes,
+        paper_windows(shapes, options.grids_per_window),
+        merged,
+        attention.scaling,
+        lambda q, k, windows: options.received(q, k, attention, windows, captured),
+        options.backend,
+    )
     if family.window_order:
         # The tower ran in window order: put the tokens back in reading order.
         window_index, _ = get_vision_window_index(
@@ -97,25 +91,24 @@ def _encode_audio(
     num_tokens = output.last_hidden_state.shape[0]
     if not options.needed:
         return Encoded(num_tokens, {})
-    attention, values, merged = tower.layers[-1].self_attn, {}, family.pooled
+    attention = tower.layers[-1].self_attn
     q, k = _query_and_key(captured, attention, ("q_proj", "k_proj"))
     chunk = 2 * tower.n_window
     # The model works them out anew from the call's arguments: an equal tensor, but not the same one.
     known = host().audio_lengths
     frames = captured.arguments["feature_lens"] if known is None else known
     positions = [sound_positions(n, chunk, family.halvings) for n in frames.tolist()]
-    if "saliency" in options.asked:
-        lengths = [n for total in positions for n in split_blocks(total, family.window)]
-        received = options.received(q, k, attention, lengths, captured)
-        values["saliency"] = per_token(whole_tokens(received, positions, merged), merged)
-    if "saliency:mean" in options.asked:
-        received = mean_received(q, k, attention.scaling, positions, options.backend)
-        values["saliency:mean"] = per_token(whole_tokens(received, positions, merged), merged)
-    if "saliency:pooled" in options.asked:
-        shapes = [[1, 1, n] for n in positions]  # a sound is one frame
-        values["saliency:pooled"] = seen_by_the_mean(q, k, attention.scaling, shapes, merged)
-    if "keys" in options.asked:
-        values["keys"] = mean_key(whole_tokens(k, positions, merged), merged)
+    values = told(
+        options.asked,
+        (q, k),
+        (q, k),
+        [[1, 1, n] for n in positions],
+        [n for total in positions for n in split_blocks(total, family.window)],
+        family.pooled,
+        attention.scaling,
+        lambda q, k, windows: options.received(q, k, attention, windows, captured),
+        options.backend,
+    )
     return Encoded(num_tokens, values)
 
 
