@@ -53,9 +53,10 @@ class SeatsQwen2_5OmniThinker(Qwen2_5OmniThinkerForConditionalGeneration):
         served = self.served
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.served = served
-        # At one address, as captured graphs read it; the engine makes its device the default one around this.
+        # Beside the weights, at one address, as captured graphs read it.
         columns = vllm_config.scheduler_config.max_num_batched_tokens
-        offsets = torch.zeros(3, columns, dtype=torch.int64, device=torch.get_default_device())
+        device = next(self.parameters()).device
+        offsets = torch.zeros(3, columns, dtype=torch.int64, device=device)
         self.register_buffer("offsets", offsets, persistent=False)
         asked = self.served.asked
         self.vision_values = VisionValues(self.visual, asked, "auto") if asked else None
