@@ -17,15 +17,11 @@ from seats_ops.integrations.huggingface.scores.query import query_scores
 from seats_ops.integrations.huggingface.scores.query_rows import rows_that_ask
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import Modality
-from seats_ops.operators.inputs import VARIANTS, parse_input
+from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.stage import Stage
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.derivatives import has_tangent
 from seats_ops.ops.merge_rows.api import merge_rows
-
-ALL_SCORES = tuple(f"scores:{variant}" for variant in VARIANTS["scores"])
-PREVIOUS = frozenset({"previous", *(name for name in ALL_SCORES if name.endswith("/attention"))})
-"""Inputs that take what a layer started from."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ class Prefill:
     @property
     def keeps_previous(self) -> bool:
         """Some stage asks for what a layer started from."""
-        return bool(self.asked & PREVIOUS)
+        return any(name == "previous" or name.endswith("/attention") for name in self.asked)
 
     @property
     def acts_on_the_first(self) -> bool:

@@ -59,7 +59,7 @@ def input_macs(item: Input, found: Mapping[str, int], lengths: PromptLengths, si
     """
     if item.kind == "scores":
         tokens, query = sum(found.values()), item.variant.split("/")[0]
-        asking = 1 if query in ("last_text", "instruction") else found["text"]
+        asking = found["text"] if query in ("text_mean", "text_max", "rows") else 1
         projected = sizes.hidden * (tokens * sizes.kv_width + asking * sizes.attention_width)
         return projected + asking * tokens * sizes.attention_width
     if item.kind == "saliency":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 SALIENCY = ("sum", "mean", "pooled", "cls")
 """How attention in the encoder becomes one number per token, see `seats_ops.Stage`."""
 QUERIES = ("last_text", "instruction", "text_mean", "text_max", "rows")
+ROW = re.compile(r"row\[(0|-?[1-9]\d*)\]")
+"""The query that is one token of a prompt, by its place as Python counts."""
 WEIGHTS = ("own", "next", "attention")
 FACTS = ("grid", "seconds", "question")
 """What an input adds to the layout instead of being passed."""
@@ -63,9 +66,20 @@ def parse_input(name: str) -> Input:
     if kind not in VARIANTS:
         raise ValueError(f"expected names among {(*VARIANTS, 'external:NAME')}, got {name!r}")
     variant = variant if colon else DEFAULTS.get(kind, "")
-    if colon and variant not in VARIANTS[kind]:
-        raise ValueError(f"{kind}: expected a variant among {VARIANTS[kind] or 'none'}, got {name!r}")
+    if colon and variant not in VARIANTS[kind] and not (kind == "scores" and _is_of_a_row(variant)):
+        known = f"{VARIANTS[kind] or 'none'}{' or row[N]/WEIGHTS' if kind == 'scores' else ''}"
+        raise ValueError(f"{kind}: expected a variant among {known}, got {name!r}")
     return Input(kind if variant == DEFAULTS.get(kind, "") else name, kind, variant)
+
+
+def is_query(name: object) -> bool:
+    """One of `QUERIES`, or a row."""
+    return isinstance(name, str) and (name in QUERIES or ROW.fullmatch(name) is not None)
+
+
+def _is_of_a_row(variant: str) -> bool:
+    query, _, weights = variant.partition("/")
+    return ROW.fullmatch(query) is not None and weights in WEIGHTS
 
 
 def parse_inputs(names: Iterable[str]) -> tuple[Input, ...]:

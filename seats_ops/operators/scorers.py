@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from seats_ops.layout import TokenLayout
-from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, joined_inputs, parse_input
+from seats_ops.operators.inputs import DEFAULTS, QUERIES, SALIENCY, WEIGHTS, is_query, joined_inputs, parse_input
 from seats_ops.operators.own_work import nothing
 from seats_ops.operators.stored import Stored
 
@@ -62,7 +62,7 @@ class Relevance(Stored):
     """Attention to the query, after a layer.
 
     Attributes:
-        query: "last_text", "instruction", "text_mean", "text_max" or "rows", see `seats_ops.Stage`.
+        query: "last_text", "instruction", "text_mean", "text_max", "rows" or "row[N]", see `seats_ops.Stage`.
         weights: "own", "next" or "attention", see there.
     """
 
@@ -73,9 +73,10 @@ class Relevance(Stored):
     weights: str = "own"
 
     def __post_init__(self) -> None:
-        for name, known in (("query", QUERIES), ("weights", WEIGHTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+        if not is_query(self.query):
+            raise ValueError(f'query: expected one of {QUERIES} or "row[N]", got {self.query!r}')
+        if self.weights not in WEIGHTS:
+            raise ValueError(f"weights: expected one of {WEIGHTS}, got {self.weights!r}")
 
     @property
     def inputs(self) -> tuple[str, ...]:

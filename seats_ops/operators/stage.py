@@ -47,9 +47,10 @@ class Stage(Protocol):
     - "scores": float32 [T], relevance to the query of the prompt: attention that a token gets, mean over heads, adding
       up to 1 over the prompt. After a layer only. "scores:QUERY/WEIGHTS" names both sides. QUERY: "last_text" (as
       without), "instruction" (the last token of the question), "text_mean" and "text_max" (mean and maximum over the
-      tokens of the question), "rows" (mean over all text). WEIGHTS: "own" (as without: the layer's norm and
-      projections on its own output, all keys seen), "next" (the same of the layer to come), "attention" (the layer's
-      attention as it ran, causal).
+      tokens of the question), "rows" (mean over all text), "row[N]" (one of the tokens still there, at place N of the
+      prompt as Python counts: "row[-1]" is the last). WEIGHTS: "own" (as without: the layer's norm and projections on
+      its own output, all keys seen), "next" (the same of the layer to come), "attention" (the layer's attention as it
+      ran, causal).
     - "external:NAME": what the caller gives under that name, [T, ...], passed as `NAME`.
     - "counts": int64 [B, 4] on the host, tokens of every `Modality` of a prompt before any stage.
     - "generators": a `torch.Generator` on the CPU for every prompt, all seeded with the stage's `seed`; of a

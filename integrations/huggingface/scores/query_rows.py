@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seats_ops.layout import Modality, TokenLayout
+from seats_ops.operators.inputs import ROW
 from seats_ops.operators.stage_checks import query_of_rows
 from seats_ops.ops.primitive import full_precision
 
@@ -39,11 +40,16 @@ def rows_that_ask(query: str, layout: TokenLayout, causal: bool) -> Asking:
     Where no token of a question is left, the last token of text takes its place.
 
     Args:
-        query: "instruction", "text_mean", "text_max" or "rows".
-        layout: with `question`, unless the query is "rows".
+        query: "instruction", "text_mean", "text_max", "rows" or "row[N]".
+        layout: with `question`, unless the query is one of the last two.
         causal: see `Asking`.
+
+    Raises:
+        ValueError: a prompt has no such row.
     """
     plan = layout.plan()
+    if match := ROW.fullmatch(query):
+        return _one_row(query, int(match[1]), plan.cu_seqlens, layout, causal)
     last = query_of_rows(plan)
     has_text = last >= plan.cu_seqlens[:-1]
     asks = plan.modality == Modality.TEXT
@@ -63,6 +69,17 @@ def rows_that_ask(query: str, layout: TokenLayout, causal: bool) -> Asking:
         query == "text_max",
         causal,
     )
+
+
+def _one_row(query: str, place: int, cu_seqlens: Tensor, layout: TokenLayout, causal: bool) -> Asking:
+    lengths = cu_seqlens.diff()
+    absent = (lengths > 0) & ~((-lengths <= place) & (place < lengths))
+    if absent.any():
+        prompt = int(absent.nonzero()[0])
+        raise ValueError(f"scores: {query} of prompt {prompt}, expected a place in its {int(lengths[prompt])} tokens")
+    places = ((cu_seqlens[:-1] if place >= 0 else cu_seqlens[1:]) + place)[lengths > 0].long()
+    counts = list(zip(lengths.clamp(max=1).tolist(), lengths.tolist(), strict=True))
+    return Asking(places.to(layout.modality.device, non_blocking=True), counts, False, causal)
 
 
 def relevance_of_rows(

@@ -24,6 +24,7 @@ from tests.integrations.huggingface.prompts import Image, Text, Video, build_pro
 LAYER = 3
 PARTS = [Text(5), Video((3, 4, 6)), Text(9)]
 END = [288, 20, 287, 21, 20]  # of a turn, and the opening of the next
+ROWS = ("row[4]", "row[-2]")
 FAMILIES = ["qwen2_5_omni", "qwen3_omni", "qwen3_vl", "phi4_multimodal"]
 
 
@@ -54,6 +55,8 @@ def of_queries(rows: Tensor, text: list[int], query: str) -> Tensor:
             return rows[question[-1]]
         case "text_mean":
             return sum(rows[i] for i in question) / len(question)
+        case "row[4]" | "row[-2]":
+            return rows[int(query[4:-1])]
         case "text_max":
             return torch.stack([rows[i] for i in question]).max(0).values
         case _:
@@ -136,7 +139,7 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def test_every_query_and_weights(family: str, attention: str) -> None:
     model = model_of(family, attention)
     inputs = prompt_of(model.config)
-    names = [f"scores:{query}/{weights}" for query in QUERIES for weights in ("own", "next", "attention")]
+    names = [f"scores:{query}/{weights}" for query in (*QUERIES, *ROWS) for weights in ("own", "next", "attention")]
     stages = [Asks((name,)) for name in names]
     with torch.no_grad(), attach(model, Schedule(after_layer={LAYER: stages})):
         model(**inputs)
@@ -173,7 +176,7 @@ def test_attention_of_the_first_layer(family: str) -> None:
     torch.testing.assert_close(stage.seen[0][stage.inputs[0]].double(), expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("query", [*QUERIES, *ROWS])
 def test_attention_after_a_drop(query: str) -> None:
     """As the layer ran on the tokens that an earlier stage left; what is dropped right behind it no longer counts."""
     model = model_of("qwen2_5_omni")
@@ -204,7 +207,7 @@ def test_batches() -> None:
         build_prompt(model.config, Text(6)),
         build_prompt(model.config, Text(3), Image((1, 4, 6)), Text(7), seed=3),
     ]
-    names = [f"scores:{query}/{weights}" for query in QUERIES for weights in ("own", "next", "attention")]
+    names = [f"scores:{query}/{weights}" for query in (*QUERIES, *ROWS) for weights in ("own", "next", "attention")]
 
     def ask(inputs: dict[str, Any], **options: Any) -> list[Tensor]:
         stages = [Asks((name,)) for name in names]
@@ -247,6 +250,16 @@ def test_a_question_that_is_gone() -> None:
     *others, last = (stage.seen[0][name] for name, stage in zip(names, stages, strict=True))
     for scores in others:
         torch.testing.assert_close(scores, last, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("place", [-7, 6])
+def test_a_row_that_a_prompt_does_not_have(place: int) -> None:
+    model = model_of("qwen2_5_omni", "sdpa")
+    rows = [prompt_of(model.config), build_prompt(model.config, Text(6))]
+    with attach(model, Schedule(after_layer={LAYER: Asks((f"scores:row[{place}]/own",))})):
+        with pytest.raises(ValueError, match=rf"row\[{place}\] of prompt 1, expected a place in its 6 tokens"):
+            model(**batch_of(rows))
+        model(**rows[0])
 
 
 @pytest.mark.parametrize("name", ["scores:rows/next", "scores:instruction/attention"])
