@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seats_ops.operators.stage import KeepRatio
-from seats_ops.validation import check_ratio, describe
+from seats_ops.validation import check_int, check_ratio, describe
 
 AUDIO_WINDOW = 50
 """Tokens of sound that methods made for frames take as one: two seconds at 25 a second, whatever the rate is."""
@@ -39,6 +39,23 @@ def num_layers(config: Any) -> int:
     if type(layers) is not int:
         raise TypeError(f"config: expected one of a model, with num_hidden_layers, got {type(config).__name__}")
     return layers
+
+
+def layers_beyond(config: Any, layer: int) -> int:
+    """Decoder layers of a model. Raises TypeError, ValueError: none comes after `layer` (1-based)."""
+    total = num_layers(config)
+    check_int("layer", layer, 1, total - 1)
+    return total
+
+
+def later_shares(ratios: Mapping[str, float], layer: int, total: int) -> dict[str, float]:
+    """Shares by modality kept after a layer, for those averaged over `total` layers. ValueError: out of reach."""
+    later = {name: (check_ratio(name, share) * total - layer) / (total - layer) for name, share in ratios.items()}
+    for name, share in later.items():
+        if share < 0:
+            seen = f"{layer} / {total}, layers that see all tokens"
+            raise ValueError(f"{name}: expected at least {seen}, got {ratios[name]}")
+    return later
 
 
 def chosen_layers(

@@ -1,4 +1,4 @@
-"""DivPrune and DivPrune-om: the most diverse tokens, whatever they matter."""
+"""DivPrune: the most diverse tokens of a video, whatever they matter."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from seats_ops.operators.selectors import MaxMin
 from seats_ops.operators.stage import KeepRatio
 from seats_ops.schedule import Schedule
 
-
-def _protocol(whom: str, audio: str) -> Protocol:
-    return Protocol(
-        ratio=f"share that enters the LLM; a number is for {whom}",
-        group="modality of a prompt",
-        score="greedy max-min of 1 - cosine of embeddings; a token that was picked is no candidate again",
-        minimum="0",
-        audio=audio,
-    )
-
-
-@register_method(
-    "divprune", _protocol("video", "stays"), "DivPrune (arXiv 2503.02175), its max-min diversity, released code"
+SAID = Protocol(
+    ratio="share that enters the LLM; a number is for video",
+    group="modality of a prompt",
+    score="greedy max-min of 1 - cosine of embeddings; a token that was picked is no candidate again",
+    minimum="0",
+    audio="stays",
 )
+
+
+@register_method("divprune", SAID, "DivPrune (arXiv 2503.02175), its max-min diversity, released code")
 def divprune(config: object, ratio: KeepRatio) -> Schedule:
     """round(ratio * n) tokens of a modality, each as far as can be from those before.
 
@@ -31,18 +27,3 @@ def divprune(config: object, ratio: KeepRatio) -> Schedule:
         ratio: in [0, 1]; a mapping for the modalities it names.
     """
     return Schedule(Select(None, Ratio(of_video(ratio), minimum=0), MaxMin()))
-
-
-@register_method(
-    "divprune-om",
-    _protocol("video and audio", "as video"),
-    "DivPrune (arXiv 2503.02175) on both modalities, a baseline of SEATS (arXiv 2605.20035); no code released",
-)
-def divprune_om(config: object, ratio: KeepRatio) -> Schedule:
-    """DivPrune of video and of audio.
-
-    Args:
-        config: not looked at.
-        ratio: in [0, 1]; a mapping for the modalities it names.
-    """
-    return Schedule(Select(None, Ratio(ratio, minimum=0), MaxMin()))

@@ -1,11 +1,10 @@
-"""FastV and FastV-om: after an early layer, the tokens that the end of the prompt attends to most."""
+"""FastV: after an early layer, the tokens of video that the end of the prompt attends to most."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from seats_ops.methods.arguments import num_layers, of_video
+from seats_ops.methods.arguments import later_shares, layers_beyond, of_video
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.operators.audio_intact import AudioIntact, AudioOrder
 from seats_ops.operators.scorers import Relevance
@@ -13,23 +12,8 @@ from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.selectors import TopK
 from seats_ops.operators.stage import BUDGETED, KeepRatio
 from seats_ops.schedule import Schedule
-from seats_ops.validation import check_int, check_ratio
 
 FASTV = "FastV (arXiv 2403.06764), code read at d165972; as compared with in SEATS (arXiv 2605.20035), c553732"
-
-
-def after_layer(name: str, share: float, layer: int, total: int) -> float:
-    """The share kept after a layer for one averaged over `total` layers. ValueError: it cannot be reached."""
-    later = (check_ratio(name, share) * total - layer) / (total - layer)
-    if later < 0:
-        raise ValueError(f"{name}: expected at least {layer} / {total}, layers that see all tokens, got {share}")
-    return later
-
-
-def _depth(config: Any, layer: int) -> int:
-    total = num_layers(config)
-    check_int("layer", layer, 1, total - 1)
-    return total
 
 
 @register_method(
@@ -59,43 +43,15 @@ def fastv(config: Any, ratio: KeepRatio, *, layer: int = 2, variant: str = "seat
     Raises:
         ValueError: a ratio below the layers before the drop, a layer there is not, another variant.
     """
-    total, ratios = _depth(config, layer), of_video(ratio)
+    total, ratios = layers_beyond(config, layer), of_video(ratio)
     if variant == "original":
         return Schedule(after_layer={layer: Select(Relevance(weights="attention"), Ratio(ratios))})
     if variant != "seats":
         raise ValueError(f"variant: expected seats or original, got {variant!r}")
-    later = {name: after_layer(name, share, layer, total) for name, share in ratios.items()}
+    later = later_shares(ratios, layer, total)
     if "audio" not in ratios:
         return Schedule(after_layer={layer: Select(Relevance(), Ratio(later))})
     if set(ratios) != set(BUDGETED):
         raise ValueError(f"ratio: expected one for audio together with one for video alone, got {sorted(ratios)}")
     budget = AudioIntact(ratios["video"], ratios["audio"], layer, total)
     return Schedule(after_layer={layer: Select(AudioOrder(), budget, TopK())})
-
-
-@register_method(
-    "fastv-om",
-    Protocol(
-        ratio="averaged over all layers; a number is for video and audio",
-        group="modality of a prompt",
-        score="attention of the last text token by the layer's own norm and projections on its output, all keys seen, "
-        "mean over heads",
-        kv="sliced",
-    ),
-    FASTV,
-)
-def fastv_om(config: Any, ratio: KeepRatio, *, layer: int = 2) -> Schedule:
-    """The tokens of every modality that the last text token attends to most.
-
-    Args:
-        config: says how many layers there are.
-        ratio: a mapping for the modalities it names.
-        layer: 1-based, after which tokens go.
-
-    Raises:
-        ValueError: a ratio below the layers before the drop, a layer there is not.
-    """
-    total = _depth(config, layer)
-    ratios = ratio if isinstance(ratio, Mapping) else dict.fromkeys(BUDGETED, ratio)
-    later = {name: after_layer(name, share, layer, total) for name, share in ratios.items()}
-    return Schedule(after_layer={layer: Select(Relevance(), Ratio(later))})

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from seats_ops.layout import MediaShape, Modality, TokenLayout, group_tokens
 from seats_ops.methods import own_work
-from seats_ops.methods.arguments import video_alone
-from seats_ops.methods.flashvid_adts import AdtsWeight, segments_of
+from seats_ops.methods.arguments import SEGMENTS, video_alone
+from seats_ops.methods.flashvid_adts import CUT, AdtsWeight
 from seats_ops.methods.method import Protocol, register_method
 from seats_ops.methods.one_layer import one_layer
 from seats_ops.operators.clusters import cluster_counts, peak_clusters
+from seats_ops.operators.dyseg import video_segments
 from seats_ops.operators.grouped import Grouped
 from seats_ops.operators.items import CountedVideos
 from seats_ops.operators.scorers import Relevance
@@ -78,7 +79,7 @@ class FlashVidTrees(CountedVideos, Stored):
     def __call__(self, features: Tensor, layout: TokenLayout, *, saliency: Tensor, backend: str = "auto") -> Selection:
         """See `Stage`; which roots are left to be clustered is read."""
         frames, device = Grouped(group_tokens(layout, "frame", [Modality.VIDEO]), features.device), features.device
-        cut = segments_of(features, layout)
+        cut = video_segments("flashvid", features, layout, threshold=CUT, least=SEGMENTS)
         plan = [(n, *self.num_kept(len(x) // len(f))) for x, f, lengths in cut for n in lengths]
         frame = [(s, d, o > 0, n == 1) for s, (n, d, o) in enumerate(plan) for _ in range(n)]
         segment, budgets, some, alone = torch.tensor(frame, dtype=torch.int64, device="cpu").view(-1, 4).unbind(1)

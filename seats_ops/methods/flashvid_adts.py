@@ -12,8 +12,7 @@ from seats_ops.layout import TokenLayout
 from seats_ops.methods import own_work
 from seats_ops.methods.arguments import SEGMENTS, video_alone
 from seats_ops.methods.method import Protocol, register_method
-from seats_ops.operators.dyseg import dyseg, frame_similarity
-from seats_ops.operators.items import whole_items
+from seats_ops.operators.dyseg import video_segments
 from seats_ops.operators.scorers import BySaliency
 from seats_ops.operators.select import Ratio, Select
 from seats_ops.operators.selectors import MaxMin
@@ -50,22 +49,12 @@ class AdtsWeight(BySaliency, Stored):
         weight = saliency.float()
         if self.variant == "v1":
             return weight
-        for tokens, frames, lengths in segments_of(features, layout):
+        for tokens, frames, lengths in video_segments("flashvid", features, layout, threshold=CUT, least=SEGMENTS):
             means = torch.cat([part.mean(0, keepdim=True).expand_as(part) for part in frames.split(lengths)])
             x = features[tokens].double().view(len(frames), -1, features.shape[1])
             relevance = (x * means[:, None]).sum(-1).flatten().float()
             weight = weight.index_copy(0, tokens, weight[tokens] * relevance)
         return weight
-
-
-def segments_of(features: Tensor, layout: TokenLayout) -> list[tuple[Tensor, Tensor, list[int]]]:
-    """Tokens [t * h * w], means of frames float64 [t, D] and lengths of segments of every video."""
-    found = []
-    for item in whole_items("flashvid", layout):
-        tokens = item.tokens.to(features.device, non_blocking=True)
-        frames = features[tokens].view(item.shape.t, item.grid, -1).mean(1, dtype=torch.float64)
-        found.append((tokens, frames, dyseg(frame_similarity(frames), threshold=CUT, least=SEGMENTS)))
-    return found
 
 
 @register_method(

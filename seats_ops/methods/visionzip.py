@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -28,8 +28,10 @@ from seats_ops.schedule import Schedule
 from seats_ops.validation import check_choice, check_ratio
 
 PER = ("window", "item")
-PAPER = "VisionZip, arXiv 2412.04467, section 3, code of JIA-Lab-research/VisionZip"
-SEATS = "SEATS, arXiv 2605.20035, section 4 (baselines), code read at c553732"
+SOURCE = (
+    "VisionZip, arXiv 2412.04467, section 3, code of JIA-Lab-research/VisionZip; "
+    "SEATS, arXiv 2605.20035, section 4 (baselines), code read at c553732"
+)
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ SAID = Protocol(
 )
 
 
-def _schedule(ratio: KeepRatio, variant: str, reduction: str | None) -> Schedule:
+def with_variant(ratio: KeepRatio, variant: str, reduction: str | None) -> Schedule:
     if check_choice("variant", variant, ("seats", "original")) == "seats":
         return Schedule(DominantAndContextual(ratio, reduction=reduction or "sum"))
     return Schedule(DominantAndContextual(ratio, per="item", contextual=10 / 64, reduction=reduction or "mean"))
 
 
-@register_method("visionzip", SAID, f"{PAPER}; {SEATS}")
+@register_method("visionzip", SAID, SOURCE)
 def visionzip(config: Any, ratio: KeepRatio, *, variant: str = "seats", reduction: str | None = None) -> Schedule:
     """VisionZip of what is seen.
 
@@ -135,14 +137,4 @@ def visionzip(config: Any, ratio: KeepRatio, *, variant: str = "seats", reductio
         ValueError: an unknown variant or reduction.
     """
     seen = ("video",) if variant == "seats" else ("video", "image")
-    return _schedule(ratio if isinstance(ratio, Mapping) else dict.fromkeys(seen, ratio), variant, reduction)
-
-
-@register_method(
-    "visionzip-om",
-    replace(SAID, group=f"{SAID.group}, {AUDIO_WINDOW} tokens of sound", audio="as video"),
-    f"{PAPER}; {SEATS}",
-)
-def visionzip_om(config: Any, ratio: KeepRatio, *, variant: str = "seats", reduction: str | None = None) -> Schedule:
-    """VisionZip of video and audio; arguments as of `visionzip`, a number speaks for both."""
-    return _schedule(ratio, variant, reduction)
+    return with_variant(ratio if isinstance(ratio, Mapping) else dict.fromkeys(seen, ratio), variant, reduction)

@@ -7,6 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from seats_ops.layout import TokenLayout
+from seats_ops.operators.items import whole_items
+
 
 def frame_similarity(frames: Tensor) -> Tensor:
     """float32 [F - 1]: cosine of every frame with the next one.
@@ -53,3 +56,37 @@ def dyseg(similarity: Tensor, *, threshold: float, least: int = 1) -> list[int]:
     cuts = sorted(order[: max(held.count(False), min(least - 1, len(values)))])
     edges = [0, *(i + 1 for i in cuts), len(values) + 1]
     return [end - start for start, end in pairwise(edges)]
+
+
+def video_segments(
+    who: str, features: Tensor, layout: TokenLayout, *, threshold: float, least: int
+) -> list[tuple[Tensor, Tensor, list[int]]]:
+    """The segments of every video: its tokens [t * h * w], means of its frames float64 [t, D], lengths of segments.
+
+    Args:
+        who: asks, for errors.
+        features: [T, D].
+        layout: with `grid` and `shapes`.
+        threshold, least: see `dyseg`.
+
+    Raises:
+        ValueError: as `whole_items`.
+
+    Example:
+        >>> import torch
+        >>> from seats_ops.layout import MediaShape, Modality, TokenLayout
+        >>> from seats_ops.operators.dyseg import video_segments
+        >>> modality, offsets = torch.ones(3, dtype=torch.int64), torch.tensor([0, 3])
+        >>> grid = torch.tensor([[0, t, 0, 0] for t in range(3)])
+        >>> shapes = (MediaShape(Modality.VIDEO, 3, 1, 1),)
+        >>> layout = TokenLayout(modality, torch.arange(3), offsets, grid=grid, shapes=shapes)
+        >>> frames = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> [lengths for _, _, lengths in video_segments("me", frames, layout, threshold=0.5, least=1)]
+        [[2, 1]]
+    """
+    found = []
+    for item in whole_items(who, layout):
+        tokens = item.tokens.to(features.device, non_blocking=True)
+        frames = features[tokens].view(item.shape.t, item.grid, -1).mean(1, dtype=torch.float64)
+        found.append((tokens, frames, dyseg(frame_similarity(frames), threshold=threshold, least=least)))
+    return found

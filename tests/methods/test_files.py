@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.methods.reachable import schedule_of
-from tests.methods.table import own_methods
+from tests.methods.table import lines_of_code, own_methods
 from tests.own_process import ROOT
 
 # A fork for every file, so that none finds what another one's imports registered.
@@ -48,3 +50,11 @@ def test_scorers_of_all_methods_say_that_they_are() -> None:
     found = [stage.scorer for stage in stages if getattr(stage, "scorer", None) is not None]
     assert len({type(scorer) for scorer in found}) > 3
     assert all(scorer.is_scorer for scorer in found)
+
+
+def test_a_method_is_a_file_of_its_own_that_fits_a_screen() -> None:
+    modules = {name: inspect.getmodule(one.build) for name, one in own_methods().items()}
+    assert len(set(modules.values())) == len(modules)
+    lines = {name: lines_of_code(inspect.getsource(module)) for name, module in modules.items() if module is not None}
+    assert max(lines.values()) <= 80, lines
+    assert statistics.median(lines.values()) <= 40, lines
