@@ -74,6 +74,8 @@ class Prefill:
         self.keeps_embeds = keeps_embeds
         self.routes = routes
         self.asked = asked
+        # Some stage asks for what a layer started from.
+        self.keeps_previous = any(name == "previous" or name.endswith("/attention") for name in asked)
         self.embeds: Tensor | None = None
         self.previous: Tensor | None = None
         self.renumbers = renumbers
@@ -86,11 +88,6 @@ class Prefill:
         self.attention_mask: Any = None
         self.deepstack: DeepStack | None = None
         self.pending: list[Callable[[], None]] = []
-
-    @property
-    def keeps_previous(self) -> bool:
-        """Some stage asks for what a layer started from."""
-        return any(name == "previous" or name.endswith("/attention") for name in self.asked)
 
     @property
     def acts_on_the_first(self) -> bool:
