@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,14 @@ SOUND_FRAMES = "seats_sound_frames"
 
 
 def seconds_as_int(seconds: Sequence[float]) -> Tensor:
-    """int64 [N] with the bits of float64."""
+    """int64 [N] with the bits of float64.
+
+    Raises:
+        ValueError: no time to count positions by; requests choose `fps`.
+    """
+    wrong = [each for each in seconds if not 0 < each < math.inf]
+    if wrong:
+        raise ValueError(f"fps: expected a number above 0, got one by which frames of a grid last {wrong[0]} s")
     return torch.tensor(seconds, dtype=torch.float64, device="cpu").view(torch.int64)
 
 

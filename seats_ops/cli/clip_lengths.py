@@ -9,6 +9,7 @@ from typing import Any
 
 from seats_ops.cost import PromptLengths, split_blocks
 from seats_ops.integrations.huggingface.families.family import FAMILIES
+from seats_ops.layout import MediaShape, Modality
 from seats_ops.methods.seats import family_name
 
 from .interleave import chunk_runs, grid_runs, joined
@@ -208,4 +209,6 @@ def prompt_lengths(config: Any, text: int, clip: ClipLengths) -> PromptLengths:
         else:
             rate = float(thinker.position_id_per_seconds)
             runs = grid_runs(*clip_of, seconds_per_grid=clip.seconds_per_grid, audio_rate=rate)
-    return PromptLengths(text + clip.timestamps, video, audio, windows=tuple(joined(runs)))
+    items = MediaShape(Modality.VIDEO, clip.grids, clip.height, clip.width), MediaShape(Modality.AUDIO, clip.audio)
+    shapes = tuple(item for item in items if item.num_tokens)
+    return PromptLengths(text + clip.timestamps, video, audio, windows=tuple(joined(runs)), shapes=shapes)

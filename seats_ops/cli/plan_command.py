@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,11 +18,12 @@ UNITS = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", 1)
     for unit, base in ((f"{letter}b", 1000), (f"{letter}ib", 1024))
 }
-SCHEDULE, LENGTHS, CLIP, BUDGET, OUTPUT = (
+SCHEDULE, LENGTHS, CLIP, BUDGET, ENGINE, OUTPUT = (
     "Schedule",
     "Prompt, in tokens",
     "Prompt, from a clip",
     "Budget: finds the highest retention that fits, up to 35 %",
+    "Engine: what a request takes of its KV cache and its context",
     "Output",
 )
 
@@ -194,6 +195,43 @@ def plan(
         typer.Option(
             parser=positive, metavar="SHARE", help="KV cache at most, as such a share.", rich_help_panel=BUDGET
         ),
+    ] = None,
+    engine: Annotated[
+        Literal["vllm"] | None,
+        typer.Option(
+            help="Plan for an engine, which serves stages before the LLM; without --schedule that is the one of SEATS.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
+    block_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of a KV block; vLLM 0.32 takes 16 on a GPU (FlashAttention), 128 on a CPU.",
+            show_default="16",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
+    kv_cache: Annotated[
+        int | None,
+        typer.Option(
+            parser=byte_size,
+            metavar="SIZE",
+            help="Memory that the engine has for its KV cache, such as 16GiB.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of a prompt with its answer at most.",
+            show_default="the model's context",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
+    answer_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of every answer.", show_default="1", rich_help_panel=ENGINE)
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw cost by layer and by retention to this .png.", rich_help_panel=OUTPUT)

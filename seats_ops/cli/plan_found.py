@@ -12,6 +12,7 @@ from seats_ops.retention import Fit
 from .checkpoints import Checkpoint
 from .clip_lengths import ClipLengths
 from .plan_options import PlanOptions
+from .plan_serving import Serving
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Plan:
         fit: None without a budget.
         ratios: of the paper's schedule; None for a schedule of one's own.
         weights: bytes; None where no limit of memory was given.
+        serving: None without an engine.
     """
 
     asked: PlanOptions
@@ -37,6 +39,7 @@ class Plan:
     weights: int | None
     schedule: Schedule
     cost: Cost
+    serving: Serving | None = None
 
     @property
     def model(self) -> str:

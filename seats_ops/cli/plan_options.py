@@ -10,6 +10,7 @@ CLIP = ("fps", "resolution", "sound", "max_frames", "min_pixels", "max_pixels")
 LENGTHS = ("video_tokens", "audio_tokens", "grid_tokens")
 BUDGET = ("max_flops", "max_kv", "max_memory", "flops_share", "kv_share")
 RATIOS = ("video", "audio")
+OF_ENGINE = ("block_size", "kv_cache", "max_model_len", "answer_tokens")
 OF_VIDEO = ("video", "video_tokens", "grid_tokens", "fps", "resolution", "max_frames", "min_pixels", "max_pixels")
 OF_AUDIO = ("audio", "audio_tokens")
 """What a model without that modality is not asked."""
@@ -53,6 +54,11 @@ class PlanOptions:
     max_memory: int | None = None
     flops_share: float | None = None
     kv_share: float | None = None
+    engine: Literal["vllm"] | None = None
+    block_size: int | None = None
+    kv_cache: int | None = None
+    max_model_len: int | None = None
+    answer_tokens: int | None = None
     plot: Path | None = None
     schedule_json: Path | None = None
     as_json: bool = False
@@ -68,7 +74,7 @@ class PlanOptions:
 
     def check(self) -> None:
         """Raises ValueError: options that exclude each other."""
-        of_clip, lengths, limits, ratios = map(self.given, (CLIP, LENGTHS, BUDGET, RATIOS))
+        of_clip, lengths, limits, ratios, of_engine = map(self.given, (CLIP, LENGTHS, BUDGET, RATIOS, OF_ENGINE))
         if self.seconds is None and of_clip:
             raise ValueError(f"{of_clip[0]}: expected --seconds with it, which say how long the clip is")
         if self.seconds is not None and lengths:
@@ -78,6 +84,10 @@ class PlanOptions:
             raise ValueError(f"{of_seats[0]}: expected no --schedule with it, which has its ratios already")
         if limits and ratios:
             raise ValueError(f"{ratios[0]}: expected either ratios or a budget, which finds them, got {limits[0]} too")
+        if self.engine is None and of_engine:
+            raise ValueError(f"{of_engine[0]}: expected --engine with it, whose cache and context it is about")
+        if self.engine is not None and limits:
+            raise ValueError(f"{limits[0]}: expected no --engine with it, as a budget finds stages after layers")
         for name, path in (("--plot", self.plot), ("--schedule-json", self.schedule_json)):
             if path is not None and path.exists():
                 raise ValueError(f"{name}: got {str(path)!r}, expected a new file (it exists)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from seats_ops.cost.asked import beside
 from seats_ops.retention import highest_retention
 
 from .plan_found import Plan
+from .plan_serving import Serving
 from .tables import new_table
 
 GIB, MIB = 2**30, 2**20
@@ -45,6 +47,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"KV cache, {plan.asked.kv_policy}, bfloat16: {cost.kv_bytes / MIB:.1f} of {cost.full_kv_bytes / MIB:.1f} MiB.",
         soft_wrap=True,
     )
+    if plan.serving is not None:
+        _print_serving(console, plan.serving)
     if plan.weights is not None:
         console.print(
             f"Memory: weights {plan.weights / GIB:.2f} + KV cache {cost.kv_bytes / GIB:.2f} = "
@@ -66,6 +70,30 @@ def print_plan(console: Console, plan: Plan) -> None:
     for path in (plan.asked.plot, plan.asked.schedule_json):
         if path is not None:
             console.print(f"Written to {path}", markup=False, soft_wrap=True)
+
+
+def _print_serving(console: Console, serving: Serving) -> None:
+    table = new_table("A request in vLLM", ["", "tokens", "blocks", "KV MiB", "fits", "at once"])
+    for name, request in (("all tokens", serving.whole), ("pruned", serving.pruned)):
+        table.add_row(
+            name,
+            f"{request.tokens:,}",
+            f"{request.blocks:,}",
+            f"{request.kv_bytes / MIB:.1f}",
+            "yes" if request.fits else "no",
+            "-" if request.at_once is None else f"{request.at_once:,}",
+        )
+    console.print(table)
+    answer = f"{serving.answer:,} tokens of answer" if serving.answer > 1 else "one token of answer"
+    console.print(
+        f"With {answer}, in a context of {serving.context:,}; blocks of {serving.block_size} tokens, in bfloat16.",
+        soft_wrap=True,
+    )
+    if serving.cache is not None:
+        console.print(
+            f"At once: in {serving.cache / GIB:.2f} GiB, of which vLLM leaves a block empty; prefixes are not shared.",
+            soft_wrap=True,
+        )
 
 
 def _prompt_line(plan: Plan) -> str:
@@ -128,6 +156,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "kv_bytes": cost.kv_bytes,
         "full_kv_bytes": cost.full_kv_bytes,
         "weight_bytes": plan.weights,
+        "serving": None if plan.serving is None else asdict(plan.serving),
         "lm_head_flops": cost.lm_head_flops,
         "tokens_per_layer": cost.tokens_per_layer,
         "flops_per_layer": cost.flops_per_layer,

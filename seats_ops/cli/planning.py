@@ -14,13 +14,15 @@ from seats_ops import seats
 from seats_ops.cost import PromptLengths, prefill_cost, split_blocks
 from seats_ops.integrations.huggingface.guards.refusals import check_schedule
 from seats_ops.methods.seats import FAMILIES, family_name
+from seats_ops.methods.seats_selector import seats_selector
 from seats_ops.retention import Fit, fit_retention, paper_ratios
 
 from .checkpoints import Checkpoint, check_name, checkpoints, expected_models, find_checkpoint
 from .clip_lengths import ClipLengths, audio_block, clip_lengths, prompt_lengths
 from .own_runs import load_schedule
 from .plan_found import Plan
-from .plan_options import OF_AUDIO, OF_VIDEO, PlanOptions, Resolution
+from .plan_options import OF_AUDIO, OF_VIDEO, RATIOS, PlanOptions, Resolution
+from .plan_serving import check_served, plan_serving
 from .tables import new_table
 from .weights import weight_bytes
 
@@ -90,6 +92,8 @@ def find_plan(asked: PlanOptions) -> Plan:
     """The schedule and its cost. Raises as `make_plan`."""
     checkpoint, config = read_config(asked.model)
     thinker = getattr(config, "thinker_config", config)
+    if asked.engine is not None:
+        check_served(thinker, asked.model)
     clip, lengths = _prompt(asked, thinker)
     weights = None if asked.max_memory is None else weight_bytes(thinker)
     fit = _fit(asked, thinker, lengths, weights)
@@ -105,9 +109,14 @@ def find_plan(asked: PlanOptions) -> Plan:
             by_default[0] if asked.video is None else asked.video,
             by_default[1] if asked.audio is None else asked.audio,
         )
-        schedule = seats(thinker, video=ratios[0], audio=ratios[1], exact_total=asked.exact_total)
+        if asked.engine is None:
+            schedule = seats(thinker, video=ratios[0], audio=ratios[1], exact_total=asked.exact_total)
+        else:
+            named = {name: ratio for name, ratio in zip(RATIOS, ratios, strict=True) if ratio is not None}
+            schedule, ratios = seats_selector(thinker, named, exact_total=asked.exact_total), None
+    serving = None if asked.engine is None else plan_serving(asked, thinker, schedule, lengths)
     cost = fit.cost if fit is not None else prefill_cost(thinker, schedule, lengths, kv_policy=asked.kv_policy)
-    return Plan(asked, checkpoint, thinker, clip, lengths, fit, ratios, weights, schedule, cost)
+    return Plan(asked, checkpoint, thinker, clip, lengths, fit, ratios, weights, schedule, cost, serving)
 
 
 def _fit(asked: PlanOptions, config: Any, lengths: PromptLengths, weights: int | None) -> Fit | None:

@@ -100,3 +100,10 @@ def test_an_item_that_starts_late_in_a_chunk_leaves_no_empty_one() -> None:
     # A grid lasts two chunks: every one but the first opens the next chunk, as the processor counts them.
     unit = Unit((Item(Modality.VIDEO, 3, 1, 1, 4.0), Item(Modality.AUDIO, 120)), Clock())
     assert [(index, len(part)) for index, part in unit.runs()] == [(0, 1), (1, 50), (0, 1), (1, 50), (0, 1), (1, 20)]
+
+
+@pytest.mark.parametrize("seconds", [-2.0, 0.0, float("nan"), float("inf")])
+def test_frames_without_a_time_are_refused(seconds: float) -> None:
+    assert seconds_as_int([1.0, 0.5]).view(torch.float64).tolist() == [1.0, 0.5]
+    with pytest.raises(ValueError, match="fps: expected a number above 0, got one by which"):
+        seconds_as_int([1.0, seconds])
