@@ -15,10 +15,9 @@ VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 RATIOS = {"video": 0.3, "image": 0.5}
 SCHEDULES = {
-    "all kept": Schedule(DiversitySelector(1.0, weighted=False)),
     "unweighted": Schedule(DiversitySelector(RATIOS, weighted=False)),
-    "weighted": Schedule(DiversitySelector(RATIOS)),
     "visionzip": method("visionzip")(None, 0.4),
+    "weighted": Schedule(DiversitySelector(RATIOS)),
 }
 ALONE = ("video", "3 frames a second")
 """Cases of the published method, which decides on all videos of a prompt together."""

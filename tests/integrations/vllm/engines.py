@@ -116,9 +116,10 @@ def model_of(llm: Any) -> Any:
 
 
 def forget(llm: Any) -> None:
-    """Encode anew."""
+    """Encode and compute anew."""
     llm.reset_mm_cache()
     llm.llm_engine.reset_encoder_cache()
+    llm.reset_prefix_cache()
 
 
 def answer_and_kept(llm: Any, case: Case) -> tuple[dict[str, Any], dict[str, list[int]]]:
