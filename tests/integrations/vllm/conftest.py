@@ -58,21 +58,29 @@ def started(checkpoint: Path, one_engine: Callable[..., Any]) -> Callable[..., A
 
 
 @pytest.fixture(scope="session")
-def started_vl(tmp_path_factory: pytest.TempPathFactory, one_engine: Callable[..., Any]) -> Callable[..., Any]:
+def started_family(tmp_path_factory: pytest.TempPathFactory, one_engine: Callable[..., Any]) -> Callable[..., Any]:
     """Engine of a family by the name of its schedule and its options."""
-    from tests.integrations.vllm.cases_vl import SCHEDULES
-    from tests.integrations.vllm.checkpoint_vl import sizes, write
+    from importlib import import_module
+
+    from vllm import ModelRegistry
+
+    from seats_ops.integrations.vllm import ARCHITECTURES as PLACES
+    from tests.integrations.vllm.cases_families import SCHEDULES
+    from tests.integrations.vllm.checkpoint_families import ARCHITECTURES, sizes, write
     from tests.integrations.vllm.engines import engine
 
-    folder = tmp_path_factory.mktemp("vl")
+    folder = tmp_path_factory.mktemp("families")
 
     def start(family: str, schedule: str, **options: Any) -> Any:
         path = folder / family
         if not path.exists():
             write(path, family)
-        architecture = {"qwen2_5_vl": "SeatsQwen2_5_VLModel", "qwen3_vl": "SeatsQwen3VLModel"}[family]
-        known = {"limit_mm_per_prompt": {"video": 2, "image": 2}, "mm_processor_kwargs": {"size": sizes(family)}}
-        make = partial(engine, path, SCHEDULES[schedule], architecture, **known, **options)
+            # By class: of a name, as the plugin gives it, vLLM asks a new process, which takes 15 seconds.
+            module, name = PLACES[ARCHITECTURES[family]].split(":")
+            ModelRegistry.register_model(ARCHITECTURES[family], getattr(import_module(module), name))
+        limits = {"video": 2, "image": 2} | ({"audio": 2} if family == "qwen3_omni" else {})
+        known = {"limit_mm_per_prompt": limits, "mm_processor_kwargs": {"size": sizes(family)}}
+        make = partial(engine, path, SCHEDULES[schedule], ARCHITECTURES[family], **known, **options)
         return one_engine((family, schedule, sorted(options.items())), make)
 
     return start

@@ -159,7 +159,7 @@ def make(path: Path, write: Callable[[Path], Path], cls: Any, requests: Given) -
 def main() -> None:
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-    from tests.integrations.vllm import references_vl
+    from tests.integrations.vllm import references_families
 
     torch.set_num_threads(1)
     together = {True: {"use_audio_in_video": True}, False: {}}
@@ -168,7 +168,7 @@ def main() -> None:
         for schedule, case in pairs()
     )
     make(PATH, write, Qwen2_5OmniThinkerForConditionalGeneration, requests)
-    references_vl.main()
+    references_families.main()
 
 
 if __name__ == "__main__":
