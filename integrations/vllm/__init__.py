@@ -22,7 +22,12 @@ from seats_ops.validation import describe
 
 __all__ = ["ARCHITECTURES", "overrides", "register"]
 
-ARCHITECTURES = {"SeatsQwen2_5OmniModel": "seats_ops.integrations.vllm.qwen2_5_omni:SeatsQwen2_5OmniThinker"}
+ARCHITECTURES = {
+    "SeatsQwen2_5OmniModel": "seats_ops.integrations.vllm.qwen2_5_omni:SeatsQwen2_5OmniThinker",
+    "SeatsQwen2_5_VLModel": "seats_ops.integrations.vllm.qwen2_5_vl:SeatsQwen2_5_VL",
+    "SeatsQwen3VLModel": "seats_ops.integrations.vllm.qwen3_vl:SeatsQwen3VL",
+    "SeatsQwen3OmniModel": "seats_ops.integrations.vllm.qwen3_omni:SeatsQwen3OmniThinker",
+}
 """Names that `hf_overrides` may ask for, and where their classes are."""
 
 

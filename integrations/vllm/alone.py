@@ -8,8 +8,9 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from seats_ops.integrations.vllm.items import Item, Unit
+from seats_ops.integrations.vllm.items import Item
 from seats_ops.integrations.vllm.selection import Chosen, choose
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from seats_ops.operators.inputs import joined_inputs
 from seats_ops.operators.stage import Stage

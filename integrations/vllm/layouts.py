@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seats_ops.integrations.vllm.items import Item, Unit
+from seats_ops.integrations.vllm.items import Item
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import MediaShape, Modality, TokenLayout
 from seats_ops.layout.windows import run_windows
 from seats_ops.operators.stage import MEDIA_MODALITIES
 
 
 def layout_of(units: Sequence[Unit], texts: int = 1) -> TokenLayout:
-    """One prompt: units with `texts` tokens of text before, between and after them, the query among these.
+    """One prompt: units with `texts` tokens of text before, between, in and after them, the query among these.
 
     Text stands for what the request asks; stages that look at it cannot be served.
     """
@@ -28,7 +29,8 @@ def layout_of(units: Sequence[Unit], texts: int = 1) -> TokenLayout:
         for index, (item, column) in enumerate(zip(unit.items, unit.columns(), strict=True)):
             rows[column] = _facts(item, first + index)
         shapes += [item.shape for item in unit.items]
-        pieces += [rows, text]
+        for part in rows.split(unit.spans):
+            pieces += [part, text]
     table = torch.cat(pieces)
     modality = table[:, 0].long()
     media = modality > 0

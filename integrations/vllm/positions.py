@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seats_ops.integrations.vllm.items import Unit
+from seats_ops.integrations.vllm.units import Unit
 
 
 class Placed(NamedTuple):
@@ -36,12 +36,14 @@ def prompt_positions(length: int, placed: Sequence[Placed]) -> tuple[Tensor, int
         text = offset - column
         found[column:offset] = torch.arange(following, following + text, dtype=torch.int64, device="cpu")
         following += text
-        found[offset : offset + width] = following
-        if len(unit.items) > 1:
-            # Begin and end of the sound share the positions of those of the video.
-            found[offset] = following - 1
-            found[offset + width - 1] = following + unit.end
-        following += unit.end
+        pair = len(unit.items) > 1
+        begin = following + (pair and not unit.clock.shared_ends)
+        found[offset : offset + width] = begin
+        if pair:
+            # Begin and end of the sound.
+            found[offset] = begin - 1
+            found[offset + width - 1] = begin + unit.end
+        following += unit.end + 2 * (begin - following)
         column = offset + width
     found[column:] = torch.arange(following, following + length - column, dtype=torch.int64, device="cpu")
     following += length - column

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from seats_ops.integrations.vllm.served import Served
+from seats_ops.operators.inputs import parse_input
+from seats_ops.operators.stage_checks import name_of
 
 VERSIONS = ("0.32",)
 """Minor versions of vLLM whose insides this package knows."""
@@ -32,16 +34,30 @@ def check_engine(config: Any, served: Served) -> None:
         "video_pruning_rate, another way to choose tokens": bool(getattr(media, "video_pruning_rate", None)),
         "embedding inputs (enable_mm_embeds), which come without what encoders tell": bool(media.enable_mm_embeds),
         "LoRA": config.lora_config is not None,
+        "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips what selects": bool(
+            getattr(config.compilation_config, "cudagraph_mm_encoder", False)
+        ),
     }
     if served.asked:
-        compilation = config.compilation_config
         refused |= {
             "a compiled encoder (compile_mm_encoder), which skips hooks, as stages ask for "
-            + ", ".join(sorted(served.asked)): bool(compilation.compile_mm_encoder),
-            "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips hooks": bool(
-                getattr(compilation, "cudagraph_mm_encoder", False)
-            ),
+            + ", ".join(sorted(served.asked)): bool(config.compilation_config.compile_mm_encoder)
         }
     for what, wrong in refused.items():
         if wrong:
             raise ValueError(f"seats_ops: expected an engine without {what}")
+
+
+def check_inputs(served: Served, lacks: frozenset[str]) -> None:
+    """Raise ValueError for a stage that asks for what cannot be told in a family of models.
+
+    Args:
+        served: the schedule.
+        lacks: inputs.
+    """
+    for stage in served.stages:
+        for name in sorted({parse_input(asked).name for asked in stage.inputs} & lacks):
+            raise ValueError(
+                f"seats_ops: expected stages that can be served with this model, got {name_of(stage)}, which asks for "
+                f"{name!r}"
+            )

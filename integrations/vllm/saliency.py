@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +13,6 @@ from torch import Tensor, nn
 from seats_ops.cost.prompt_lengths import split_blocks
 from seats_ops.integrations.encoder_values import paper_windows, received_within, sound_positions, told
 from seats_ops.integrations.vllm.items import GRIDS_PER_BLOCK
-
-AUDIO_WINDOW = 100
-AUDIO_POOLED = 2
 
 
 class Watch:
@@ -53,16 +51,17 @@ class Watch:
 
 
 class VisionValues:
-    """Of Qwen2.5's vision tower.
+    """Of the vision tower of Qwen2.5 or Qwen3.
 
     Args:
         tower: vLLM's, whole on every rank.
         asked: full names of inputs, see `seats_ops.Stage`.
         backend: of primitives.
+        window_order: it works window by window and hands its tokens back in reading order (Qwen2.5).
     """
 
-    def __init__(self, tower: Any, asked: frozenset[str], backend: str) -> None:
-        self.tower, self.asked, self.backend = tower, asked, backend
+    def __init__(self, tower: Any, asked: frozenset[str], backend: str, window_order: bool = True) -> None:
+        self.tower, self.asked, self.backend, self.window_order = tower, asked, backend, window_order
         self.watch = Watch()
 
     @contextmanager
@@ -96,23 +95,47 @@ class VisionValues:
             lambda q, k, windows: received_within(q, k, scale, windows, self.backend),
             self.backend,
         )
-        # The tower works window by window.
+        if not self.window_order:
+            return found
         order = self.tower.prepare_encoder_metadata(grids)["reverse_indices"].to(q.device)
         return {name: x[order] for name, x in found.items()}
 
 
-class AudioValues:
-    """Of Qwen2.5-Omni's audio tower, which is Hugging Face's module; arguments as of `VisionValues`."""
+@dataclass(frozen=True)
+class AudioTower:
+    """How a family's audio tower counts.
 
-    def __init__(self, tower: Any, asked: frozenset[str], backend: str) -> None:
-        self.tower, self.asked, self.backend = tower, asked, backend
+    Attributes:
+        halvings: convolutions of stride 2 between mel frames and positions, in chunks of 2 * n_window frames.
+        window: positions in one saliency window.
+        pooled: positions averaged into one token.
+    """
+
+    halvings: int
+    window: int
+    pooled: int
+
+
+QWEN2_5 = AudioTower(1, 100, 2)
+QWEN3 = AudioTower(3, 52, 1)
+
+
+class AudioValues:
+    """Of an audio tower of Qwen2.5-Omni (Hugging Face's module) or Qwen3-Omni; arguments as of `VisionValues`."""
+
+    def __init__(self, tower: Any, asked: frozenset[str], backend: str, kind: AudioTower = QWEN2_5) -> None:
+        self.tower, self.asked, self.backend, self.kind = tower, asked, backend, kind
         self.watch = Watch()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While the tower runs."""
         last = self.tower.layers[-1].self_attn
-        with self.watch.one_run(*(self.watch.output(getattr(last, name), name) for name in ("q_proj", "k_proj"))):
+        if hasattr(last, "q_proj"):
+            handles = [self.watch.output(getattr(last, name), name) for name in ("q_proj", "k_proj")]
+        else:
+            handles = [self.watch.call(last.attn, ("query", "key"))]
+        with self.watch.one_run(*handles):
             yield
 
     def values(self, mel_frames: list[int]) -> dict[str, Tensor]:
@@ -122,16 +145,19 @@ class AudioValues:
             mel_frames: of every sound.
         """
         seen, self.watch.seen = self.watch.seen, {}
-        last = self.tower.layers[-1].self_attn
-        q, k = (seen[name].unflatten(-1, (last.num_heads, -1)) for name in ("q_proj", "k_proj"))
-        positions = [sound_positions(n, 2 * self.tower.n_window, 1) for n in mel_frames]
+        last, kind = self.tower.layers[-1].self_attn, self.kind
+        if "q_proj" in seen:
+            q, k = (seen[name].unflatten(-1, (last.num_heads, -1)) for name in ("q_proj", "k_proj"))
+        else:
+            q, k = (seen[name].flatten(0, 1) for name in ("query", "key"))
+        positions = [sound_positions(n, 2 * self.tower.n_window, kind.halvings) for n in mel_frames]
         return told(
             self.asked,
             (q, k),
             (q, k),
             [[1, 1, n] for n in positions],
-            [n for total in positions for n in split_blocks(total, AUDIO_WINDOW)],
-            AUDIO_POOLED,
+            [n for total in positions for n in split_blocks(total, kind.window)],
+            kind.pooled,
             last.scaling,
             lambda q, k, windows: received_within(q, k, last.scaling, windows, self.backend),
             self.backend,

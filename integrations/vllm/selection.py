@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seats_ops.integrations.run import ScheduleRun
-from seats_ops.integrations.vllm.items import Unit
 from seats_ops.integrations.vllm.layouts import layout_of
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.operators.stage import MEDIA, Stage
 from seats_ops.ops.merge_rows.api import merge_rows
 from seats_ops.trace import PruneTrace
@@ -23,7 +23,7 @@ class Chosen:
 
     Attributes:
         index: int64 [K] on the CPU, which of their tokens, in their order.
-        rows: [K, D], with what was merged into them.
+        rows: [K, D + E], with what was merged into them.
         counts: tokens left, by "video", "audio" and "image".
     """
 
@@ -40,17 +40,19 @@ def choose(
     backend: str = "auto",
     texts: int = 1,
     text: float = 0.0,
+    width: int | None = None,
 ) -> Chosen:
     """Run stages on units as if they were a prompt.
 
     Args:
         stages: of a schedule, before the LLM.
         units: in the order of the prompt.
-        rows: [N, D] of all their tokens.
+        rows: [N, D + E] of all their tokens; the E columns are merged and dropped with the others, unseen.
         values: float32 [N, ...] of the same tokens by the full name of an input: what encoders told.
         backend: of all primitives.
         texts: tokens of text around each.
         text: what their embeddings are filled with.
+        width: D, if there are others.
 
     Raises:
         TypeError, ValueError: a stage that does not keep to the protocol.
@@ -62,7 +64,7 @@ def choose(
     def spread(x: Tensor, fill: float) -> Tensor:
         return x.new_full((len(layout), *x.shape[1:]), fill).index_copy_(0, place, x)
 
-    features = spread(rows, text)
+    features, beside = spread(rows[:, :width], text), spread(rows[:, width:] if width else rows[:, :0], 0.0)
     given = {name: spread(x, 0.0) for name, x in values.items()}
     saliency = given.pop("saliency", None)
     run = ScheduleRun(
@@ -75,14 +77,18 @@ def choose(
             continue
         if applied.merge is not None:
             features = merge_rows(features, *applied.merge, backend=backend)
+            if beside.shape[1]:
+                beside = merge_rows(beside, *applied.merge, backend=backend)
         elif applied.values is not None:
             features = applied.values
         if applied.moves:
             origin = origin[applied.index]
-            features = features[applied.index.to(features.device)]
+            index = applied.index.to(features.device)
+            features, beside = features[index], beside[index]
     # Where media stand among the layout's tokens, back to where they stand among the units'.
     number = pad((layout.modality > 0).long().cumsum(0), (1, 0))[:-1]
     stays = layout.modality[origin] > 0
     kinds = run.layout.plan().counts()[0].tolist()
     counts = dict(zip(MEDIA, kinds[1:], strict=True))
-    return Chosen(number[origin[stays]], features[stays.to(features.device)], counts)
+    kept = torch.cat([features, beside], 1)[stays.to(features.device)]
+    return Chosen(number[origin[stays]], kept, counts)

@@ -11,7 +11,8 @@ from functools import lru_cache
 from seats_ops.cost.counts import token_counts
 from seats_ops.cost.prompt_lengths import PromptLengths
 from seats_ops.integrations.vllm.alone import shared_out
-from seats_ops.integrations.vllm.items import Item, Unit
+from seats_ops.integrations.vllm.items import Item
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from seats_ops.methods import methods
 from seats_ops.operators.inputs import joined_inputs, parse_input
@@ -50,12 +51,12 @@ class Served:
         """Tokens that stay of a unit, by "video", "audio" and "image"; from lengths alone."""
         return _kept(self.stages, unit.items)
 
-    def placeholders(self, unit: Unit) -> list[Modality]:
-        """What stands in the prompt for what stays of a unit, as many as stay of each modality.
+    def per_run(self, unit: Unit) -> list[tuple[Modality, int]]:
+        """What stands in the prompt for what stays of every run of a unit, as many as stay of each modality.
 
-        Which token stays is known after the encoder. Where a video and its sound take turns, every run gets what the
-        stages would leave of the item if it ended there. That is what they leave of the run, unless a group of tokens
-        that share a number reaches over its end.
+        Which token stays is known after the encoder. Where a video and its sound take turns, or text stands between
+        frames, every run gets what the stages would leave of the item if it ended there. That is what they leave of
+        the run, unless a group of tokens that share a number reaches over its end.
         """
         total = self.kept(unit)
         left = [total[item.modality.name.lower()] for item in unit.items]
@@ -65,9 +66,13 @@ class Served:
             until = left[index]
             if part.stop < item.num_tokens:
                 until = min(max(self._until(item, part.stop, until), given[index]), until)
-            found += [item.modality] * (until - given[index])
+            found.append((item.modality, until - given[index]))
             given[index] = until
         return found
+
+    def placeholders(self, unit: Unit) -> list[Modality]:
+        """The same, placeholder by placeholder."""
+        return [kind for kind, n in self.per_run(unit) for _ in range(n)]
 
     def _until(self, item: Item, end: int, total: int) -> int:
         """Tokens that stay of the first `end` of an item."""

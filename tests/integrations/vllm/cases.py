@@ -26,6 +26,7 @@ class Case:
         images: uint8 [height, width, 3].
         together: the sounds are the videos'.
         fps: frames a second.
+        timed: frames come with their times.
     """
 
     prompt: str
@@ -34,6 +35,7 @@ class Case:
     images: list[np.ndarray] = field(default_factory=list)
     together: bool = False
     fps: float = 2.0
+    timed: bool = False
 
 
 def asked(*parts: str) -> str:
@@ -42,12 +44,12 @@ def asked(*parts: str) -> str:
     return begin + "".join(parts) + "<|im_end|>\n<|im_start|>assistant\n"
 
 
-def clip(seed: int, frames: int = 12, height: int = 112, width: int = 112) -> np.ndarray:
+def clip(seed: int, frames: int = 12, height: int = 112, width: int = 112, patch: int = 14) -> np.ndarray:
     """Squares of colours that scroll, a new row every other frame; no side needs resizing."""
     rng = np.random.default_rng(seed)
-    tall = rng.integers(0, 256, (height // 14 + frames // 2 + 1, width // 14, 3), dtype=np.uint8)
-    wall = tall.repeat(14, 0).repeat(14, 1)
-    return np.stack([wall[7 * t : 7 * t + height] for t in range(frames)])
+    tall = rng.integers(0, 256, (height // patch + frames // 2 + 1, width // patch, 3), dtype=np.uint8)
+    wall = tall.repeat(patch, 0).repeat(patch, 1)
+    return np.stack([wall[patch // 2 * t : patch // 2 * t + height] for t in range(frames)])
 
 
 def tone(seed: int, seconds: float = 6.0) -> np.ndarray:

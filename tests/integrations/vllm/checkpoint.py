@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +93,18 @@ def config() -> Qwen2_5OmniThinkerConfig:
     )
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(marks: Mapping[str, str] = MARKS) -> PreTrainedTokenizerFast:
     """A token for every byte, and the special ones."""
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     core = Tokenizer(models.BPE(vocab=letters, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS.values()])
-    media = {f"{name}_token": MARKS[name] for name in MARKS if name not in ("pad", "begin", "end")}
+    core.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks.values()])
+    media = {f"{name}_token": marks[name] for name in marks if name not in ("pad", "begin", "end")}
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        eos_token=MARKS["end"],
-        pad_token=MARKS["pad"],
+        eos_token=marks["end"],
+        pad_token=marks["pad"],
         extra_special_tokens=media,
         chat_template=(
             "{%- for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
@@ -125,12 +126,17 @@ def weights() -> dict[str, torch.Tensor]:
         for inner in ("language_model.", "visual.", "audio_tower."):
             name = name.replace(f"model.{inner}", inner)
         name = "thinker." + name.replace("language_model.", "model.")
-        draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(tensor.shape), dtype=np.float32)
-        norm = tensor.ndim == 1 and name.endswith("weight")
-        # Wide, so that an answer depends on its prompt and the best token is not a near tie.
-        scaled = 1 + 0.1 * draw if norm else draw * (0.12 if tensor.ndim > 1 else 0.05)
-        found[name] = torch.from_numpy(scaled.astype(np.float32))
+        found[name] = drawn(name, tensor)
     return found
+
+
+def drawn(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """float32 values that follow from a name, in the shape of a tensor."""
+    draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(tensor.shape), dtype=np.float32)
+    norm = tensor.ndim == 1 and name.endswith("weight")
+    # Wide, so that an answer depends on its prompt and the best token is not a near tie.
+    scaled = 1 + 0.1 * draw if norm else draw * (0.12 if tensor.ndim > 1 else 0.05)
+    return torch.from_numpy(scaled.astype(np.float32))
 
 
 def write(folder: Path) -> Path:
@@ -154,6 +160,11 @@ def write(folder: Path) -> Path:
         "preprocessor_config.json": {**pixels, **mel, **kinds},
         "video_preprocessor_config.json": {**pixels, **video},
     }
+    return save(folder, files)
+
+
+def save(folder: Path, files: Mapping[str, Any]) -> Path:
+    """JSON files of a checkpoint, by name."""
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=1))
     return folder

@@ -27,14 +27,16 @@ QUIET = {
 """Of the environment: nothing is fetched or sent, and engines live in this process."""
 
 
-def engine(checkpoint: Path, schedule: Schedule | None, **options: Any) -> Any:
+def engine(
+    checkpoint: Path, schedule: Schedule | None, architecture: str = "SeatsQwen2_5OmniModel", **options: Any
+) -> Any:
     """A `vllm.LLM`; vLLM's own model without a schedule."""
     os.environ.update(QUIET)
     os.environ.setdefault("VLLM_CACHE_ROOT", str(checkpoint.parent / "vllm-cache"))
     import vllm
 
     register()
-    known = {} if schedule is None else {"hf_overrides": overrides(schedule)}
+    known = {} if schedule is None else {"hf_overrides": overrides(schedule, architecture)}
     defaults = {
         "dtype": "float32",
         "enforce_eager": True,
@@ -62,7 +64,7 @@ def request(case: Case) -> dict[str, Any]:
     """What `LLM.generate` takes."""
     media: dict[str, Any] = {}
     if case.videos:
-        media["video"] = case.videos
+        media["video"] = [(x, _times(len(x), case.fps)) for x in case.videos] if case.timed else case.videos
     if case.sounds:
         media["audio"] = [(sound, RATE) for sound in case.sounds]
     if case.images:
@@ -70,11 +72,23 @@ def request(case: Case) -> dict[str, Any]:
 
         media["image"] = [Image.fromarray(image) for image in case.images]
     options: dict[str, Any] = {}
-    if case.videos:
+    if case.videos and not case.timed:
         options["fps"] = case.fps
     if case.together:
         options["use_audio_in_video"] = True
     return {"prompt": case.prompt, "multi_modal_data": media, "mm_processor_kwargs": options}
+
+
+def _times(frames: int, fps: float) -> dict[str, Any]:
+    """What a loader of videos tells of frames that are all taken."""
+    return {
+        "fps": fps,
+        "duration": frames / fps,
+        "total_num_frames": frames,
+        "frames_indices": list(range(frames)),
+        "video_backend": "opencv",
+        "do_sample_frames": False,
+    }
 
 
 def answers(llm: Any, cases: Sequence[Case], num_tokens: int = NEW_TOKENS) -> list[dict[str, Any]]:
@@ -99,3 +113,37 @@ def told(out: Any) -> dict[str, Any]:
 def model_of(llm: Any) -> Any:
     """The module that runs."""
     return llm.llm_engine.model_executor.driver_worker.worker.model_runner.model
+
+
+def forget(llm: Any) -> None:
+    """Encode and compute anew."""
+    llm.reset_mm_cache()
+    llm.llm_engine.reset_encoder_cache()
+    llm.reset_prefix_cache()
+
+
+def answer_and_kept(llm: Any, case: Case) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Of one request; tokens that stages kept, by modality, numbered over all its items."""
+    import torch
+
+    model = model_of(llm)
+    kept: dict[str, list[int]] = {"video": [], "audio": [], "image": []}
+    before = dict.fromkeys(kept, 0)
+    choose = type(model).chosen
+
+    def recorded(unit: Any, items: Any) -> Any:
+        found = choose(model, unit, items)
+        for item, columns in zip(unit.items, unit.columns(), strict=True):
+            modality = item.modality.name.lower()
+            stays = torch.isin(columns, found.index).nonzero().squeeze(1)
+            kept[modality] += (stays + before[modality]).tolist()
+            before[modality] += item.num_tokens
+        return found
+
+    forget(llm)
+    model.chosen = recorded
+    try:
+        (got,) = answers(llm, [case])
+    finally:
+        del model.chosen
+    return got, kept

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from seats_ops.integrations.vllm import channels
+from seats_ops.integrations.vllm.clocks import Clock
 from seats_ops.integrations.vllm.features import SECONDS, SOUND_FRAMES, seconds_as_int, unit_of
-from seats_ops.integrations.vllm.items import Clock, Item, Unit
+from seats_ops.integrations.vllm.items import Item
 from seats_ops.integrations.vllm.positions import Placed, prompt_positions
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from tests.integrations.vllm.cases import CASES
 from tests.integrations.vllm.checkpoint import IDS, config

@@ -12,7 +12,8 @@ pytest.importorskip("vllm")
 
 from tests.integrations.vllm.agreement import CLOSE, check, first_step, gap
 from tests.integrations.vllm.cases import CASES, VIDEO, asked, tone
-from tests.integrations.vllm.engines import answers, model_of
+from tests.integrations.vllm.engines import answers, forget, model_of
+from tests.integrations.vllm.faults import plant
 
 Start = Callable[..., Any]
 References = dict[str, dict[str, Any]]
@@ -22,37 +23,11 @@ CACHED = {"enable_prefix_caching": True}
 MEDIA = ("video", "sound", "sound in video", "3 frames a second", "images", "two videos and a sound")
 
 
-def forget(llm: Any) -> None:
-    """Encode anew."""
-    llm.reset_mm_cache()
-    llm.llm_engine.reset_encoder_cache()
-
-
 def test_all_in_one_batch(started: Start, references: References) -> None:
     llm = started("weighted")
     forget(llm)
     for name, got in zip(CASES, answers(llm, list(CASES.values())), strict=True):
         check(got, references["weighted"][name])
-
-
-def faulty_positions(shift: int) -> Any:
-    from seats_ops.integrations.vllm import channels
-
-    load = channels.load
-    return lambda rows, positions: load(rows, positions + shift)
-
-
-def renumbered() -> Any:
-    import torch
-
-    from seats_ops.integrations.vllm import channels
-
-    load = channels.load
-
-    def numbered(rows: Any, positions: Any) -> Any:
-        return load(rows, torch.arange(positions.shape[1]).expand(3, -1))
-
-    return numbered
 
 
 @pytest.mark.parametrize("name", ["video", "sound", "sound in video", "two videos and a sound"])
@@ -63,25 +38,7 @@ def test_a_fault_shows(
     if fault == "renumbered" and name == "sound":
         fault = "off by one"  # sound with gaps closed is another matter
     llm = started("weighted")
-    model = model_of(llm)
-    if fault == "another token":
-        choose = type(model).chosen
-
-        def other(unit: Any, items: Any) -> Any:
-            found = choose(model, unit, items)
-            index, rows = found.index.clone(), found.rows.clone()
-            dropped = next(i for i in range(unit.num_tokens) if i not in set(index.tolist()))
-            whole = [rows for rows, _ in items]
-            import torch
-
-            order = torch.cat(unit.columns()).argsort()
-            index[0], rows[0] = dropped, torch.cat(whole)[order][dropped]
-            return replace(found, index=index, rows=rows)
-
-        monkeypatch.setattr(model, "chosen", other, raising=False)
-    else:
-        fake = renumbered() if fault == "renumbered" else faulty_positions(1)
-        monkeypatch.setattr("seats_ops.integrations.vllm.channels.load", fake)
+    plant(fault, model_of(llm), monkeypatch)
     forget(llm)
     (got,) = answers(llm, [CASES[name]])
     monkeypatch.undo()
@@ -93,16 +50,16 @@ def test_a_fault_shows(
 def test_a_name_without_the_sound_shows(
     started: Start, references: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seats_ops.integrations.vllm.processor import SeatsProcessor
+    from seats_ops.integrations.vllm.sound_in_video import SoundProcessor
 
     llm = started("weighted")
-    named = SeatsProcessor._pair_names
+    named = SoundProcessor._pair_names
 
     def by_video(self: Any, videos: list[str], sounds: list[str]) -> dict[str, list[str]]:
         return {**named(self, videos, sounds), "video": videos}
 
     forget(llm)
-    monkeypatch.setattr(SeatsProcessor, "_pair_names", by_video)
+    monkeypatch.setattr(SoundProcessor, "_pair_names", by_video)
     answers(llm, [CASES["sound in video"]])
     (got,) = answers(llm, [CASES["another sound"]])
     monkeypatch.undo()

@@ -16,10 +16,12 @@ import torch
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
 from seats_ops.cost import PromptLengths, token_counts
 from seats_ops.integrations.vllm import overrides, register
-from seats_ops.integrations.vllm.items import Clock, Item, Unit
-from seats_ops.integrations.vllm.refusals import check_engine, check_version
+from seats_ops.integrations.vllm.clocks import Clock
+from seats_ops.integrations.vllm.items import Item
+from seats_ops.integrations.vllm.refusals import check_engine, check_inputs, check_version
 from seats_ops.integrations.vllm.selection import choose
 from seats_ops.integrations.vllm.served import read_schedule
+from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from seats_ops.methods import method
 
@@ -124,7 +126,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"enable_mm_embeds": True}, "embedding inputs"),
     ({"lora_config": object()}, "LoRA"),
     ({"compile_mm_encoder": True}, "compiled encoder.*saliency"),
-    ({"cudagraph_mm_encoder": True}, "CUDA graphs"),
+    ({"cudagraph_mm_encoder": True}, "CUDA graphs.*selects"),
 ]
 
 
@@ -136,8 +138,15 @@ def test_settings_that_cannot_be_served_with_are_named(changes: dict[str, Any], 
     check_engine(engine_config(), weighted)
     with pytest.raises(ValueError, match=named):
         check_engine(engine_config(**changes), weighted)
-    if "mm_encoder" in str(changes):
+    if "compile_mm_encoder" in changes:
         check_engine(engine_config(**changes), unweighted)
+
+
+def test_a_stage_that_asks_for_what_a_family_lacks_is_named() -> None:
+    served = read_schedule(method("evs")(None, 0.3).to_dict())
+    check_inputs(served, frozenset({"seconds"}))
+    with pytest.raises(ValueError, match=r"served with this model, got .*, which asks for 'grid'"):
+        check_inputs(served, frozenset({"grid"}))
 
 
 @pytest.mark.parametrize("version", ["0.31.1", "0.33.0", "0.3.2", "1.0.0"])
