@@ -15,8 +15,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import vllm
 from torch import Tensor
+
+from seats_ops.integrations.vllm.probe import check_internals
+
+check_internals("qwen2_5_omni")  # before anything of vLLM's is imported by its name
+
 from vllm.model_executor.models.qwen2_5_omni_thinker import (
     Qwen2_5OmniThinkerDummyInputsBuilder,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -29,12 +33,10 @@ from seats_ops.integrations.vllm.features import SECONDS, SOUND, SOUND_FRAMES, u
 from seats_ops.integrations.vllm.items import Unit
 from seats_ops.integrations.vllm.positions import Placed, prompt_positions
 from seats_ops.integrations.vllm.processor import SeatsProcessor
-from seats_ops.integrations.vllm.refusals import check_engine, check_version
+from seats_ops.integrations.vllm.refusals import check_engine
 from seats_ops.integrations.vllm.saliency import AudioValues, VisionValues, joined, of_items
 from seats_ops.integrations.vllm.selection import Chosen, choose
 from seats_ops.integrations.vllm.served import ENTRY, read_schedule
-
-check_version(vllm.__version__)
 
 Encoded = list[tuple[Tensor, dict[str, Tensor]]]
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from seats_ops.integrations.vllm.served import Served
-
-VERSIONS = ("0.32",)
-"""Minor versions of vLLM whose insides this package knows."""
-
-
-def check_version(version: str) -> None:
-    """Raise ImportError for a version of vLLM that was not tested."""
-    if not version.startswith(tuple(f"{known}." for known in VERSIONS)):
-        raise ImportError(f"vllm: expected a version among {', '.join(f'{v}.*' for v in VERSIONS)}, got {version}")
 
 
 def check_engine(config: Any, served: Served) -> None:
@@ -23,25 +15,32 @@ def check_engine(config: Any, served: Served) -> None:
         config: of the engine.
         served: the schedule.
     """
-    media, parallel = config.model_config.multimodal_config, config.parallel_config
+    model, parallel = config.model_config, config.parallel_config
+    media = model.multimodal_config
     refused = {
         "speculative decoding": config.speculative_config is not None,
         "pipeline parallelism": parallel.pipeline_parallel_size > 1,
         "tensor parallelism": parallel.tensor_parallel_size > 1,
-        "dual batch overlap": bool(getattr(parallel, "enable_dbo", False)),
-        "video_pruning_rate, another way to choose tokens": bool(getattr(media, "video_pruning_rate", None)),
-        "embedding inputs (enable_mm_embeds), which come without what encoders tell": bool(media.enable_mm_embeds),
+        "prefill context parallelism": parallel.prefill_context_parallel_size > 1,
+        "dual batch overlap and other microbatches": parallel.use_ubatching,
+        "video_pruning_rate, another way to choose tokens": bool(media.video_pruning_rate),
+        "embedding inputs (enable_mm_embeds), which come without what encoders tell": media.enable_mm_embeds,
+        "embedding inputs (enable_prompt_embeds), which come without positions": model.enable_prompt_embeds,
+        "the frontend in Rust (VLLM_USE_RUST_FRONTEND), which prepares media itself": _set("VLLM_USE_RUST_FRONTEND"),
         "LoRA": config.lora_config is not None,
     }
     if served.asked:
         compilation = config.compilation_config
         refused |= {
             "a compiled encoder (compile_mm_encoder), which skips hooks, as stages ask for "
-            + ", ".join(sorted(served.asked)): bool(compilation.compile_mm_encoder),
-            "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips hooks": bool(
-                getattr(compilation, "cudagraph_mm_encoder", False)
-            ),
+            + ", ".join(sorted(served.asked)): compilation.compile_mm_encoder,
+            "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips hooks": compilation.cudagraph_mm_encoder,
         }
     for what, wrong in refused.items():
         if wrong:
             raise ValueError(f"seats_ops: expected an engine without {what}")
+
+
+def _set(variable: str) -> bool:
+    """As vLLM reads its environment."""
+    return bool(int(os.environ.get(variable, "0")))
