@@ -100,9 +100,15 @@ class Engines:
 
     def describe(self) -> dict[str, Any]:
         """Of the engines, for every row."""
-        text = next(iter(self.served.values())).llm.model_config.hf_text_config
+        config = self.served["pruned"].llm.llm_engine.vllm_config
+        text, model = config.model_config.hf_text_config, config.model_config
         return {
-            "engine": self.options,
+            "engine": {
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "eager": model.enforce_eager,
+                "batched_tokens": config.scheduler_config.max_num_batched_tokens,
+                "prefix_cache": config.cache_config.enable_prefix_caching,
+            },
             "schedule": self.schedules["pruned"].to_dict(),
             "weights": "random" if self.random else self.checkpoint.name,
             "width": text.hidden_size,
