@@ -26,7 +26,9 @@ def check_engine(config: Any, served: Served) -> None:
         "video_pruning_rate, another way to choose tokens": bool(media.video_pruning_rate),
         "embedding inputs (enable_mm_embeds), which come without what encoders tell": media.enable_mm_embeds,
         "embedding inputs (enable_prompt_embeds), which come without positions": model.enable_prompt_embeds,
-        "the frontend in Rust (VLLM_USE_RUST_FRONTEND), which prepares media itself": _set("VLLM_USE_RUST_FRONTEND"),
+        "the frontend in Rust (VLLM_USE_RUST_FRONTEND), which prepares media itself": bool(
+            int(os.environ.get("VLLM_USE_RUST_FRONTEND", "0"))
+        ),
         "LoRA": config.lora_config is not None,
     }
     if served.asked:
@@ -39,8 +41,3 @@ def check_engine(config: Any, served: Served) -> None:
     for what, wrong in refused.items():
         if wrong:
             raise ValueError(f"seats_ops: expected an engine without {what}")
-
-
-def _set(variable: str) -> bool:
-    """As vLLM reads its environment."""
-    return bool(int(os.environ.get(variable, "0")))

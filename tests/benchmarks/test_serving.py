@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 
 from benchmarks import serving
 from benchmarks.commands import app
+from benchmarks.machine import ROOT
+from benchmarks.measured_tables import in_vllm
+from benchmarks.report import longer
 from benchmarks.results import read
 from benchmarks.serving_rounds import Asked, Round, run_round
 
@@ -81,6 +84,18 @@ def test_a_row_says_what_both_sides_took() -> None:
         "decoder 80% -> 40%, rest 20% -> 60%"
     )
     assert "4 -> 8 tokens a second, 2.25 -> 0.75 s to the first" in serving.told(row, ratios_only=False)
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "vllm.md").read_text(encoding="utf-8")
+    assert f"\n{in_vllm()}\n" in page.partition("## Measured\n")[2].partition("\n## ")[0]
+
+
+def test_a_table_has_the_ratios_of_both_sides() -> None:
+    sides = {"pruned": rounds([2.0, 4.0], 0.5, 250), "unpruned": rounds([6.0, 6.0], 2.0, 1000)}
+    parts = {"pruned": {"decoder": 0.4}, "unpruned": {"decoder": 0.8}}
+    table = longer.serving([serving.summary(2, sides, parts, Asked(3, 4, 56, 8))])
+    assert table.splitlines()[-1] == "| 2 | 2.00 (1.50 to 3.00) | 3.00 | 80% -> 40% |"
 
 
 @pytest.mark.skipif(not NO_VLLM, reason="vLLM is installed")
