@@ -23,13 +23,18 @@ PROCESSOR = (
     "apply(self, inputs, timing_ctx)",
     "get_dummy_mm_inputs(self, mm_counts, *, cache, scheduler_config)",
     "_get_mm_hashes(self, inputs)",
-    "_get_cache_missing_items(self, cache, mm_data_items, mm_hashes)",
     "_postprocess_hf_mm_data(self, hf_data, hf_kwargs, processed_data)",
     "_get_mm_fields_config(self, hf_inputs, hf_processor_mm_kwargs)",
     "_get_prompt_updates(self, mm_items, hf_processor_mm_kwargs, out_mm_kwargs)",
-    "_derive_audio_from_video_placeholders(self, placeholders, mm_prompt_updates)",
 )
 """Of a processor of media that is a base of ours."""
+
+SOUND_PROCESSOR = (
+    *PROCESSOR,
+    "_get_cache_missing_items(self, cache, mm_data_items, mm_hashes)",
+    "_derive_audio_from_video_placeholders(self, placeholders, mm_prompt_updates)",
+)
+"""The same where videos have sounds."""
 
 MODEL = (
     "__init__(self, *, vllm_config, prefix)",
@@ -40,14 +45,15 @@ MODEL = (
     "get_language_model(self)",
     "_embed_text_input_ids(self, input_ids, embed_input_ids, *, is_multimodal)",
     "_parse_and_validate_multimodal_inputs(self, **kwargs)",
-    "_process_audio_input(self, audio_input)",
     "_process_image_input(self, image_input)",
     "_process_video_input(self, video_input)",
     "visual",
-    "audio_tower",
     "config",
 )
 """Of a model that is a base of ours."""
+
+HEARING_MODEL = (*MODEL, "_process_audio_input(self, audio_input)", "audio_tower")
+"""The same with an audio tower."""
 
 EVERY: Needs = {
     "vllm:ModelRegistry": ("get_supported_archs()", "register_model(model_arch, model_cls)"),
@@ -92,8 +98,8 @@ OMNI = "vllm.model_executor.models.qwen2_5_omni_thinker:Qwen2_5OmniThinker"
 
 FAMILIES: dict[str, Needs] = {
     "qwen2_5_omni": {
-        f"{OMNI}MultiModalProcessor": PROCESSOR,
-        f"{OMNI}ForConditionalGeneration": MODEL,
+        f"{OMNI}MultiModalProcessor": SOUND_PROCESSOR,
+        f"{OMNI}ForConditionalGeneration": HEARING_MODEL,
         f"{OMNI}ProcessingInfo": ("get_hf_config(self)",),
         f"{OMNI}DummyInputsBuilder": (),
         f"{VISION}Transformer": ("blocks", "spatial_merge_unit", "prepare_encoder_metadata(self, grid_thw, ...)"),
