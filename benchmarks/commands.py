@@ -10,6 +10,7 @@ from benchmarks.growth import growth
 from benchmarks.methods import methods
 from benchmarks.primitives import run
 from benchmarks.report.command import compare, plot, report
+from benchmarks.serving import serving
 from benchmarks.tune.command import tune
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
@@ -18,6 +19,7 @@ app.command()(whole_model.prefill)
 app.command()(whole_model.decode)
 app.command()(growth)
 app.command()(methods)
+app.command()(serving)
 app.command()(gpu)
 app.command()(report)
 app.command()(compare)

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md that come from measurements: `python -m benchmarks.measured_tables` prints them."""
+"""The tables of docs that come from measurements: `python -m benchmarks.measured_tables` prints them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchmarks.entry import OURS
-from benchmarks.report.longer import decode, growth
+from benchmarks.report.longer import decode, growth, serving
 from benchmarks.report.numbers import table
 from benchmarks.report.sent_in import sent_in
 from benchmarks.results import RESULTS
@@ -17,7 +17,7 @@ MACHINE = "AMD EPYC"
 
 
 def tables() -> dict[str, str]:
-    """Markdown by heading, from the latest row of every name, and of every width of a model."""
+    """Markdown by heading of docs/performance.md, from the latest row of every name, and of every width of a model."""
     return {
         "Stages": _stages(_rows("primitives.jsonl")),
         "Whole prefill": _prefills(_rows("prefill.jsonl")),
@@ -26,6 +26,11 @@ def tables() -> dict[str, str]:
         "Decode": decode(_rows("decode.jsonl")),
         "Sent in": sent_in(),
     }
+
+
+def in_vllm() -> str:
+    """The table of docs/vllm.md."""
+    return serving(_rows("serving.jsonl"))
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -102,4 +107,4 @@ def _place(row: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n\n".join(f"### {heading}\n{text}" for heading, text in tables().items()))
+    print("\n\n".join(f"### {heading}\n{text}" for heading, text in [*tables().items(), ("In vLLM", in_vllm())]))

@@ -1,4 +1,4 @@
-"""Tables of what takes longer than a prefill: ever longer clips, and decoding."""
+"""Tables of what takes longer than a prefill: ever longer clips, decoding, and serving."""
 
 from __future__ import annotations
 
@@ -46,3 +46,17 @@ def decode(rows: Rows) -> str:
     ]
     heads = ("first token, s", "further token, ms", "KV, MiB", "peak RSS over the model, MiB", "RSS left, MiB")
     return table(["Side", *heads], body)
+
+
+def serving(rows: Rows) -> str:
+    """By requests at once: ratios of tokens a second, in brackets the least and the most of a pair of rounds."""
+    heads = ("tokens a second, times as many", "first token, times sooner")
+    parts = tuple(rows[0]["parts"])
+    body = []
+    for row in rows:
+        pairs = zip(row["seconds_unpruned"]["raw"], row["seconds"]["raw"], strict=True)
+        each = sorted(before / after for before, after in pairs)
+        shares = [f"{row['parts_unpruned'][part]:.0%} -> {row['parts'][part]:.0%}" for part in parts]
+        speed = f"{row['speedup']:.2f} ({each[0]:.2f} to {each[-1]:.2f})"
+        body.append([row["concurrency"], speed, f"{row['speedup_first_token']:.2f}", *shares])
+    return table(["At once", *heads, *parts], body)

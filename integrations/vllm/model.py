@@ -15,20 +15,17 @@ from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
-import vllm
 from torch import Tensor
 from vllm.model_executor.models.interfaces import SupportsMultiModal
 
 from seats_ops.integrations.vllm import channels
 from seats_ops.integrations.vllm.features import SECONDS, SOUND_FRAMES, TEXT, unit_of
 from seats_ops.integrations.vllm.positions import Placed, prompt_positions
-from seats_ops.integrations.vllm.refusals import check_engine, check_inputs, check_version
+from seats_ops.integrations.vllm.refusals import check_engine, check_inputs
 from seats_ops.integrations.vllm.saliency import VisionValues, joined, of_items
 from seats_ops.integrations.vllm.selection import Chosen, choose
 from seats_ops.integrations.vllm.served import ENTRY, read_schedule
 from seats_ops.integrations.vllm.units import Unit
-
-check_version(vllm.__version__)
 
 Encoded = list[tuple[Tensor, dict[str, Tensor]]]
 """Rows [N, D] of items and what their tower tells of them."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from seats_ops.integrations.vllm.probe import check_internals
+
+check_internals("qwen2_5_omni")  # before anything of vLLM's is imported by its name
+
 from vllm.model_executor.models.qwen2_5_omni_thinker import (
     Qwen2_5OmniThinkerDummyInputsBuilder,
     Qwen2_5OmniThinkerForConditionalGeneration,

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from seats_ops.integrations.vllm.probe import check_internals
+
+check_internals("qwen2_5_vl")  # before anything of vLLM's is imported by its name
+
 from vllm.model_executor.models.qwen2_5_vl import (
     Qwen2_5_VLDummyInputsBuilder,
     Qwen2_5_VLForConditionalGeneration,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from seats_ops.integrations.vllm.probe import check_internals
+
+check_internals("qwen3_omni")  # before anything of vLLM's is imported by its name
+
 from vllm.model_executor.models.qwen3_omni_moe_thinker import (
     Qwen3OmniMoeThinkerDummyInputsBuilder,
     Qwen3OmniMoeThinkerForConditionalGeneration,

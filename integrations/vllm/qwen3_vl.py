@@ -12,6 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from seats_ops.integrations.vllm.probe import check_internals
+
+check_internals("qwen3_vl")  # before anything of vLLM's is imported by its name
+
 from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLDummyInputsBuilder,
     Qwen3VLForConditionalGeneration,

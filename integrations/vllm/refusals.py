@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from seats_ops.integrations.vllm.served import Served
 from seats_ops.operators.inputs import parse_input
 from seats_ops.operators.stage_checks import name_of
-
-VERSIONS = ("0.32",)
-"""Minor versions of vLLM whose insides this package knows."""
-
-
-def check_version(version: str) -> None:
-    """Raise ImportError for a version of vLLM that was not tested."""
-    if not version.startswith(tuple(f"{known}." for known in VERSIONS)):
-        raise ImportError(f"vllm: expected a version among {', '.join(f'{v}.*' for v in VERSIONS)}, got {version}")
 
 
 def check_engine(config: Any, served: Served) -> None:
@@ -25,23 +17,27 @@ def check_engine(config: Any, served: Served) -> None:
         config: of the engine.
         served: the schedule.
     """
-    media, parallel = config.model_config.multimodal_config, config.parallel_config
+    model, parallel = config.model_config, config.parallel_config
+    media, compilation = model.multimodal_config, config.compilation_config
     refused = {
         "speculative decoding": config.speculative_config is not None,
         "pipeline parallelism": parallel.pipeline_parallel_size > 1,
         "tensor parallelism": parallel.tensor_parallel_size > 1,
-        "dual batch overlap": bool(getattr(parallel, "enable_dbo", False)),
-        "video_pruning_rate, another way to choose tokens": bool(getattr(media, "video_pruning_rate", None)),
-        "embedding inputs (enable_mm_embeds), which come without what encoders tell": bool(media.enable_mm_embeds),
-        "LoRA": config.lora_config is not None,
-        "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips what selects": bool(
-            getattr(config.compilation_config, "cudagraph_mm_encoder", False)
+        "prefill context parallelism": parallel.prefill_context_parallel_size > 1,
+        "dual batch overlap and other microbatches": parallel.use_ubatching,
+        "video_pruning_rate, another way to choose tokens": bool(media.video_pruning_rate),
+        "embedding inputs (enable_mm_embeds), which come without what encoders tell": media.enable_mm_embeds,
+        "embedding inputs (enable_prompt_embeds), which come without positions": model.enable_prompt_embeds,
+        "the frontend in Rust (VLLM_USE_RUST_FRONTEND), which prepares media itself": bool(
+            int(os.environ.get("VLLM_USE_RUST_FRONTEND", "0"))
         ),
+        "LoRA": config.lora_config is not None,
+        "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips what selects": compilation.cudagraph_mm_encoder,
     }
     if served.asked:
         refused |= {
             "a compiled encoder (compile_mm_encoder), which skips hooks, as stages ask for "
-            + ", ".join(sorted(served.asked)): bool(config.compilation_config.compile_mm_encoder)
+            + ", ".join(sorted(served.asked)): compilation.compile_mm_encoder
         }
     for what, wrong in refused.items():
         if wrong:

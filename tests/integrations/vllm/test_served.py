@@ -18,7 +18,7 @@ from seats_ops.cost import PromptLengths, token_counts
 from seats_ops.integrations.vllm import overrides, register
 from seats_ops.integrations.vllm.clocks import Clock
 from seats_ops.integrations.vllm.items import Item
-from seats_ops.integrations.vllm.refusals import check_engine, check_inputs, check_version
+from seats_ops.integrations.vllm.refusals import check_engine, check_inputs
 from seats_ops.integrations.vllm.selection import choose
 from seats_ops.integrations.vllm.served import read_schedule
 from seats_ops.integrations.vllm.units import Unit
@@ -103,17 +103,22 @@ def test_items_that_share_out_tokens_are_refused_in_one_request() -> None:
 def engine_config(**changes: Any) -> SimpleNamespace:
     """What is looked at of a `VllmConfig`."""
     groups = {
-        "parallel_config": {"pipeline_parallel_size": 1, "tensor_parallel_size": 1, "enable_dbo": False},
+        "parallel_config": {
+            **{f"{kind}_parallel_size": 1 for kind in ("pipeline", "tensor", "prefill_context")},
+            "use_ubatching": False,
+        },
         "compilation_config": {"compile_mm_encoder": False, "cudagraph_mm_encoder": False},
         "media": {"video_pruning_rate": None, "enable_mm_embeds": False},
+        "model": {"enable_prompt_embeds": False},
         "": {"speculative_config": None, "lora_config": None},
     }
     for values in groups.values():
         values.update({name: value for name, value in changes.items() if name in values})
-    media = SimpleNamespace(multimodal_config=SimpleNamespace(**groups.pop("media")))
+    media = SimpleNamespace(**groups.pop("media"))
+    model = SimpleNamespace(multimodal_config=media, **groups.pop("model"))
     plain = groups.pop("")
     return SimpleNamespace(
-        **plain, model_config=media, **{name: SimpleNamespace(**values) for name, values in groups.items()}
+        **plain, model_config=model, **{name: SimpleNamespace(**values) for name, values in groups.items()}
     )
 
 
@@ -121,9 +126,11 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"speculative_config": object()}, "speculative decoding"),
     ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
     ({"tensor_parallel_size": 2}, "tensor parallelism"),
-    ({"enable_dbo": True}, "dual batch overlap"),
+    ({"prefill_context_parallel_size": 2}, "context parallelism"),
+    ({"use_ubatching": True}, "dual batch overlap"),
     ({"video_pruning_rate": 0.5}, "video_pruning_rate"),
-    ({"enable_mm_embeds": True}, "embedding inputs"),
+    ({"enable_mm_embeds": True}, "embedding inputs .enable_mm_embeds"),
+    ({"enable_prompt_embeds": True}, "embedding inputs .enable_prompt_embeds"),
     ({"lora_config": object()}, "LoRA"),
     ({"compile_mm_encoder": True}, "compiled encoder.*saliency"),
     ({"cudagraph_mm_encoder": True}, "CUDA graphs.*selects"),
@@ -149,11 +156,13 @@ def test_a_stage_that_asks_for_what_a_family_lacks_is_named() -> None:
         check_inputs(served, frozenset({"grid"}))
 
 
-@pytest.mark.parametrize("version", ["0.31.1", "0.33.0", "0.3.2", "1.0.0"])
-def test_another_version_is_refused(version: str) -> None:
-    check_version("0.32.0+cpu")
-    with pytest.raises(ImportError, match=r"vllm: expected a version among 0\.32\.\*, got"):
-        check_version(version)
+def test_the_frontend_in_rust_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = read_schedule(Schedule(DiversitySelector(0.5)).to_dict())
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "0")
+    check_engine(engine_config(), served)
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+    with pytest.raises(ValueError, match="frontend in Rust"):
+        check_engine(engine_config(), served)
 
 
 def test_importing_needs_neither_vllm_nor_transformers() -> None:

@@ -1,0 +1,63 @@
+"""Settings that cannot be served with, as vLLM itself reads them: what is refused is what it would have done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from seats_ops import DiversitySelector, Schedule
+from seats_ops.integrations.vllm import overrides, register
+from seats_ops.integrations.vllm.refusals import check_engine
+from seats_ops.integrations.vllm.served import read_schedule
+from tests.integrations.vllm.engines import QUIET, engine
+
+WEIGHTED, UNWEIGHTED = (Schedule(DiversitySelector(0.5, weighted=weighted)) for weighted in (True, False))
+SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"speculative_config": {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 3}}, "speculative"),
+    ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
+    ({"tensor_parallel_size": 2}, "tensor parallelism"),
+    ({"video_pruning_rate": 0.5}, "video_pruning_rate"),
+    ({"enable_mm_embeds": True}, "enable_mm_embeds"),
+    ({"enable_prompt_embeds": True}, "enable_prompt_embeds"),
+    ({"enable_lora": True}, "LoRA"),
+]
+ENCODERS = [({"compilation_config": {name: True}}, name) for name in ("compile_mm_encoder", "cudagraph_mm_encoder")]
+
+
+def config(checkpoint: Path, schedule: Schedule, **options: Any) -> Any:
+    """A `VllmConfig`, of no engine."""
+    os.environ.update(QUIET)
+    os.environ.setdefault("VLLM_CACHE_ROOT", str(checkpoint.parent / "vllm-cache"))
+    from vllm.engine.arg_utils import EngineArgs
+
+    register()
+    plain = {"dtype": "float32", "enforce_eager": True, "max_model_len": 1024, "skip_mm_profiling": True}
+    return EngineArgs(str(checkpoint), hf_overrides=overrides(schedule), **plain, **options).create_engine_config()
+
+
+@pytest.mark.parametrize("schedule", [WEIGHTED, UNWEIGHTED], ids=["weighted", "unweighted"])
+def test_plain_settings_pass(schedule: Schedule, checkpoint: Path) -> None:
+    check_engine(config(checkpoint, schedule), read_schedule(schedule.to_dict()))
+
+
+@pytest.mark.parametrize(("options", "named"), [*SETTINGS, *ENCODERS], ids=lambda value: str(value)[:30])
+def test_a_setting_is_named(options: dict[str, Any], named: str, checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=f"expected an engine without .*{named}"):
+        check_engine(config(checkpoint, WEIGHTED, **options), read_schedule(WEIGHTED.to_dict()))
+
+
+@pytest.mark.parametrize(("options", "named"), ENCODERS, ids=lambda value: str(value)[:30])
+def test_encoders_that_skip_hooks_may_be_had_by_who_asks_nothing_of_them(
+    options: dict[str, Any], named: str, checkpoint: Path
+) -> None:
+    check_engine(config(checkpoint, UNWEIGHTED, **options), read_schedule(UNWEIGHTED.to_dict()))
+
+
+def test_the_engine_does_not_start(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="expected an engine without embedding inputs"):
+        engine(checkpoint, WEIGHTED, enable_mm_embeds=True)
