@@ -26,7 +26,8 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"enable_prompt_embeds": True}, "enable_prompt_embeds"),
     ({"enable_lora": True}, "LoRA"),
 ]
-ENCODERS = [({"compilation_config": {name: True}}, name) for name in ("compile_mm_encoder", "cudagraph_mm_encoder")]
+COMPILED, CAPTURED = ({"compilation_config": {name: True}} for name in ("compile_mm_encoder", "cudagraph_mm_encoder"))
+ENCODERS = [(COMPILED, "compile_mm_encoder"), (CAPTURED, "cudagraph_mm_encoder")]
 
 
 def config(checkpoint: Path, schedule: Schedule, **options: Any) -> Any:
@@ -51,11 +52,11 @@ def test_a_setting_is_named(options: dict[str, Any], named: str, checkpoint: Pat
         check_engine(config(checkpoint, WEIGHTED, **options), read_schedule(WEIGHTED.to_dict()))
 
 
-@pytest.mark.parametrize(("options", "named"), ENCODERS, ids=lambda value: str(value)[:30])
-def test_encoders_that_skip_hooks_may_be_had_by_who_asks_nothing_of_them(
-    options: dict[str, Any], named: str, checkpoint: Path
-) -> None:
-    check_engine(config(checkpoint, UNWEIGHTED, **options), read_schedule(UNWEIGHTED.to_dict()))
+def test_a_compiled_encoder_may_be_had_by_who_asks_nothing_of_it(checkpoint: Path) -> None:
+    served = read_schedule(UNWEIGHTED.to_dict())
+    check_engine(config(checkpoint, UNWEIGHTED, **COMPILED), served)
+    with pytest.raises(ValueError, match="cudagraph_mm_encoder"):
+        check_engine(config(checkpoint, UNWEIGHTED, **CAPTURED), served)
 
 
 def test_the_engine_does_not_start(checkpoint: Path) -> None:
