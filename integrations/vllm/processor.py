@@ -5,21 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing.processor import BaseMultiModalProcessor
 
 from seats_ops.integrations.vllm.channels import LONGEST
 from seats_ops.integrations.vllm.features import SECONDS, unit_of
+from seats_ops.integrations.vllm.reach import Reach
 from seats_ops.integrations.vllm.served import ENTRY, Served, read_schedule
 from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 
 
 class SeatsProcessor(BaseMultiModalProcessor[Any]):
-    """What stands before a processor of vLLM among the bases of one that selects."""
+    """What stands before a processor of vLLM among the bases of one that selects.
 
+    Attributes:
+        table: how far vLLM's model can number tokens, in contexts of the model's config.
+    """
+
+    table: ClassVar[int] = 4
     _profiling = False
 
     @property
@@ -34,10 +41,20 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
         finally:
             self._profiling = False
 
+    @cached_property
+    def reach(self) -> Reach:
+        return Reach(self.table)
+
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
-        if not self._profiling:
-            self.served.check_request(self.kinds(inputs))
-        return super().apply(inputs, timing_ctx)
+        if self._profiling:
+            return super().apply(inputs, timing_ctx)
+        kinds = self.kinds(inputs)
+        self.served.check_request(kinds)
+        made = super().apply(inputs, timing_ctx)
+        # The item of a video carries its sound.
+        bearers = {"video" if "video" in kind else min(kind) for kind in kinds}
+        self.reach.check(self.info.get_hf_config(), self.info.ctx.model_config.max_model_len, made, bearers)
+        return made
 
     def kinds(self, inputs: Any) -> list[set[str]]:
         """Modalities of every unit of a request."""

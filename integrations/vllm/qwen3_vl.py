@@ -39,6 +39,9 @@ from seats_ops.layout import Modality
 class SeatsQwen3VLProcessor(SeatsProcessor, Qwen3VLMultiModalProcessor):
     """A video's item carries the ids of the text in it."""
 
+    # vLLM has more for its own pruning only.
+    table = 1
+
     def _postprocess_hf_mm_data(self, hf_data: Any, hf_kwargs: Mapping[str, object], processed_data: Any) -> Any:
         data = super()._postprocess_hf_mm_data(hf_data, hf_kwargs, processed_data)
         if "timestamps" in data:

@@ -8,7 +8,7 @@ from typing import Any
 from seats_ops import Schedule
 from seats_ops.cost import PromptLengths, token_counts
 from seats_ops.cost.decoder_sizes import context_length, decoder_sizes
-from seats_ops.methods.seats import FAMILIES, family_name
+from seats_ops.methods.seats import family_name
 
 from .plan_options import PlanOptions
 
@@ -17,6 +17,13 @@ BLOCK_SIZE = 16
 NUMBER = 2
 """Bytes of a number in bfloat16."""
 GIB = 2**30
+ARCHITECTURES = {
+    "qwen2_5_omni": "SeatsQwen2_5OmniModel",
+    "qwen3_omni_moe": "SeatsQwen3OmniModel",
+    "qwen2_5_vl": "SeatsQwen2_5_VLModel",
+    "qwen3_vl": "SeatsQwen3VLModel",
+}
+"""Family -> the architecture that the plugin serves it by."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +65,10 @@ class Serving:
     pruned: Request
 
 
-def architectures() -> dict[str, str]:
-    """Family -> the architecture that the plugin serves it by."""
-    from seats_ops.integrations.vllm import ARCHITECTURES
-
-    plain = {name.removeprefix("Seats").removesuffix("Model").replace("_", "").lower(): name for name in ARCHITECTURES}
-    return {family: plain[short] for family in FAMILIES if (short := family.replace("_", "")) in plain}
-
-
 def check_served(config: Any, model: str) -> None:
     """Raise ValueError for a model that the plugin for vLLM does not serve."""
-    known = architectures()
-    if str(getattr(config, "model_type", "")).removesuffix("_thinker") not in known:
-        raise ValueError(f"--engine: expected a model of {', '.join(known)} with it, got {model}")
+    if str(getattr(config, "model_type", "")).removesuffix("_thinker") not in ARCHITECTURES:
+        raise ValueError(f"--engine: expected a model of {', '.join(ARCHITECTURES)} with it, got {model}")
 
 
 def plan_serving(asked: PlanOptions, config: Any, schedule: Schedule, lengths: PromptLengths) -> Serving:
@@ -86,7 +84,7 @@ def plan_serving(asked: PlanOptions, config: Any, schedule: Schedule, lengths: P
     """
     from seats_ops.integrations.vllm import overrides
 
-    overrides(schedule, architectures()[family_name(config)])
+    overrides(schedule, ARCHITECTURES[family_name(config)])
     size, answer = asked.block_size or BLOCK_SIZE, asked.answer_tokens or 1
     decoder = decoder_sizes(config)
     block_bytes = 2 * size * decoder.kv_width * NUMBER * decoder.layers

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from seats_ops import DiversitySelector, ModalityDropper, Schedule, StagePruner
 from seats_ops.cli.app import app
-from seats_ops.cli.plan_serving import architectures
+from seats_ops.cli.plan_serving import ARCHITECTURES
 from seats_ops.integrations import vllm as plugin
 from seats_ops.methods import method
 from seats_ops.retention import paper_ratios
@@ -24,6 +24,7 @@ MINUTES = ("--seconds", "120", *RATIOS)
 """120 grids of 720 tokens, 3,000 of sound, 100 of text: 89,500. Of 60 blocks of 1,440 and 60 of 50 stay 144 and 15."""
 SHORT = ("--seconds", "20", *RATIOS)
 """20 grids: 14,400 + 500 + 100 = 15,000. Of 10 blocks each stay 1,440 + 150, with the text 1,690."""
+OMNI = "qwen3-omni-30b-a3b-instruct"
 BLOCK = 2 * 16 * 4 * 128 * 2 * 28
 """Bytes of a block: keys and values of 16 tokens, 4 heads of 128, bfloat16, 28 layers; 0.875 MiB."""
 
@@ -162,8 +163,17 @@ def test_the_least_cache_is_a_block_more_than_the_context_takes() -> None:
 
 
 def test_models_that_the_plugin_serves() -> None:
-    assert architectures()["qwen2_5_omni"] == "SeatsQwen2_5OmniModel"
-    # Of every architecture the family is known.
-    assert sorted(architectures().values()) == sorted(plugin.ARCHITECTURES)
-    said = fail("--engine", "vllm", model="phi-4-multimodal-instruct")
-    assert "--engine: expected a model of qwen2_5_omni" in said and "got phi-4-multimodal-instruct" in said
+    assert sorted(ARCHITECTURES.values()) == sorted(plugin.ARCHITECTURES)
+    for model in ("phi-4-multimodal-instruct", "qwen3-vl-30b-a3b-instruct"):
+        said = fail("--engine", "vllm", model=model)
+        assert "--engine: expected a model of qwen2_5_omni, " in said and f"got {model}" in said
+
+
+@pytest.mark.parametrize(
+    "model", ["3b", "qwen2.5-vl-7b-instruct", "qwen3-vl-8b-instruct", "qwen3-omni-30b-a3b-instruct"]
+)
+def test_every_family_that_is_served_can_be_planned(model: str) -> None:
+    result = CliRunner().invoke(app, ["plan", model, "--engine", "vllm", "--seconds", "20", "--json"])
+    found = json.loads(result.stdout)
+    assert found["serving"]["whole"]["tokens"] == found["prompt"]["total"]
+    assert found["serving"]["pruned"]["tokens"] == found["stages"][-1]["tokens"] < found["prompt"]["total"]

@@ -86,12 +86,25 @@ def test_no_request_changes_the_schedule(server: Server) -> None:
     assert answer_of(server.chat(*given)) == expected
 
 
+def test_media_that_last_too_long_together_are_refused_from_the_cache_too(server: Server) -> None:
+    """Of a table of 16,384 the context needs 512. The sixth grid begins at 5 * 2 / 0.03 * 25 = 8,333; 30 stay."""
+    slow = {"mm_processor_kwargs": {"fps": 0.03}}
+    one, expected = video(six_seconds()), answer_of(server.chat(video(six_seconds()), **slow))
+    for _ in range(2):
+        response = server.chat(one, one, **slow)
+        assert response.status_code == 400
+        assert "expected positions at most 15872 ahead of tokens, got 16608" in response.json()["error"]["message"]
+    assert answer_of(server.chat(one, **slow)) == expected
+
+
 BROKEN: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "no video": (b"this is no video", {}, "could not open video stream"),
     "sound alone": (mp4(samples=tone(1, 1.0)), {}, "could not open video stream"),
     "cut short": (mp4(clip(1, 16), 8)[:600], {}, "could not open video stream"),
     "no sound track": (mp4(clip(1, 16), 8), WITH_SOUND, "no audio stream"),
     "time backwards": (mp4(clip(1, 16), 8), {"mm_processor_kwargs": {"fps": -1}}, "fps: expected a number above 0"),
+    # Grids of 5,000 positions.
+    "hours": (mp4(clip(1, 64), 8), {"mm_processor_kwargs": {"fps": 0.01}}, "ahead of tokens"),
     # 120 grids of 16 tokens, two of them a block, of which 0.3 * 32 = 9.6, so 10, stay: 600 and the text.
     "too long": (mp4(np.repeat(clip(1, 2), 120, 0), 2), {}, f"maximum context length ({CONTEXT})"),
 }
