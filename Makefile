@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest test-vllm test-vllm-server lint types check docs clean bench bench-small bench-vllm gpu parity pictures kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -32,11 +32,11 @@ test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 
 # One process, with engines in it: each takes seconds to start, and the next one takes its place.
 test-vllm: $(VENV)/vllm/.ready ## the tests of the plugin for vLLM, with its CPU build (ARGS="-k chunks" narrows them)
-	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider tests/integrations/vllm --ignore=$(SERVER) $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider tests/integrations/vllm $(LONG:%=--ignore=%) $(ARGS)
 
-SERVER := tests/integrations/vllm/test_server.py
-test-vllm-server: $(VENV)/vllm/.ready ## the same of its server, in processes of their own, which take a minute to start
-	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider $(SERVER) $(ARGS)
+LONG := tests/integrations/vllm/test_server.py tests/integrations/vllm/test_compiled.py
+test-vllm-long: $(VENV)/vllm/.ready ## the same of its server and of a compiled engine, which take a minute to start
+	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider $(LONG) $(ARGS)
 
 pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/inspector/test_pictures.py --pictures docs/images
