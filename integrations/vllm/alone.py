@@ -22,6 +22,7 @@ EXAMPLES = {
     "audio": (Item(Modality.AUDIO, 130, seconds=0.04), Item(Modality.AUDIO, 77, seconds=0.04)),
     "image": (Item(Modality.IMAGE, 1, 4, 6), Item(Modality.IMAGE, 1, 6, 2)),
 }
+WITH_SOUND = Unit((EXAMPLES["video"][1], EXAMPLES["audio"][0]))
 WIDTH = 16
 TRIES = 2
 LENGTHS = range(5, 40)
@@ -39,25 +40,14 @@ def shared_out(stages: tuple[Stage, ...], count: Count) -> frozenset[tuple[str, 
     """
     found = _counted_together(stages, count)
     for seed in range(TRIES):
+        inputs = _inputs(stages, WITH_SOUND, seed)
+        _check(stages, count, WITH_SOUND, inputs, choose(stages, [WITH_SOUND], *inputs, "reference"))
         for one, other in combinations_with_replacement(EXAMPLES, 2):
             units = [Unit((EXAMPLES[one][0],)), Unit((EXAMPLES[other][1],))]
             given = [_inputs(stages, unit, seed * 8 + place) for place, unit in enumerate(units)]
             alone = [choose(stages, [unit], *inputs, "reference") for unit, inputs in zip(units, given, strict=True)]
             for unit, inputs, chosen in zip(units, given, alone, strict=True):
-                if not _same(chosen, choose(stages, [unit], *inputs, "reference", texts=9, text=1.0)):
-                    raise ValueError(
-                        f"seats_ops: expected stages that can be served, got {_names(stages)}, which keeps other media "
-                        "tokens where the text around them is another: media are encoded without their prompt"
-                    )
-                said = dict(count(stages, unit.items))
-                empty = [item.modality.name.lower() for item in unit.items if not said[item.modality.name.lower()]]
-                if empty:
-                    raise ValueError(
-                        f"seats_ops: expected stages that can be served, got {_names(stages)}, which leaves no token "
-                        f"of {empty[0]}: an engine cannot encode an item for nothing; leave it out of requests"
-                    )
-                if said != chosen.counts:
-                    raise ValueError(f"{_names(stages)}: expected {said} tokens of {unit.items}, got {chosen.counts}")
+                _check(stages, count, unit, inputs, chosen)
             rows = torch.cat([rows for rows, _ in given])
             values = {name: torch.cat([values[name] for _, values in given]) for name in given[0][1]}
             together = choose(stages, units, rows, values, "reference")
@@ -70,6 +60,26 @@ def shared_out(stages: tuple[Stage, ...], count: Count) -> frozenset[tuple[str, 
             if not _same(joined, together):
                 found.add((one, other))
     return frozenset(found)
+
+
+def _check(
+    stages: tuple[Stage, ...], count: Count, unit: Unit, inputs: tuple[Tensor, dict[str, Tensor]], chosen: Chosen
+) -> None:
+    """Raise ValueError for what `shared_out` does."""
+    if not _same(chosen, choose(stages, [unit], *inputs, "reference", texts=9, text=1.0)):
+        raise ValueError(
+            f"seats_ops: expected stages that can be served, got {_names(stages)}, which keeps other media tokens "
+            "where the text around them is another: media are encoded without their prompt"
+        )
+    said = dict(count(stages, unit.items))
+    empty = [item.modality.name.lower() for item in unit.items if not said[item.modality.name.lower()]]
+    if empty:
+        raise ValueError(
+            f"seats_ops: expected stages that can be served, got {_names(stages)}, which leaves no token of "
+            f"{empty[0]}: an engine cannot encode an item for nothing; leave it out of requests"
+        )
+    if said != chosen.counts:
+        raise ValueError(f"{_names(stages)}: expected {said} tokens of {unit.items}, got {chosen.counts}")
 
 
 def _counted_together(stages: tuple[Stage, ...], count: Count) -> set[tuple[str, str]]:

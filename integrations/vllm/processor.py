@@ -102,6 +102,8 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
             raise ValueError(f"{names[0]}: expected media that last, got {' and '.join(names)} of no token")
         if unit.top > LONGEST:
             raise ValueError(f"{names[0]}: expected less than {LONGEST} positions in an item, got {unit.top}")
+        if not all(self.served.kept(unit)[name] for name in names):
+            raise ValueError(f"{names[0]}: expected media of which a token stays, got {unit.items}")
         return self.served.per_run(unit)
 
 

@@ -37,7 +37,10 @@ class Reach:
         for modality in modalities:
             names, items, places = (made[key][modality] for key in ("mm_hashes", "mm_kwargs", "mm_placeholders"))
             for name, item, place in zip(names, items, places, strict=True):
-                if item is not None:
+                # First by name: what a cache between processes hands on of an item that it has is not the item.
+                if name in self.ends:
+                    self.ends.move_to_end(name)
+                elif item is not None:
                     data = {key: None if field is None else field.data for key, field in item.items()}
                     self.ends[name] = unit_of(config, modality, data).end
                 ahead += self.ends.get(name, LONGEST) - place.length

@@ -41,6 +41,7 @@ class Watch:
     @contextmanager
     def one_run(self, *handles: Any) -> Iterator[None]:
         """While the tower runs."""
+        self.seen = {}
         try:
             yield
             if not self.seen:

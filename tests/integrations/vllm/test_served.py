@@ -8,7 +8,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from seats_ops.integrations.vllm.clocks import Clock
 from seats_ops.integrations.vllm.items import Item
 from seats_ops.integrations.vllm.refusals import check_engine, check_inputs
 from seats_ops.integrations.vllm.selection import choose
-from seats_ops.integrations.vllm.served import read_schedule
+from seats_ops.integrations.vllm.served import read_schedule, served
 from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from seats_ops.methods import method
@@ -87,6 +87,31 @@ def test_placeholders_of_runs_are_what_stays_of_them_where_groups_end_with_runs(
     marks = read_schedule(Schedule(stage).to_dict()).placeholders(Unit((VIDEO, SOUND), Clock()))
     v, a = Modality.VIDEO, Modality.AUDIO
     assert marks == [v] * 8 + [a] * 25 + [v] * 8 + [a] * 25 + [v] * 8 + [a] * 15 + [v] * 4
+
+
+class Halves:
+    """Every other token of an item; of a video beside a sound one less than it says."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("grid",)
+    count_kind: ClassVar[str] = "shape"
+
+    def __call__(self, layout: Any, **_: Any) -> Any:
+        place = layout.grid[:, 1] * 1000 + layout.grid[:, 2] * 100 + layout.grid[:, 3]
+        keep = (place % 2 == 0) | layout.is_modality(Modality.TEXT)
+        if len({shape.modality for shape in layout.shapes}) > 1:
+            keep[layout.is_modality(Modality.VIDEO).nonzero()[0]] = False
+        return keep
+
+    def count_tokens(self, found: Any) -> dict[str, int]:
+        return {name: n if name == "text" else (n + 1) // 2 for name, n in found.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_stage_that_miscounts_a_video_with_its_sound_alone_is_refused_at_start() -> None:
+    with pytest.raises(ValueError, match=r"Halves: expected .* tokens of .*VIDEO.*AUDIO"):
+        served(Schedule(Halves()))
 
 
 def test_items_that_share_out_tokens_are_refused_in_one_request() -> None:
