@@ -17,7 +17,7 @@ from seats_ops.integrations.huggingface.scores.query import query_scores
 from seats_ops.integrations.huggingface.scores.query_rows import rows_that_ask
 from seats_ops.integrations.run import ScheduleRun
 from seats_ops.layout import Modality
-from seats_ops.operators.inputs import parse_input
+from seats_ops.operators.inputs import needs_previous, parse_input
 from seats_ops.operators.stage import Stage
 from seats_ops.ops.compact.op import gather
 from seats_ops.ops.derivatives import has_tangent
@@ -75,7 +75,7 @@ class Prefill:
         self.routes = routes
         self.asked = asked
         # Some stage asks for what a layer started from.
-        self.keeps_previous = any(name == "previous" or name.endswith("/attention") for name in asked)
+        self.keeps_previous = any(map(needs_previous, asked))
         self.embeds: Tensor | None = None
         self.previous: Tensor | None = None
         self.renumbers = renumbers

@@ -89,7 +89,7 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
 
     def written(self, unit: Unit) -> Any:
         """Ids of the prompt for what stays of a unit."""
-        return [self.id_of(kind) for kind, n in self.per_run(unit) for _ in range(n)]
+        return [placeholder for kind, n in self.per_run(unit) for placeholder in [self.id_of(kind)] * n]
 
     def id_of(self, kind: Modality) -> int:
         """Of a placeholder."""
@@ -102,9 +102,10 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
             raise ValueError(f"{names[0]}: expected media that last, got {' and '.join(names)} of no token")
         if unit.top > LONGEST:
             raise ValueError(f"{names[0]}: expected less than {LONGEST} positions in an item, got {unit.top}")
-        if not all(self.served.kept(unit)[name] for name in names):
+        found = self.served.per_run(unit)
+        if not {item.modality for item in unit.items} <= {kind for kind, n in found if n}:
             raise ValueError(f"{names[0]}: expected media of which a token stays, got {unit.items}")
-        return self.served.per_run(unit)
+        return found
 
 
 def named(*parts: str) -> str:

@@ -70,10 +70,6 @@ class Served:
             given[index] = until
         return found
 
-    def placeholders(self, unit: Unit) -> list[Modality]:
-        """The same, placeholder by placeholder."""
-        return [kind for kind, n in self.per_run(unit) for _ in range(n)]
-
     def _until(self, item: Item, end: int, total: int) -> int:
         """Tokens that stay of the first `end` of an item."""
         try:

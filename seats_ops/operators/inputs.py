@@ -66,7 +66,7 @@ def parse_input(name: str) -> Input:
     if kind not in VARIANTS:
         raise ValueError(f"expected names among {(*VARIANTS, 'external:NAME')}, got {name!r}")
     variant = variant if colon else DEFAULTS.get(kind, "")
-    if colon and variant not in VARIANTS[kind] and not (kind == "scores" and _is_of_a_row(variant)):
+    if colon and not _is_variant(kind, variant):
         known = f"{VARIANTS[kind] or 'none'}{' or row[N]/WEIGHTS' if kind == 'scores' else ''}"
         raise ValueError(f"{kind}: expected a variant among {known}, got {name!r}")
     return Input(kind if variant == DEFAULTS.get(kind, "") else name, kind, variant)
@@ -77,9 +77,16 @@ def is_query(name: object) -> bool:
     return isinstance(name, str) and (name in QUERIES or ROW.fullmatch(name) is not None)
 
 
-def _is_of_a_row(variant: str) -> bool:
+def needs_previous(name: str) -> bool:
+    """What a layer started from is needed for this input, given by its full name."""
+    return name == "previous" or name.endswith("/attention")
+
+
+def _is_variant(kind: str, variant: str) -> bool:
+    if kind != "scores":
+        return variant in VARIANTS[kind]
     query, _, weights = variant.partition("/")
-    return ROW.fullmatch(query) is not None and weights in WEIGHTS
+    return is_query(query) and weights in WEIGHTS
 
 
 def parse_inputs(names: Iterable[str]) -> tuple[Input, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seats_ops.operators.inputs import AFTER_A_LAYER, parse_input
+from seats_ops.operators.inputs import AFTER_A_LAYER, needs_previous, parse_input
 from seats_ops.operators.stage import Stage
 from seats_ops.operators.stage_checks import check_stage_type, name_of
 from seats_ops.operators.stored import classes_by_name, from_dict, to_dict
@@ -184,7 +184,7 @@ def _check_states(layer: int, stages: tuple[Stage, ...]) -> None:
     """Raise ValueError for a stage that asks for states before the layer of rows that were merged after it."""
     merged = None
     for stage in stages:
-        before = [name for name in stage.inputs if name == "previous" or name.endswith("/attention")]
+        before = [name for name in stage.inputs if needs_previous(name)]
         if merged is not None and before:
             who = f"{name_of(stage)} after {name_of(merged)}, which merges rows"
             raise ValueError(f"after_layer[{layer}]: expected {before[0]} to be asked for before rows merge, got {who}")

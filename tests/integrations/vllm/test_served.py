@@ -20,7 +20,7 @@ from seats_ops.integrations.vllm.clocks import Clock
 from seats_ops.integrations.vllm.items import Item
 from seats_ops.integrations.vllm.refusals import check_engine, check_inputs
 from seats_ops.integrations.vllm.selection import choose
-from seats_ops.integrations.vllm.served import read_schedule, served
+from seats_ops.integrations.vllm.served import Served, read_schedule, served
 from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 from seats_ops.methods import method
@@ -65,6 +65,11 @@ def test_other_arguments() -> None:
         overrides(DiversitySelector(0.5))  # type: ignore[arg-type]
 
 
+def marks_of(served: Served, unit: Unit) -> list[Modality]:
+    """Placeholder by placeholder."""
+    return [kind for kind, n in served.per_run(unit) for _ in range(n)]
+
+
 @pytest.mark.parametrize("name", ["evs", "dycoke", "visionzip", "divprune", "flashvid-adts", "uniform"])
 def test_what_is_said_to_stay_is_what_stays(name: str) -> None:
     schedule = method(name)(None, 0.3)
@@ -77,14 +82,14 @@ def test_what_is_said_to_stay_is_what_stays(name: str) -> None:
     values |= {"keys": torch.randn(unit.num_tokens, 8, generator=generator)} if "keys" in served.asked else {}
     chosen = choose(schedule.before_llm, [unit], torch.randn(unit.num_tokens, 8, generator=generator), values)
     assert served.kept(unit) == chosen.counts == {"video": counted.video, "audio": counted.audio, "image": 0}
-    marks = served.placeholders(unit)
+    marks = marks_of(served, unit)
     assert (marks.count(Modality.VIDEO), marks.count(Modality.AUDIO)) == (counted.video, counted.audio)
 
 
 def test_placeholders_of_runs_are_what_stays_of_them_where_groups_end_with_runs() -> None:
     # Two grids of a second each are a block, and a chunk.
     stage = DiversitySelector({"video": 0.5, "audio": 0.5}, weighted=False)
-    marks = read_schedule(Schedule(stage).to_dict()).placeholders(Unit((VIDEO, SOUND), Clock()))
+    marks = marks_of(read_schedule(Schedule(stage).to_dict()), Unit((VIDEO, SOUND), Clock()))
     v, a = Modality.VIDEO, Modality.AUDIO
     assert marks == [v] * 8 + [a] * 25 + [v] * 8 + [a] * 25 + [v] * 8 + [a] * 15 + [v] * 4
 
