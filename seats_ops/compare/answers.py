@@ -28,28 +28,43 @@ class Answer:
 
 
 class _Along(LogitsProcessor):
-    """Nothing but the next of the given tokens can be chosen."""
+    """Nothing but the next of the given tokens, int64 [B, N], can be chosen."""
 
-    def __init__(self, tokens: Sequence[int], prompt: int) -> None:
+    def __init__(self, tokens: Tensor, prompt: int) -> None:
         self.tokens, self.prompt = tokens, prompt
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        only = torch.full_like(scores, -torch.inf)
-        only[:, self.tokens[input_ids.shape[1] - self.prompt]] = 0
-        return only
+        place = input_ids.shape[1] - self.prompt
+        return torch.full_like(scores, -torch.inf).scatter_(1, self.tokens[:, place : place + 1], 0.0)
 
 
 def answer(model: Any, inputs: Mapping[str, Any], max_new_tokens: int) -> Answer:
     """What the model answers by itself."""
-    return _generate(model, inputs, max_new_tokens)
+    tokens, logits = generated(model, inputs, max_new_tokens)
+    return Answer(tuple(tokens[0].tolist()), logits[0])
 
 
 def answer_along(model: Any, inputs: Mapping[str, Any], tokens: Sequence[int]) -> Answer:
     """The logits at every place of an answer that is given (teacher forcing), through the model's own `generate`."""
-    return _generate(model, inputs, len(tokens), logits_processor=[_Along(tokens, inputs["input_ids"].shape[1])])
+    along = torch.tensor([tokens], dtype=torch.int64, device=inputs["input_ids"].device)
+    found, logits = generated(model, inputs, len(tokens), along)
+    return Answer(tuple(found[0].tolist()), logits[0])
 
 
-def _generate(model: Any, inputs: Mapping[str, Any], length: int, **options: Any) -> Answer:
+def generated(model: Any, inputs: Mapping[str, Any], length: int, along: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Greedy answers of a batch, through the model's own `generate`.
+
+    Args:
+        model: a thinker.
+        inputs: of B prompts, padded on the left.
+        length: most tokens of an answer.
+        along: int64 [B, length], tokens to follow instead of the likeliest.
+
+    Returns:
+        int64 [B, N] tokens, and float32 [B, N, vocab] logits as the model gave them. N is that of the longest answer;
+        the others go on with padding.
+    """
+    prompt = inputs["input_ids"].shape[1]
     output = model.generate(
         **inputs,
         max_new_tokens=length,
@@ -57,10 +72,16 @@ def _generate(model: Any, inputs: Mapping[str, Any], length: int, **options: Any
         num_beams=1,
         output_logits=True,
         return_dict_in_generate=True,
-        **options,
+        **({} if along is None else {"logits_processor": [_Along(along, prompt)]}),
     )
-    tokens = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    return Answer(tuple(tokens), torch.cat(output.logits).float())
+    return output.sequences[:, prompt:], torch.stack(output.logits, 1).float()
+
+
+def divergence(full: Tensor, pruned: Tensor) -> Tensor:
+    """KL(full || pruned) in nats of the distributions behind logits [..., vocab]: float64 [...]."""
+    log_p, log_q = (logits.double().log_softmax(-1) for logits in (full, pruned))
+    # Where p is 0 its logarithm is -inf, and what it adds is 0.
+    return torch.where(log_p.isneginf(), 0.0, log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def agreement(full: Answer, pruned: Answer, along: Answer) -> Agreement:
@@ -77,14 +98,11 @@ def agreement(full: Answer, pruned: Answer, along: Answer) -> Agreement:
     if along.tokens != full.tokens:
         raise ValueError(f"along: expected the tokens of full, {full.tokens}, got {along.tokens}")
     pairs = list(zip(full.tokens, pruned.tokens, strict=False))
-    log_p, log_q = (each.logits.double().log_softmax(-1) for each in (full, along))
-    # Where p is 0 its logarithm is -inf, and what it adds is 0.
-    divergence = torch.where(log_p.isneginf(), 0.0, log_p.exp() * (log_p - log_q)).sum(-1)
     same_top = full.logits.argmax(-1) == along.logits.argmax(-1)
     return Agreement(
         tokens=sum(a == b for a, b in pairs) / max(len(full.tokens), len(pruned.tokens)),
         first_token=pairs[0][0] == pairs[0][1],
         common_prefix=sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)),
-        kl=tuple(divergence.tolist()),
+        kl=tuple(divergence(full.logits, along.logits).tolist()),
         top1=float(same_top.double().mean()),
     )

@@ -107,7 +107,7 @@ def worst_first(records: Sequence[PromptRecord]) -> list[PromptRecord]:
     return sorted(records, key=lambda record: -max(run.agreement.mean_kl for run in record.runs if run.agreement))
 
 
-def mean_of(values: Sequence[float]) -> Mean:
+def mean_of(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
     """With a percentile bootstrap interval; the same values give the same interval."""
     mean = statistics.fmean(values)
     if len(values) < LEAST:
@@ -118,7 +118,7 @@ def mean_of(values: Sequence[float]) -> Mean:
         (np.asarray(values),),
         np.mean,
         n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(0),
     )

@@ -19,7 +19,17 @@ from tests.integrations.huggingface.prompts import Text, Video, build_prompt
 
 MODULES = tuple(
     importlib.import_module(f"seats_ops{name}")
-    for name in ("", ".functional", ".compare", ".cost", ".integrations", ".inspector", ".methods", ".testing")
+    for name in (
+        "",
+        ".functional",
+        ".compare",
+        ".cost",
+        ".horizon",
+        ".integrations",
+        ".inspector",
+        ".methods",
+        ".testing",
+    )
 )
 PUBLIC: dict[str, Any] = {module.__name__: module for module in MODULES} | {
     f"{module.__name__}.{name}": getattr(module, name)

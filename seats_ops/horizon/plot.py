@@ -1,0 +1,58 @@
+"""A horizon as a figure: agreement by layer, one line per way of pruning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seats_ops.horizon.result import MEDIA, RELEVANCE, SHUFFLED
+from seats_ops.trace.plot import COLOURS, INK
+from seats_ops.validation import describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from seats_ops.horizon.result import Horizon
+
+STYLES: dict[str, dict[str, Any]] = {
+    MEDIA: {"color": INK, "linewidth": 2.0},
+    **{name: {"color": COLOURS[name]} for name in ("video", "audio", "image")},
+    RELEVANCE: {"color": "#c2410c", "linestyle": "--"},
+    SHUFFLED: {"color": "#c2410c", "linestyle": ":"},
+}
+
+
+def labels_of(horizon: Horizon) -> dict[str, str]:
+    """Way of pruning -> what a legend calls it."""
+    names = {name: f"without {name}" for name in horizon.modalities}
+    whole = names[horizon.modalities[0]] if len(horizon.modalities) == 1 else "without all media"
+    share = f"{horizon.share:.0%}"
+    return {**names, MEDIA: whole, RELEVANCE: f"{share} by relevance", SHUFFLED: f"{share} by shuffled scores"}
+
+
+def plot(horizon: Horizon, axes: Axes | None) -> Axes:
+    """See `Horizon.plot`."""
+    try:
+        from matplotlib import pyplot
+        from matplotlib.ticker import MaxNLocator
+    except ModuleNotFoundError as error:
+        raise ImportError("horizon.plot takes the package matplotlib: pip install 'seats_ops[media]'") from error
+    if axes is not None and not hasattr(axes, "fill_between"):
+        raise TypeError(f"axes: expected matplotlib axes or None, got {describe(axes)}")
+    if axes is None:
+        axes = pyplot.subplots(figsize=(8.0, 4.0), layout="constrained")[1]
+    labels = labels_of(horizon)
+    for way in horizon.ways:
+        layers = [layer for layer in horizon.layers if (way, layer) in horizon.cells]
+        means = [horizon.mean(way, layer) for layer in layers]
+        axes.plot(layers, [mean.value for mean in means], marker="o", markersize=3, label=labels[way], **STYLES[way])
+        if all(mean.low is not None for mean in means):
+            low, high = ([getattr(mean, end) for mean in means] for end in ("low", "high"))
+            axes.fill_between(layers, low, high, color=STYLES[way]["color"], alpha=0.12, linewidth=0)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("layer after which tokens leave (0: before the first)")
+    axes.set_ylabel("agreement with all tokens")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
