@@ -98,11 +98,11 @@ def at_equal_cost(
         raise ValueError(f"options: expected those of {', '.join(names)}, got {', '.join(map(str, given_options))}")
     for one in chosen:
         one.check_options(given_options.get(one.name, {}))
-    target = _target(retention, config, lengths, axis)
+    target = target_cost(retention, config, lengths, axis)
     return [_solved(one, given_options.get(one.name, {}), config, lengths, target, axis, kv_policy) for one in chosen]
 
 
-def _target(retention: float, config: Any, lengths: PromptLengths, axis: str) -> float:
+def target_cost(retention: float, config: Any, lengths: PromptLengths, axis: str) -> float:
     """The share of the whole prompt's cost that a prompt has whose media are thinned to `retention` before the LLM."""
     if axis == "layer-average":
         return retention
