@@ -36,12 +36,14 @@ class Suggestion:
       that it saves lies above 0, at 95 % divided by the number of layers that were looked at (Bonferroni), and within
       no label below 0. Of more than three the first, the one in the middle and the last are taken.
     - With fewer than five rows there are no intervals, and nothing is suggested; labels with fewer are not asked.
+      Where nothing is suggested because the rows cannot tell, the suggestion is not `conclusive`.
 
     Attributes:
         late_layer: first layer without audio and video; None: none is suggested.
         drop_layers: ascending; empty: none is suggested.
         helped: all layers after which relevance beats shuffled scores, of which `drop_layers` are some.
         reasons: sentences for people, also what the rows cannot prove.
+        conclusive: False: the rows cannot tell, as they are too few or their answers need no media.
 
     Example:
         >>> from seats_ops.horizon import Suggestion
@@ -53,6 +55,7 @@ class Suggestion:
     drop_layers: tuple[int, ...]
     helped: tuple[int, ...]
     reasons: tuple[str, ...]
+    conclusive: bool = True
 
     def schedule(self, config: Any, video: float | None = None, audio: float | None = None, **options: Any) -> Schedule:
         """`seats(config, video, audio)` with these layers.
@@ -92,7 +95,10 @@ def suggest(horizon: Horizon, threshold: float) -> Suggestion:
         raise ValueError(f"threshold: expected an agreement above 0, up to 1, got {threshold}")
     if horizon.num_rows < LEAST:
         few = f"{horizon.num_rows} prompt{'s' * (horizon.num_rows != 1)}"
-        return Suggestion(None, (), (), (f"Nothing is suggested from {few}: it takes {LEAST} for an interval.",))
+        return Suggestion(None, (), (), (f"Nothing is suggested from {few}: it takes {LEAST} for an interval.",), False)
+    if 0 in horizon.layers and _in_the_way(horizon, 0, threshold) is None:
+        said = "The answers stay as they are without any media: such questions cannot tell which layers need them."
+        return Suggestion(None, (), (), (said,), False)
     late, reasons = _late(horizon, threshold)
     helped, tried = _helped(horizon, late)
     drops = helped if len(helped) <= MOST_DROPS else (helped[0], helped[(len(helped) - 1) // 2], helped[-1])
@@ -112,32 +118,27 @@ def _groups(horizon: Horizon) -> Iterator[tuple[str, Horizon]]:
             yield f" of {label!r}", part
 
 
-def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
-    def loss(layer: int) -> str | None:
-        """What is in the way of dropping all media after a layer."""
-        for name, part in _groups(horizon):
-            found = part.mean("media", layer)
-            low = found.value if found.low is None else found.low
-            if low < threshold:
-                return f"agreement{name} is {found.value:.1%} (at least {low:.1%})"
-        return None
+def _in_the_way(horizon: Horizon, layer: int, threshold: float) -> str | None:
+    """Of dropping all media after a layer; None: nothing."""
+    for name, part in _groups(horizon):
+        found = part.mean("media", layer)
+        low = found.value if found.low is None else found.low
+        if low < threshold:
+            return f"after layer {layer} agreement{name} is {found.value:.1%} (at least {low:.1%})"
+    return None
 
-    inside = [layer for layer in horizon.layers if layer > 0]
-    if 0 in horizon.layers and loss(0) is None:
-        said = "The answers stay as they are without any media: these questions tell nothing about late layers."
-        return None, [said]
-    late, blocked = None, None
-    for layer in reversed(inside):
-        blocked = loss(layer)
-        if blocked is not None:
-            blocked = f"after layer {layer} {blocked}"
+
+def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
+    late, blocked = None, "no layer was measured"
+    for layer in reversed([layer for layer in horizon.layers if layer > 0]):
+        found = _in_the_way(horizon, layer, threshold)
+        blocked = found or "no layer before it was measured"
+        if found is not None:
             break
         late = layer + 1
     if late is None:
-        return None, [f"No late layer: {blocked or 'no layer was measured'}; {threshold:.0%} is asked for."]
-    reasons = [
-        f"All media may leave after layer {late - 1}" + (f"; {blocked}." if blocked else ", the first measured.")
-    ]
+        return None, [f"No late layer: {blocked}, and {threshold:.1%} is asked for."]
+    reasons = [f"All media may leave after layer {late - 1}: {blocked}."]
     if horizon.answer_tokens == 1:
         agreement = horizon.cell("media", late - 1).agreement
         trial = binomtest(round(sum(agreement)), len(agreement), alternative="greater")
