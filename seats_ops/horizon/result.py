@@ -214,13 +214,21 @@ class Horizon:
         cells = [{"way": way, "layer": layer, **asdict(cell)} for (way, layer), cell in self.cells.items()]
         return {**fields, "cells": cells}
 
-    def plot(self, axes: Axes | None = None) -> Axes:
-        """Agreement by layer, with intervals where there are some. Raises ImportError: no matplotlib.
+    def plot(self, axes: Axes | None = None, *, ways: Sequence[str] | None = None, metric: str = "agreement") -> Axes:
+        """Curves by layer, with the interval where there is one: of all media, of relevance and of shuffled scores.
+
+        Args:
+            axes: to draw on; None makes some.
+            ways: some of `ways`; None: all that differ.
+            metric: "agreement" or "kl".
+
+        Raises:
+            TypeError, ValueError: no axes, nothing such was measured. ImportError: no matplotlib.
 
         Example:
-            >>> horizon.plot().get_ylabel()
-            'agreement with all tokens'
+            >>> horizon.plot(ways=["media"], metric="kl").get_ylabel()
+            'KL(full || pruned), nats'
         """
         from seats_ops.horizon.plot import plot
 
-        return plot(self, axes)
+        return plot(self, axes, ways, metric)
