@@ -12,7 +12,7 @@ from .horizon_options import HorizonOptions
 from .options import Options
 from .terminal import Json, KvPolicy, console, user_errors
 
-PROMPTS, LAYERS, RUNNING, OUTPUT = "Prompts", "What is measured", "How it runs", "Schedule and output"
+PROMPTS, LAYERS, OUTPUT = "Prompts", "What is measured", "Schedule and output"
 
 
 def horizon(
@@ -90,11 +90,13 @@ def horizon(
     seed: Annotated[int, typer.Option(min=0, help="Of shuffled scores, and of random weights.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Up to which layer a checkpoint's answers need their video and audio, on clips of your own, without labels.
+    """Measure up to which layer answers need their video and audio, on your own clips.
 
-    After every layer in turn: what the answers lose when all video and audio leave, or one of them, and whether
-    relevance to the query picks tokens that they need, beside shuffled scores. From that, layers for a schedule. At
-    least five prompts; more say more. Clips that do not open are reported and left out, and the status is 1 then.
+    No labels. After every layer in turn: what the answers lose when all media leave,
+    or one of them, and whether relevance to the query picks tokens that they need,
+    beside shuffled scores; from that, layers for a schedule. Give five prompts or more.
+
+    Clips that do not open are reported and left out, and the status is 1 then.
     """
     run = Options(
         model=checkpoint,

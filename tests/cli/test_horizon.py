@@ -156,7 +156,7 @@ def test_the_command_says_what_the_library_says(checkpoint: Path, video: Path, r
         (("--share", "0"), "--share: expected a share above 0, up to 1, got 0"),
         (("--layers", "first"), "--layers: expected numbers and ranges, such as 0,8-20,27, got 'first'"),
         (("--layers", "5-2"), "--layers: expected ranges that ascend, got '5-2'"),
-        (("--dtype", "float16"), "--dtype: expected auto, as there is no --model"),
+        (("--dtype", "float16"), "--dtype: expected auto, as there is no checkpoint"),
     ],
 )
 def test_options_that_cannot_be(
