@@ -92,11 +92,12 @@ def horizon(
 ) -> None:
     """Measure up to which layer answers need their video and audio, on your own clips.
 
-    No labels. After every layer in turn: what the answers lose when all media leave,
-    or one of them, and whether relevance to the query picks tokens that they need,
-    beside shuffled scores; from that, layers for a schedule. Give five prompts or more.
+    No labels. After every layer in turn: what the answers lose when all
+    media leave, or one of them, and whether relevance to the query picks
+    tokens that they need, beside shuffled scores; from that, layers for a
+    schedule. Give five prompts or more.
 
-    Clips that do not open are reported and left out, and the status is 1 then.
+    Clips that do not open are reported and left out; the status is 1 then.
     """
     run = Options(
         model=checkpoint,

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from seats_ops.backend import BACKENDS
 from seats_ops.compare.answers import divergence, generated
 from seats_ops.cost import KV_POLICIES
-from seats_ops.horizon.result import MEDIA, RELEVANCE, SHUFFLED, Cell, Horizon
+from seats_ops.horizon.curves import MEDIA, RELEVANCE, SHUFFLED, Cell
+from seats_ops.horizon.result import Horizon
 from seats_ops.horizon.shuffled import ShuffledRelevance, shuffle_seed
 from seats_ops.integrations.huggingface.attachment import attach
 from seats_ops.integrations.huggingface.families.family import Family, find_family

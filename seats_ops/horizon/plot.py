@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from seats_ops.horizon.result import MEDIA, RELEVANCE, SHUFFLED
+from seats_ops.horizon.curves import MEDIA, RELEVANCE, SHUFFLED, Curves
 from seats_ops.trace.plot import COLOURS, INK
 from seats_ops.validation import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from seats_ops.horizon.result import Horizon
 
 STYLES: dict[str, dict[str, Any]] = {
     MEDIA: {"color": INK, "linewidth": 2.0},
@@ -23,7 +21,7 @@ STYLES: dict[str, dict[str, Any]] = {
 BANDS = (MEDIA, RELEVANCE, SHUFFLED)
 
 
-def labels_of(horizon: Horizon) -> dict[str, str]:
+def labels_of(horizon: Curves) -> dict[str, str]:
     """Way of pruning -> what a legend calls it."""
     names = {name: f"without {name}" for name in horizon.modalities}
     whole = names[horizon.modalities[0]] if len(horizon.modalities) == 1 else "without all media"
@@ -31,7 +29,7 @@ def labels_of(horizon: Horizon) -> dict[str, str]:
     return {**names, MEDIA: whole, RELEVANCE: f"{share} by relevance", SHUFFLED: f"{share} by shuffled scores"}
 
 
-def plot(horizon: Horizon, axes: Axes | None, ways: Sequence[str] | None, metric: str) -> Axes:
+def plot(horizon: Curves, axes: Axes | None, ways: Sequence[str] | None, metric: str) -> Axes:
     """See `Horizon.plot`."""
     try:
         from matplotlib import pyplot

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import Any
 
 from scipy.stats import binomtest
 
 from seats_ops.compare.overall import CONFIDENCE, LEAST
+from seats_ops.horizon.curves import MEDIA, Curves
 from seats_ops.methods.arguments import num_layers
 from seats_ops.methods.seats import seats
 from seats_ops.schedule import Schedule
 from seats_ops.schedule.keep_ratios import average_retention
 from seats_ops.validation import check_number
-
-if TYPE_CHECKING:
-    from seats_ops.horizon.result import Horizon
 
 THRESHOLD = 0.99
 MOST_DROPS = 3
@@ -89,7 +88,7 @@ class Suggestion:
         return SCALE if low <= SCALE <= high else (low + high) / 2
 
 
-def suggest(horizon: Horizon, threshold: float) -> Suggestion:
+def suggest(horizon: Curves, threshold: float) -> Suggestion:
     """See `Suggestion`. Raises ValueError: a threshold out of range."""
     if not 0 < check_number("threshold", threshold) <= 1:
         raise ValueError(f"threshold: expected an agreement above 0, up to 1, got {threshold}")
@@ -109,7 +108,7 @@ def suggest(horizon: Horizon, threshold: float) -> Suggestion:
     return Suggestion(late, drops, helped, tuple(reasons))
 
 
-def _groups(horizon: Horizon) -> Iterator[tuple[str, Horizon]]:
+def _groups(horizon: Curves) -> Iterator[tuple[str, Curves]]:
     """All rows, then those of every label that has enough of them."""
     yield "", horizon
     for label in sorted(set(horizon.labels or ())):
@@ -118,17 +117,17 @@ def _groups(horizon: Horizon) -> Iterator[tuple[str, Horizon]]:
             yield f" of {label!r}", part
 
 
-def _in_the_way(horizon: Horizon, layer: int, threshold: float) -> str | None:
+def _in_the_way(horizon: Curves, layer: int, threshold: float) -> str | None:
     """Of dropping all media after a layer; None: nothing."""
     for name, part in _groups(horizon):
-        found = part.mean("media", layer)
+        found = part.mean(MEDIA, layer)
         low = found.value if found.low is None else found.low
         if low < threshold:
             return f"after layer {layer} agreement{name} is {found.value:.1%} (at least {low:.1%})"
     return None
 
 
-def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
+def _late(horizon: Curves, threshold: float) -> tuple[int | None, list[str]]:
     late, blocked = None, "no layer was measured"
     for layer in reversed([layer for layer in horizon.layers if layer > 0]):
         found = _in_the_way(horizon, layer, threshold)
@@ -139,8 +138,12 @@ def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
     if late is None:
         return None, [f"No late layer: {blocked}, and {threshold:.1%} is asked for."]
     reasons = [f"All media may leave after layer {late - 1}: {blocked}."]
+    kl = horizon.cell(MEDIA, late - 1).kl
+    reasons.append(
+        f"KL there is {fmean(kl):.3f} nats on average and {max(kl):.3f} at worst: near 0 if nothing reads them."
+    )
     if horizon.answer_tokens == 1:
-        agreement = horizon.cell("media", late - 1).agreement
+        agreement = horizon.cell(MEDIA, late - 1).agreement
         trial = binomtest(round(sum(agreement)), len(agreement), alternative="greater")
         least = trial.proportion_ci(CONFIDENCE, method="exact").low
         reasons.append(
@@ -150,7 +153,7 @@ def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
     return late, reasons
 
 
-def _helped(horizon: Horizon, late: int | None) -> tuple[tuple[int, ...], int]:
+def _helped(horizon: Curves, late: int | None) -> tuple[tuple[int, ...], int]:
     """Layers after which relevance beats shuffled scores, and of how many; each with a layer before the late drop."""
     end = horizon.num_layers if late is None else late - 1
     layers = [layer for layer in horizon.layers if 0 < layer < end]

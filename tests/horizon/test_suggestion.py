@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,7 +69,15 @@ def test_it_is_the_lower_end_that_counts() -> None:
 
 def test_what_twenty_rows_cannot_show_is_said() -> None:
     least = 0.05 ** (1 / ROWS)  # of twenty that all agree: Clopper and Pearson, one-sided
-    assert f"at least {least:.1%}" in curve({0: ALL}).suggest().reasons[1]
+    assert f"at least {least:.1%}" in curve({0: ALL}).suggest().reasons[2]
+
+
+def test_a_loss_that_changes_no_answer_is_said() -> None:
+    found = curve({0: ALL, 1: ALL})
+    kl = tuple(0.25 if row == 7 else 0.05 for row in ALL)
+    cells = {**found.cells, ("media", 2): replace(found.cells["media", 2], kl=kl)}
+    said = replace(found, cells=cells).suggest()
+    assert said.late_layer == 3 and "KL there is 0.060 nats on average and 0.250 at worst" in said.reasons[1]
 
 
 def test_questions_that_need_no_media_tell_nothing() -> None:
