@@ -58,8 +58,8 @@ def print_horizon(console: Console, found: Horizon, suggestion: Suggestion, note
             f"late_layer: {suggestion.late_layer or 'none'}; drop_layers: {drops}", style="bold", markup=False
         )
     said = f"No {whole}: all of it leaves. Agreement: the same likeliest token{_places(found)}. KL: nats."
-    interval = f"Ranges: {CONFIDENCE:.0%} intervals, by resampling prompts." if found.num_rows >= LEAST else ""
-    console.print(*notes, said, interval, PROVES, style="dim", markup=False)
+    ranges = [f"Ranges: {CONFIDENCE:.0%} intervals, by resampling prompts."] if found.num_rows >= LEAST else []
+    console.print(*notes, said, *ranges, PROVES, style="dim", markup=False)
 
 
 def _places(found: Horizon) -> str:
