@@ -30,6 +30,7 @@ Where to go on:
 - `seats_ops.functional`: the primitives under the stages, each a Triton kernel with a torch reference.
 - `seats_ops.cost`: FLOPs and KV bytes of a schedule, from a config alone; `seats_ops.retention`: what fits a budget.
 - `seats_ops.compare`: what pruning saves and what it changes, on prompts of your own.
+- `seats_ops.horizon`: up to which layer a model needs its media, and after which ones relevance finds them.
 - `seats_ops.inspector`: what became of every token, as a page.
 - On the command line: `seats-ops --help`.
 """

@@ -12,6 +12,7 @@ import seats_ops
 
 from . import run_arguments as arguments
 from .compare_command import compare
+from .horizon_command import horizon
 from .options import Options
 from .plan_command import plan
 from .terminal import Json, KvPolicy, console, user_errors
@@ -90,6 +91,7 @@ def demo(
 
 
 app.command()(compare)
+app.command()(horizon)
 app.command()(plan)
 
 

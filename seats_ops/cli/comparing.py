@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,19 +11,19 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from seats_ops import seats
 from seats_ops.compare import Comparison, Prompt, compare, figures
 
-from .clip import bundled_clip, load_clip
+from .clip import bundled_clip
+from .clip_inputs import clip_inputs
 from .clip_list import ClipQuestion, read_clips
 from .device import one_thread, pick_device
-from .inputs import prompt_inputs
 from .method_runs import named_methods
 from .options import Options
 from .own_runs import own_runs
 from .prompt import tokenizer
+from .prompt_progress import prompt_progress
 from .report import media_of
 from .run import PAPER_RATIOS
 from .tables import new_table
@@ -82,7 +81,7 @@ def run_compare(
         "device": str(device),
     }
     threads = one_thread() if random else contextlib.nullcontext()
-    with threads, _stopped(status), _progress(status, len(prompts)) as progress:
+    with threads, _stopped(status), prompt_progress(status, len(prompts)) as progress:
         result = compare(
             model,
             prompts,
@@ -135,11 +134,7 @@ def _prompt(clip: ClipQuestion, options: Options, config: Any) -> Callable[[], P
     """Decoded when it is its turn, and not held longer."""
 
     def prepare() -> Prompt:
-        try:
-            decoded = load_clip(clip.video, fps=options.fps, max_frames=options.max_frames)
-        except OSError as error:
-            raise ValueError(f"video: expected a file to read, got {clip.video} ({error.strerror})") from error
-        inputs, _ = prompt_inputs(dataclasses.replace(options, question=clip.question), decoded, config)
+        decoded, inputs = clip_inputs(clip, options, config)
         return Prompt(inputs, clip.question, media_of(decoded, inputs, config))
 
     return prepare
@@ -152,25 +147,6 @@ def _stopped(console: Console) -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("Stopped: what was measured is kept, and the same command goes on.")
         raise
-
-
-@contextlib.contextmanager
-def _progress(console: Console, prompts: int) -> Iterator[Callable[[float, str], None]]:
-    """A bar on a terminal, a line per clip elsewhere; on stderr, so that what is printed can be read by a program."""
-    if not console.is_terminal:
-        begun: set[int] = set()
-
-        def line(done: float, text: str) -> None:
-            if int(done) not in begun:
-                begun.add(int(done))
-                console.print(f"{int(done) + 1} of {prompts}: {text}", markup=False)
-
-        yield line
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=prompts)
-        yield lambda done, text: bar.update(task, completed=done, description=escape(text))
 
 
 def _print(console: Console, result: Comparison) -> None:

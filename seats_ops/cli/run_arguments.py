@@ -31,11 +31,13 @@ Methods = Annotated[
 Fps = Annotated[float, typer.Option(min=0.01, help="Frames per second to look at.")]
 MaxFrames = Annotated[int, typer.Option(min=2, help="Upper bound of frames, spread over a video.")]
 FrameTokens = Annotated[
-    int | None, typer.Option(min=1, help="Upper bound of video tokens per two frames; 200, or 768 with --model.")
+    int | None, typer.Option(min=1, help="Upper bound of video tokens per two frames; 200, or 768 with a checkpoint.")
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="Timed prefills of everything that is run; tables show medians.")]
-MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Answer length; 8, or 64 with --model.")]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Answer length; 8, or 64 with a checkpoint.")]
 Backend = Annotated[Literal["auto", "triton", "reference"], typer.Option(help="What computes the selection.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the weights of --model.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Of the weights of the checkpoint.")
+]
 Seed = Annotated[int, typer.Option(help="Of the random weights.")]

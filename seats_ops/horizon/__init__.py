@@ -9,8 +9,9 @@ Example:
     True
 """
 
+from seats_ops.horizon.curves import MEDIA, RELEVANCE, SHUFFLED, Cell, Curves
 from seats_ops.horizon.measure import measure_horizon
-from seats_ops.horizon.result import MEDIA, RELEVANCE, SHUFFLED, Cell, Horizon
+from seats_ops.horizon.result import Horizon
 from seats_ops.horizon.suggestion import Suggestion
 
-__all__ = ["MEDIA", "RELEVANCE", "SHUFFLED", "Cell", "Horizon", "Suggestion", "measure_horizon"]
+__all__ = ["MEDIA", "RELEVANCE", "SHUFFLED", "Cell", "Curves", "Horizon", "Suggestion", "measure_horizon"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from seats_ops.backend import BACKENDS
 from seats_ops.compare.answers import divergence, generated
 from seats_ops.cost import KV_POLICIES
-from seats_ops.horizon.result import MEDIA, RELEVANCE, SHUFFLED, Cell, Horizon
+from seats_ops.horizon.curves import MEDIA, RELEVANCE, SHUFFLED, Cell
+from seats_ops.horizon.result import Horizon
 from seats_ops.horizon.shuffled import ShuffledRelevance, shuffle_seed
 from seats_ops.integrations.huggingface.attachment import attach
 from seats_ops.integrations.huggingface.families.family import Family, find_family
@@ -30,7 +31,7 @@ from seats_ops.validation import check_choice, check_int, check_ratio, describe
 
 def measure_horizon(
     model: nn.Module,
-    prompts: Iterable[Mapping[str, Any]],
+    prompts: Iterable[Mapping[str, Any] | Callable[[], Mapping[str, Any]]],
     *,
     layers: Sequence[int] | None = None,
     share: float = 0.2,
@@ -40,6 +41,7 @@ def measure_horizon(
     family: Family | None = None,
     kv_policy: str = "uniform",
     backend: str = "auto",
+    on_error: Callable[[int, Exception], None] | None = None,
     progress: Callable[[int, float, str], None] = lambda batch, done, text: None,
 ) -> Horizon:
     """Measure what the model's own answers lose when media leave after each layer, and whether relevance saves some.
@@ -52,7 +54,8 @@ def measure_horizon(
     Args:
         model: of a supported family, as for `attach`, in evaluation mode; of a full Omni model the thinker.
         prompts: batches, each keyword arguments of the thinker's `generate`, `input_ids` int64 [B, S] among them, rows
-            padded on the left, every one with audio, video or pictures. One at a time is asked for and held.
+            padded on the left, every one with audio, video or pictures; or functions that make one when it is its
+            turn. One at a time is asked for and held.
         layers: after which something leaves, 1-based, up to the last but one; 0: before the first; default: all.
         share: in (0, 1], of every modality's tokens that relevance keeps; at least one of each.
         answer_tokens: length up to which answers are compared. The first comes from the prefill alone; every further
@@ -60,14 +63,17 @@ def measure_horizon(
         seed: of the shuffles; a row's do not depend on its batch.
         labels: kind of every row, in the order of the rows, to group results by.
         family, kv_policy, backend: as for `attach`.
+        on_error: called with the number of a batch that failed and why; the batch is left out. None: the error is
+            raised.
         progress: called with the number of batches done, the share done of the next, and what comes next.
 
     Returns:
         A `Horizon`.
 
     Raises:
-        TypeError, ValueError: a model or an option that does not fit, no prompts, a row without media, padding on the
-            right, another number of labels. Whatever `attach` and the model raise.
+        TypeError, ValueError: a model or an option that does not fit, no prompts (that ran), a row without media,
+            padding on the right, another number of labels, labels with `on_error`. Whatever `attach` and the model
+            raise.
 
     Example:
         >>> from seats_ops.horizon import measure_horizon
@@ -77,13 +83,13 @@ def measure_horizon(
     """
     if check_ratio("share", share) == 0:
         raise ValueError(f"share: expected one above 0, as nothing would be left to choose, got {share}")
-    found, thinker = find_family(model, family)
-    num_layers = len(found.text_model(thinker).layers)
+    known, thinker = find_family(model, family)
+    text_model = known.text_model(thinker)
     if model.training:
         raise ValueError("model: expected one in evaluation mode (model.eval()), got one in training mode")
     how = _How(
         family,
-        _layers(layers, num_layers),
+        _layers(layers, len(text_model.layers)),
         float(share),
         check_int("answer_tokens", answer_tokens, 1),
         check_int("seed", seed, 0),
@@ -92,24 +98,33 @@ def measure_horizon(
     )
     if labels is not None and (isinstance(labels, str) or not all(isinstance(label, str) for label in labels)):
         raise TypeError(f"labels: expected a str per row, got {describe(labels)}")
-    ends = TurnTokens.from_model(thinker, found.text_model(thinker).config).ends
+    if labels is not None and on_error is not None:
+        raise ValueError("labels: expected None with on_error, as rows of a batch that is left out would take them")
+    ends = TurnTokens.from_model(thinker, text_model.config).ends
     tokens: list[int] = []
-    columns: dict[tuple[str, int], list[tuple[int, float, float, int]]] = {}
+    columns: dict[tuple[str, int], list[_Row]] = {}
     with torch.no_grad(), last_logits_only(thinker):
         for number, given in enumerate(prompts):
-            batch = _Batch(thinker, given, how, len(tokens), ends)
-            if labels is not None and len(tokens) + len(batch.answers) > len(labels):
-                raise ValueError(f"labels: expected one per row, got {len(labels)} for more rows than that")
-            for key, rows in batch.measured(lambda done, text, n=number: progress(n, done, text)):  # type: ignore[misc]
+            try:
+                batch = _Batch(thinker, given() if callable(given) else given, how, len(tokens), ends)
+                if labels is not None and len(tokens) + len(batch.answers) > len(labels):
+                    raise ValueError(f"labels: expected one per row, got {len(labels)} for more rows than that")
+                found = batch.measured(lambda done, text, n=number: progress(n, done, text))  # type: ignore[misc]
+            except Exception as error:
+                if on_error is None:
+                    raise
+                on_error(number, error)
+                continue
+            for key, rows in found.items():
                 columns.setdefault(key, []).extend(rows)
             tokens += batch.answers[:, 0].tolist()
     if not tokens:
-        raise ValueError("prompts: expected at least one batch, got none")
+        raise ValueError("prompts: expected at least one batch that runs, got none")
     if labels is not None and len(labels) != len(tokens):
         raise ValueError(f"labels: expected {len(tokens)}, one per row, got {len(labels)}")
     cells = {key: Cell(*zip(*rows, strict=True)) for key, rows in columns.items()}
     return Horizon(
-        num_layers,
+        len(text_model.layers),
         how.layers,
         tuple(name for name in MODALITIES if any(way == name for way, _ in cells)),
         how.share,
@@ -130,6 +145,10 @@ def _layers(given: Sequence[int] | None, num_layers: int) -> tuple[int, ...]:
     if len(set(layers)) < len(layers):
         raise ValueError(f"layers: expected each once, got {given!r}")
     return tuple(sorted(layers))
+
+
+_Row = tuple[int, float, float, int]
+"""Number of a row, agreement, KL, first token."""
 
 
 @dataclass(frozen=True)
@@ -170,22 +189,22 @@ class _Batch:
         ended = torch.isin(self.answers, torch.tensor(sorted(ends), dtype=torch.int64, device=self.answers.device))
         self.places = (ended.cumsum(1) - ended.long()) == 0
 
-    def measured(
-        self, progress: Callable[[float, str], None]
-    ) -> Iterator[tuple[tuple[str, int], list[tuple[int, float, float, int]]]]:
-        """((way, layer), (row, agreement, KL, first token) of every row of which something was to leave)."""
+    def measured(self, progress: Callable[[float, str], None]) -> dict[tuple[str, int], list[_Row]]:
+        """(way, layer) -> every row of which something was to leave."""
         present = [name for name, some in zip(MODALITIES, (self.counts > 0).any(0).tolist(), strict=True) if some]
         drops = [MEDIA, *(present if len(present) > 1 else ())]
         plan = [
             (way, layer) for layer in self.how.layers for way in (*drops, RELEVANCE, SHUFFLED) if layer or way in drops
         ]
+        found = {}
         for done, (way, layer) in enumerate(plan):
             progress(done / len(plan), f"layer {layer}, {way}")
             rows = self._lost(self._stage(way, layer), layer)
             there = self.counts[:, MODALITIES.index(way)] > 0 if way in MODALITIES else self.counts.sum(1) > 0
-            yield (way, layer), [row for row, some in zip(rows, there.tolist(), strict=True) if some]
+            found[way, layer] = [row for row, some in zip(rows, there.tolist(), strict=True) if some]
             if way == MEDIA and len(present) == 1:
-                yield (present[0], layer), rows
+                found[present[0], layer] = rows
+        return found
 
     def _stage(self, way: str, layer: int) -> Stage:
         if way not in (RELEVANCE, SHUFFLED):
@@ -196,7 +215,7 @@ class _Batch:
             scorer = ShuffledRelevance(seeds=tuple(shuffle_seed(self.how.seed, layer, row) for row in rows))
         return Select(scorer, Ratio(dict.fromkeys(MODALITIES, self.how.share)))
 
-    def _lost(self, stage: Stage, layer: int) -> list[tuple[int, float, float, int]]:
+    def _lost(self, stage: Stage, layer: int) -> list[_Row]:
         schedule = Schedule(stage) if layer == 0 else Schedule(after_layer={layer: stage})
         _, logits, _ = self._answered(schedule, self.answers)
         best, places = logits.argmax(-1), self.places

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import Any
 
 from scipy.stats import binomtest
 
 from seats_ops.compare.overall import CONFIDENCE, LEAST
+from seats_ops.horizon.curves import MEDIA, Curves
 from seats_ops.methods.arguments import num_layers
 from seats_ops.methods.seats import seats
 from seats_ops.schedule import Schedule
 from seats_ops.schedule.keep_ratios import average_retention
 from seats_ops.validation import check_number
-
-if TYPE_CHECKING:
-    from seats_ops.horizon.result import Horizon
 
 THRESHOLD = 0.99
 MOST_DROPS = 3
@@ -36,12 +35,14 @@ class Suggestion:
       that it saves lies above 0, at 95 % divided by the number of layers that were looked at (Bonferroni), and within
       no label below 0. Of more than three the first, the one in the middle and the last are taken.
     - With fewer than five rows there are no intervals, and nothing is suggested; labels with fewer are not asked.
+      Where nothing is suggested because the rows cannot tell, the suggestion is not `conclusive`.
 
     Attributes:
         late_layer: first layer without audio and video; None: none is suggested.
         drop_layers: ascending; empty: none is suggested.
         helped: all layers after which relevance beats shuffled scores, of which `drop_layers` are some.
         reasons: sentences for people, also what the rows cannot prove.
+        conclusive: False: the rows cannot tell, as they are too few or their answers need no media.
 
     Example:
         >>> from seats_ops.horizon import Suggestion
@@ -53,6 +54,7 @@ class Suggestion:
     drop_layers: tuple[int, ...]
     helped: tuple[int, ...]
     reasons: tuple[str, ...]
+    conclusive: bool = True
 
     def schedule(self, config: Any, video: float | None = None, audio: float | None = None, **options: Any) -> Schedule:
         """`seats(config, video, audio)` with these layers.
@@ -86,13 +88,16 @@ class Suggestion:
         return SCALE if low <= SCALE <= high else (low + high) / 2
 
 
-def suggest(horizon: Horizon, threshold: float) -> Suggestion:
+def suggest(horizon: Curves, threshold: float) -> Suggestion:
     """See `Suggestion`. Raises ValueError: a threshold out of range."""
     if not 0 < check_number("threshold", threshold) <= 1:
         raise ValueError(f"threshold: expected an agreement above 0, up to 1, got {threshold}")
     if horizon.num_rows < LEAST:
         few = f"{horizon.num_rows} prompt{'s' * (horizon.num_rows != 1)}"
-        return Suggestion(None, (), (), (f"Nothing is suggested from {few}: it takes {LEAST} for an interval.",))
+        return Suggestion(None, (), (), (f"Nothing is suggested from {few}: it takes {LEAST} for an interval.",), False)
+    if 0 in horizon.layers and _in_the_way(horizon, 0, threshold) is None:
+        said = "The answers stay as they are without any media: such questions cannot tell which layers need them."
+        return Suggestion(None, (), (), (said,), False)
     late, reasons = _late(horizon, threshold)
     helped, tried = _helped(horizon, late)
     drops = helped if len(helped) <= MOST_DROPS else (helped[0], helped[(len(helped) - 1) // 2], helped[-1])
@@ -103,7 +108,7 @@ def suggest(horizon: Horizon, threshold: float) -> Suggestion:
     return Suggestion(late, drops, helped, tuple(reasons))
 
 
-def _groups(horizon: Horizon) -> Iterator[tuple[str, Horizon]]:
+def _groups(horizon: Curves) -> Iterator[tuple[str, Curves]]:
     """All rows, then those of every label that has enough of them."""
     yield "", horizon
     for label in sorted(set(horizon.labels or ())):
@@ -112,34 +117,33 @@ def _groups(horizon: Horizon) -> Iterator[tuple[str, Horizon]]:
             yield f" of {label!r}", part
 
 
-def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
-    def loss(layer: int) -> str | None:
-        """What is in the way of dropping all media after a layer."""
-        for name, part in _groups(horizon):
-            found = part.mean("media", layer)
-            low = found.value if found.low is None else found.low
-            if low < threshold:
-                return f"agreement{name} is {found.value:.1%} (at least {low:.1%})"
-        return None
+def _in_the_way(horizon: Curves, layer: int, threshold: float) -> str | None:
+    """Of dropping all media after a layer; None: nothing."""
+    for name, part in _groups(horizon):
+        found = part.mean(MEDIA, layer)
+        low = found.value if found.low is None else found.low
+        if low < threshold:
+            return f"after layer {layer} agreement{name} is {found.value:.1%} (at least {low:.1%})"
+    return None
 
-    inside = [layer for layer in horizon.layers if layer > 0]
-    if 0 in horizon.layers and loss(0) is None:
-        said = "The answers stay as they are without any media: these questions tell nothing about late layers."
-        return None, [said]
-    late, blocked = None, None
-    for layer in reversed(inside):
-        blocked = loss(layer)
-        if blocked is not None:
-            blocked = f"after layer {layer} {blocked}"
+
+def _late(horizon: Curves, threshold: float) -> tuple[int | None, list[str]]:
+    late, blocked = None, "no layer was measured"
+    for layer in reversed([layer for layer in horizon.layers if layer > 0]):
+        found = _in_the_way(horizon, layer, threshold)
+        blocked = found or "no layer before it was measured"
+        if found is not None:
             break
         late = layer + 1
     if late is None:
-        return None, [f"No late layer: {blocked or 'no layer was measured'}; {threshold:.0%} is asked for."]
-    reasons = [
-        f"All media may leave after layer {late - 1}" + (f"; {blocked}." if blocked else ", the first measured.")
-    ]
+        return None, [f"No late layer: {blocked}, and {threshold:.1%} is asked for."]
+    reasons = [f"All media may leave after layer {late - 1}: {blocked}."]
+    kl = horizon.cell(MEDIA, late - 1).kl
+    reasons.append(
+        f"KL there is {fmean(kl):.3f} nats on average and {max(kl):.3f} at worst: near 0 if nothing reads them."
+    )
     if horizon.answer_tokens == 1:
-        agreement = horizon.cell("media", late - 1).agreement
+        agreement = horizon.cell(MEDIA, late - 1).agreement
         trial = binomtest(round(sum(agreement)), len(agreement), alternative="greater")
         least = trial.proportion_ci(CONFIDENCE, method="exact").low
         reasons.append(
@@ -149,7 +153,7 @@ def _late(horizon: Horizon, threshold: float) -> tuple[int | None, list[str]]:
     return late, reasons
 
 
-def _helped(horizon: Horizon, late: int | None) -> tuple[tuple[int, ...], int]:
+def _helped(horizon: Curves, late: int | None) -> tuple[tuple[int, ...], int]:
     """Layers after which relevance beats shuffled scores, and of how many; each with a layer before the late drop."""
     end = horizon.num_layers if late is None else late - 1
     layers = [layer for layer in horizon.layers if 0 < layer < end]

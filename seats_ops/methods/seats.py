@@ -32,7 +32,8 @@ def seats(
 ) -> Schedule:
     """The SEATS schedule: diversity before the LLM, staged pruning inside it, a late drop of audio and video.
 
-    Family defaults scale with depth: layer l of the family's L_0 layers becomes round(l * L / L_0).
+    Family defaults scale with depth: layer l of the family's L_0 layers becomes round(l * L / L_0). That is an
+    assumption; `seats_ops.horizon` measures which layers a model and its prompts allow.
 
     Args:
         config: of a whole model or its thinker, e.g. `model.config`.

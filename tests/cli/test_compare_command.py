@@ -85,7 +85,7 @@ def test_a_schedule_for_a_deeper_model_is_refused_before_anything_runs(tiny: Non
         (("--retention", "20"), "--retention: expected some of 35, 25, 15, 10, each once"),
         (("--retention", "10,10"), "each once"),
         (("--retention", ""), "--retention: expected some of"),
-        (("--dtype", "float16"), "--dtype: expected auto, as there is no --model"),
+        (("--dtype", "float16"), "--dtype: expected auto, as there is no checkpoint"),
         (("--clips", "{clips}", "--video", "{clips}"), "--clips, --video: expected one of them"),
         (("--schedule", "{clips}"), "clips.jsonl"),
         (("--schedule", "{clips}", "--retention", "10"), "--schedule, --retention: expected one of them"),

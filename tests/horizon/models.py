@@ -11,25 +11,27 @@ from tests.integrations.huggingface.models import small_thinker
 from tests.integrations.huggingface.prompts import Audio, Text, Video, build_prompt
 
 
+def _layers(model: Any) -> Any:
+    return model.model.language_model.layers
+
+
 def _silence(layer: Any) -> None:
     layer.self_attn.o_proj.weight.data.zero_()
 
 
-def reads_until(last: int) -> nn.Module:
-    """Attention of the layers beyond `last` adds nothing, so that no token reads another one there."""
-    model = small_thinker()
-    for layer in model.model.language_model.layers[last:]:
+def read_until(model: Any, last: int) -> Any:
+    """Attention of the layers beyond `last` adds nothing from here on, so that no token reads another one there."""
+    for layer in _layers(model)[last:]:
         _silence(layer)
     return model
 
 
-def reads_at(layer: int, sharpness: float = 4.0) -> nn.Module:
+def read_at(model: Any, layer: int, sharpness: float = 4.0) -> Any:
     """Nothing but the layer behind `layer` reads other tokens, and it reads what `layer` would read once more.
 
     Relevance after `layer` is then what is read, to the last digit: the query sees every token.
     """
-    model = small_thinker()
-    layers = model.model.language_model.layers
+    layers = _layers(model)
     for other in layers:
         if other is not layers[layer]:
             _silence(other)
@@ -39,6 +41,16 @@ def reads_at(layer: int, sharpness: float = 4.0) -> nn.Module:
     for name in ("q_proj", "k_proj"):
         getattr(reads.self_attn, name).load_state_dict(getattr(asks.self_attn, name).state_dict())
     return model
+
+
+def reads_until(last: int) -> Any:
+    """A small thinker, see `read_until`."""
+    return read_until(small_thinker(), last)
+
+
+def reads_at(layer: int) -> Any:
+    """A small thinker, see `read_at`."""
+    return read_at(small_thinker(), layer)
 
 
 def clip(model: nn.Module, seed: int) -> dict[str, Any]:

@@ -180,6 +180,22 @@ def test_prompts_are_asked_for_one_at_a_time_and_progress_is_told(until_four: An
     assert [done for number, done, _ in told if number == 0] == [step / 8 for step in range(8)]
 
 
+def test_a_batch_that_fails_is_left_out_where_that_is_asked_for(until_four: Any) -> None:
+    failed: list[tuple[int, str]] = []
+
+    def damaged() -> Any:
+        raise OSError("cut off")
+
+    given = [clip(until_four, 0), damaged, written(until_four), lambda: clip(until_four, 1)]
+    found = measure_horizon(until_four, given, layers=[1], on_error=lambda n, error: failed.append((n, str(error))))
+    assert [number for number, _ in failed] == [1, 2] and failed[0][1] == "cut off"
+    assert found == measure_horizon(until_four, [clip(until_four, 0), clip(until_four, 1)], layers=[1])
+    with pytest.raises(OSError, match="cut off"):
+        measure_horizon(until_four, given, layers=[1])
+    with pytest.raises(ValueError, match="prompts: expected at least one batch that runs, got none"):
+        measure_horizon(until_four, [damaged], on_error=lambda n, error: None)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
@@ -196,6 +212,7 @@ def test_prompts_are_asked_for_one_at_a_time_and_progress_is_told(until_four: An
         ({"family": "qwen"}, TypeError, "family: expected a Family or None, got"),
         ({"labels": "who"}, TypeError, "labels: expected a str per row, got"),
         ({"labels": [1]}, TypeError, "labels: expected a str per row, got"),
+        ({"labels": ["a"], "on_error": print}, ValueError, "labels: expected None with on_error"),
         ({"labels": []}, ValueError, "labels: expected one per row, got 0"),
         ({"labels": ["a", "b"], "layers": [6]}, ValueError, "labels: expected 1, one per row, got 2"),
     ],
@@ -207,7 +224,7 @@ def test_options_that_cannot_be(until_four: Any, options: dict[str, Any], error:
 
 def test_prompts_that_cannot_be(until_four: Any) -> None:
     measured = partial(measure_horizon, until_four, layers=[6])
-    with pytest.raises(ValueError, match="prompts: expected at least one batch, got none"):
+    with pytest.raises(ValueError, match="prompts: expected at least one batch that runs, got none"):
         measured([])
     with pytest.raises(TypeError, match="prompts: expected mappings with input_ids"):
         measured([{"pixel_values": torch.zeros(1)}])
