@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from scipy.stats import binomtest
+from torch import is_tensor
 
 from benchmarks.quality.checkpoints import Trained
 from benchmarks.quality.contenders import Layers
-from benchmarks.quality.examine import Examiner, questions_of
+from benchmarks.quality.examine import Everything, Examiner, questions_of
 from benchmarks.quality.planted import Knowing
 from benchmarks.quality.prompts import model_inputs
 from benchmarks.quality.tasks import TASKS, Task
+from benchmarks.quality.thinker import family_for
 from benchmarks.quality.vocabulary import Question
 from seats_ops import ModalityDropper, Schedule
 from seats_ops.horizon import Horizon, measure_horizon
+from seats_ops.integrations import attach
 
 VALIDATION = 1_000_000
 """The first chunk of validation items; tests have lower numbers."""
@@ -56,19 +59,18 @@ class Gate:
     passed: bool
 
 
-def horizon_of(trained: Trained, items: int, progress: Callable[[int, int], None]) -> Horizon:
+def horizon_of(trained: Trained, items: int, progress: Callable[[float], None]) -> Horizon:
     """Up to which layer the answers to all tasks need media, on validation items, `items` of each task."""
-    labels = [one.name for one in TASKS for _ in range(items)]
-
-    def batches() -> Iterator[dict[str, Any]]:
-        for number, one in enumerate(TASKS):
-            progress(number, len(TASKS))
-            clips, asked = questions_of(one, VALIDATION, items)
-            yield model_inputs(clips, asked)
-
-    from benchmarks.quality.thinker import family_for
-
-    return measure_horizon(trained.model, batches(), labels=labels, family=family_for(trained.model))
+    family, labels = family_for(trained.model), [one.name for one in TASKS for _ in range(items)]
+    asked = [model_inputs(*questions_of(one, VALIDATION, items)) for one in TASKS]
+    together = {name: torch.cat([one[name] for one in asked]) for name, value in asked[0].items() if is_tensor(value)}
+    pixels = together.pop("pixel_values_videos")
+    with torch.no_grad(), attach(trained.model, Schedule(Everything(())), family=family):
+        encoded = trained.model.get_video_features(pixels, together["video_grid_thw"])
+    given = {**together, "use_audio_in_video": True, "mm_encoder_outputs": {"video": encoded}}
+    return measure_horizon(
+        trained.model, [given], labels=labels, family=family, progress=lambda _batch, done, _text: progress(done)
+    )
 
 
 def gates_of(trained: Trained, layers: Layers, items: int, progress: Callable[[int, int], None]) -> list[Gate]:

@@ -32,6 +32,7 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
     {"redundancy": 0.95},
     {"redundancy": 0.0},
     {"objects": 2},
+    {"objects": 2, "redundancy": 0.0},
     {"objects": 3},
     {"apart": True},
     {"apart": True, "tokens": 2},
@@ -56,8 +57,8 @@ class Lesson:
     questions: int = 8
 
     def scene(self, generator: Generator) -> Scene:
-        """Half of the clips are plain, the rest vary."""
-        plain = torch.rand((), generator=generator) < 0.4
+        """A fifth of the clips are plain, the rest vary."""
+        plain = torch.rand((), generator=generator) < 0.2
         choice = 0 if plain else int(torch.randint(len(VARIATIONS), (), generator=generator))
         return replace(Scene(self.windows), **VARIATIONS[choice])
 
