@@ -13,9 +13,9 @@ from .packages import FONT, packaged
 SIZE = 20
 MARGIN = 6
 _WORDS = """
-amber anchor basket bridge candle carpet copper cotton desert dragon engine falcon forest garden guitar hammer harbor island
-jacket kettle ladder lemon marble meadow mirror needle orange pepper pillow planet ribbon river saddle silver spider summer
-tunnel valley velvet violin walnut window winter yellow
+amber anchor basket bridge candle carpet copper cotton desert dragon engine falcon forest garden guitar hammer
+harbor island jacket kettle ladder lemon marble meadow mirror needle orange pepper pillow planet ribbon river
+saddle silver spider summer tunnel valley velvet violin walnut window winter yellow
 """
 WORDS = _WORDS.split()
 

@@ -20,7 +20,7 @@ from .prompts import config, lengths, whole
 SEEDS = range(5)
 BASELINES = ("uniform", *(f"random {seed}" for seed in SEEDS))
 OPTIONS: dict[str, dict[str, Any]] = {
-    "seats-selector": {"weighted": False},
+    "seats-selector": {"weighted": False, "exact_total": True},
     "dart": {"text_pivots": 0},
     "vidcom2": {"variant": "reconciled"},
     **{f"random {seed}": {"seed": seed} for seed in SEEDS},
@@ -49,7 +49,7 @@ def why_not(name: str, ratio: float = 0.25) -> str:
 
 def _largest_accepted(name: str, ratio: float) -> Schedule:
     """Of a method that refuses a small ratio, that of a large one: it asks for the same."""
-    options = {} if name in BASELINES else OPTIONS.get(name, {})
+    options = OPTIONS.get(name, {})
     try:
         return method(name)(config(), ratio, **options)
     except ValueError:

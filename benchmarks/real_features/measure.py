@@ -31,9 +31,8 @@ from .packages import FRAMES, VOICES, packaged
 from .prompts import sound_prompt, video_prompt
 from .reading import character_error
 from .sounds import PIECE, TOKENS, joined_sound, muted, recording, stretches
+from .summary import FULL, NOTHING, SMALLER
 
-FULL, NOTHING, SMALLER = "full", "nothing", "smaller frames"
-"""Controls: all tokens, none, and all tokens of frames that have the ratio's share of pixels."""
 Cells = dict[str, dict[str, float]]
 
 

@@ -13,6 +13,8 @@ from benchmarks.results import read
 from .run import REAL
 
 RANDOM = "random"
+FULL, NOTHING, SMALLER = "full", "nothing", "smaller frames"
+"""Controls: all tokens, none, and all tokens of frames that have the ratio's share of pixels."""
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 
 

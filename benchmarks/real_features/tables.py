@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.report.numbers import NOTHING, table
+from seats_ops.methods import methods
 
 from .run import REAL
 from .summary import RANDOM, Results
@@ -30,7 +31,20 @@ def tables(path: Path = REAL) -> dict[str, str]:
         "Where tokens stay": _shares(clips, "0.1"),
         "Hearing": "\n\n".join(f"{SOUND[number].capitalize()}:\n\n{_across(sounds, number)}" for number in SOUND),
         "Controls": _controls(clips, sounds),
+        "Left out": left_out(),
     }
+
+
+def left_out() -> str:
+    """Which methods are not run, by the reason."""
+    from .contenders import BASELINES, OF_SOUND, OF_VIDEO, why_not  # Loads transformers.
+
+    reasons: dict[str, list[str]] = {}
+    run = {name.split(" ")[0] for name in (*BASELINES, *OF_VIDEO, *OF_SOUND)}
+    for name in methods():
+        if name not in run:
+            reasons.setdefault(why_not(name), []).append(name)
+    return table(["", "methods"], [[why, ", ".join(names)] for why, names in sorted(reasons.items())])
 
 
 def _across(results: Results, number: str) -> str:
