@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.results import RESULTS, append, read
 
-REAL = RESULTS / "real_features.jsonl"
+REAL = RESULTS / "real_features.jsonl.gz"
 RATIOS = (0.05, 0.1, 0.25, 0.5)
 CLIPS, SOUNDS = 24, 24
 RULES = 1
@@ -23,7 +23,9 @@ VERSIONS = ("torch", "onnxruntime", "jiwer", "opencv-python-headless", "pillow",
 
 def real_features(
     smoke: Annotated[bool, typer.Option(help="one clip and one sound at one ratio; needs --output")] = False,
-    output: Annotated[Path, typer.Option(help="JSON lines; what is there already is not done again")] = REAL,
+    output: Annotated[
+        Path, typer.Option(help="JSON lines, .gz compresses; what is there already is not done again")
+    ] = REAL,
 ) -> None:
     """Selection on real clips and speech without an LLM: what can be read and heard of what is kept."""
     from .measure import measure_clip, measure_sound  # Needs the packages of `make real-features`.

@@ -11,7 +11,11 @@ from .run import REAL
 from .summary import RANDOM, Results
 
 CLIP = {"cer": "character error", "radius": "k-centre radius", "facility": "facility location"}
-SHARES = {"caption": "of captions", "after_cuts": "of grids after a cut", "cuts": "cuts with a kept token"}
+SHARES = {
+    "caption": "of captions",
+    "after_cuts": "of grids after a cut",
+    "cuts": "cuts with a kept token",
+}
 SOUND = {
     "similarity": "speaker similarity",
     "right": "right speaker",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import json
 from pathlib import Path
@@ -16,12 +17,13 @@ from benchmarks.real_features.contenders import BASELINES, OF_SOUND, OF_VIDEO, k
 from benchmarks.real_features.coverage import coverage
 from benchmarks.real_features.summary import RANDOM, SMALLER, Results
 from benchmarks.real_features.tables import tables
+from benchmarks.results import append, read
 from seats_ops import Modality
 from seats_ops.methods import methods
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "real_features.md").read_text(encoding="utf-8")
-ROWS = [json.loads(line) for line in run.REAL.read_text(encoding="utf-8").splitlines()]
+ROWS = [json.loads(line) for line in gzip.decompress(run.REAL.read_bytes()).splitlines()]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -193,6 +195,14 @@ def test_results_of_another_revision_are_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="clip 0 is of another revision, never mixed: files is a, here b"):
         run.done_of(path, {"rules": 1, "files": "b"})
     assert run.done_of(tmp_path / "none.jsonl", {}) == set()
+
+
+def test_compressed_results_are_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl.gz"
+    for name in ("a", "b"):
+        append(path, {"name": name})
+    assert [row["name"] for row in read(path)] == ["a", "b"]
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
 
 
 def test_numbers_are_stored_to_four_places() -> None:
