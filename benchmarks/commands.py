@@ -9,6 +9,7 @@ from benchmarks.gpu.command import gpu
 from benchmarks.growth import growth
 from benchmarks.methods import methods
 from benchmarks.primitives import run
+from benchmarks.quality.command import app as quality
 from benchmarks.report.command import compare, plot, report
 from benchmarks.serving import serving
 from benchmarks.tune.command import tune
@@ -25,6 +26,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(plot)
 app.command()(tune)
+app.add_typer(quality, name="quality")
 
 
 @app.callback(help=__doc__)

@@ -1,0 +1,91 @@
+"""`python -m benchmarks quality`: from seeds to the page, step by step or at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="AV-recall: train, gate, answer, write the page.")
+
+Folder = Annotated[
+    Path, typer.Option("--folder", help="Where models/ and results/ lie; the checkout's own are the committed ones.")
+]
+Seeds = Annotated[list[int], typer.Option("--seed", min=0, help="Of a model; may be repeated.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="200 items of every task at one retention, the first model.")]
+HERE = Path(__file__).parent
+FRESH = Path("build/quality")
+
+
+@app.command()
+def train(folder: Folder = HERE, seed: Seeds = [0, 1, 2], taught_layer: int = 6) -> None:  # noqa: B006
+    """Train the models that are missing, a quarter of an hour each on two cores; interrupted, it goes on."""
+    from benchmarks.quality.steps import Place, train_missing
+    from benchmarks.quality.thinker import Size
+    from benchmarks.quality.train import Recipe
+
+    with _told() as told:
+        for path in train_missing(Place(folder), Size(taught_layer=taught_layer), seed, Recipe(), told):
+            print(path)
+
+
+@app.command()
+def gates(folder: Folder = HERE) -> None:
+    """Measure every model's horizon, choose its layers, see which gates it passes."""
+    from benchmarks.quality.steps import Place, pass_gates, trained_in
+
+    place = Place(folder)
+    with _told() as told:
+        for path in trained_in(place.models):
+            found = pass_gates(path, place.results, told)
+            failed = [f"{one.name} on {one.task} ({one.right} of {one.items})" for one in found if not one.passed]
+            print(f"{path.stem}: {len(found) - len(failed)} of {len(found)} gates passed", *failed, sep="\n  ")
+
+
+@app.command()
+def evaluate(folder: Folder = HERE, smoke: Smoke = False) -> None:
+    """Answer all questions with all contenders, hours on two cores; interrupted, it goes on and loses nothing."""
+    from benchmarks.quality.plan import FULL, SMOKE
+    from benchmarks.quality.steps import Place, answer_all, trained_in
+
+    place, extent = Place(folder), SMOKE if smoke else FULL
+    with _told() as told:
+        paths = trained_in(place.models)[: 1 if smoke else None]
+        answer_all(paths, place.items(extent), extent, lambda done, of: told(f"chunks of 100 items, {of}", done / of))
+    print(place.items(extent))
+
+
+@app.command()
+def page(folder: Folder = HERE) -> None:
+    """Write docs/quality.md and its pictures anew from the results; of other folders a page inside them."""
+    from benchmarks.quality.page import write
+
+    print(write(folder))
+
+
+@app.command("all")
+def everything(folder: Folder = FRESH, seed: Seeds = [0, 1, 2], smoke: Smoke = False) -> None:  # noqa: B006
+    """Seeds to page, in a folder of its own: what is there already is kept and gone on from."""
+    from benchmarks.quality.layers import file_of
+    from benchmarks.quality.steps import Place, trained_in
+
+    place = Place(folder)
+    train(folder, seed)
+    if not all(file_of(path).exists() for path in trained_in(place.models)):
+        gates(folder)
+    evaluate(folder, smoke)
+    if not smoke:
+        page(folder)
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str, float], None]]:
+    from rich.console import Console
+
+    from seats_ops.cli.share_progress import share_progress
+
+    with share_progress(Console(stderr=True)) as told:
+        yield told
