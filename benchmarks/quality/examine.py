@@ -97,7 +97,10 @@ class Examiner:
         # All prompts of a task have the same, which the model would work out for every prompt anew.
         inputs["position_ids"] = positions(self.model, task.scene)[:, None].expand(-1, len(clips), -1)
         pixels, grids = inputs.pop("pixel_values_videos"), inputs["video_grid_thw"]
-        names = sorted({name for one in entries for choice in one.choices for name in _of_towers(choice.schedule)})
+        # Who asks for nothing else has no use for saliency, but a tower that nobody watches is warned of.
+        names = sorted(
+            {"saliency"} | {name for one in entries for choice in one.choices for name in _of_towers(choice.schedule)}
+        )
         segments_of_saliency = {one.contender.attach.get("saliency_segments", "paper") for one in entries}
         told = Schedule([Everything((name,)) for name in names])
         encoded = {}

@@ -11,7 +11,7 @@ from torch import is_tensor
 
 from benchmarks.quality.checkpoints import Trained
 from benchmarks.quality.contenders import Layers
-from benchmarks.quality.examine import Everything, Examiner, questions_of
+from benchmarks.quality.examine import Examiner, questions_of
 from benchmarks.quality.planted import Knowing
 from benchmarks.quality.prompts import model_inputs
 from benchmarks.quality.tasks import TASKS, Task
@@ -19,7 +19,6 @@ from benchmarks.quality.thinker import family_for
 from benchmarks.quality.vocabulary import Question
 from seats_ops import ModalityDropper, Schedule
 from seats_ops.horizon import Horizon, measure_horizon
-from seats_ops.integrations import attach
 
 VALIDATION = 1_000_000
 """The first chunk of validation items; tests have lower numbers."""
@@ -65,7 +64,7 @@ def horizon_of(trained: Trained, items: int, progress: Callable[[float], None]) 
     asked = [model_inputs(*questions_of(one, VALIDATION, items)) for one in TASKS]
     together = {name: torch.cat([one[name] for one in asked]) for name, value in asked[0].items() if is_tensor(value)}
     pixels = together.pop("pixel_values_videos")
-    with torch.no_grad(), attach(trained.model, Schedule(Everything(())), family=family):
+    with torch.no_grad():
         encoded = trained.model.get_video_features(pixels, together["video_grid_thw"])
     given = {**together, "use_audio_in_video": True, "mm_encoder_outputs": {"video": encoded}}
     return measure_horizon(
