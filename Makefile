@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm gpu parity pictures kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm quality gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to ben
 
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/benchmarks/test_speed.py $(ARGS)
+
+quality: $(VENV)/.dev ## train tiny models from their seeds, ask every method, write tables in build/quality: hours (ARGS="--smoke")
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks quality all $(ARGS)
 
 bench-vllm: $(VENV)/vllm/.ready ## tokens a second and first tokens in vLLM, pruned and not (ARGS="--model FOLDER --device cuda" elsewhere)
 	$(VENV)/vllm/bin/python -m benchmarks serving $(ARGS)

@@ -14,21 +14,27 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="AV-recall: t
 Folder = Annotated[
     Path, typer.Option("--folder", help="Where models/ and results/ lie; the checkout's own are the committed ones.")
 ]
-Seeds = Annotated[list[int], typer.Option("--seed", min=0, help="Of a model; may be repeated.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="By layers, width, layer taught, seed; may be repeated.",
+        show_default="those of docs/quality.md",
+    ),
+]
 Smoke = Annotated[bool, typer.Option("--smoke", help="200 items of every task at one retention, the first model.")]
 HERE = Path(__file__).parent
 FRESH = Path("build/quality")
 
 
 @app.command()
-def train(folder: Folder = HERE, seed: Seeds = [0, 1, 2], taught_layer: int = 6) -> None:  # noqa: B006
+def train(folder: Folder = HERE, model: Models = None) -> None:
     """Train the models that are missing, a quarter of an hour each on two cores; interrupted, it goes on."""
-    from benchmarks.quality.steps import Place, train_missing
-    from benchmarks.quality.thinker import Size
+    from benchmarks.quality.steps import PLANNED, Place, train_missing
     from benchmarks.quality.train import Recipe
 
     with _told() as told:
-        for path in train_missing(Place(folder), Size(taught_layer=taught_layer), seed, Recipe(), told):
+        for path in train_missing(Place(folder), model or PLANNED, Recipe(), told):
             print(path)
 
 
@@ -67,13 +73,13 @@ def page(folder: Folder = HERE) -> None:
 
 
 @app.command("all")
-def everything(folder: Folder = FRESH, seed: Seeds = [0, 1, 2], smoke: Smoke = False) -> None:  # noqa: B006
+def everything(folder: Folder = FRESH, model: Models = None, smoke: Smoke = False) -> None:
     """Seeds to page, in a folder of its own: what is there already is kept and gone on from."""
     from benchmarks.quality.layers import file_of
     from benchmarks.quality.steps import Place, trained_in
 
     place = Place(folder)
-    train(folder, seed)
+    train(folder, model)
     if not all(file_of(path).exists() for path in trained_in(place.models)):
         gates(folder)
     evaluate(folder, smoke)

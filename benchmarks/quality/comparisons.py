@@ -46,12 +46,19 @@ def difference(
     results: Results, tasks: Sequence[str], first: tuple[str, Cost], second: tuple[str, Cost]
 ) -> Difference | None:
     """First less second. None where they never answered the same items."""
+    return _difference(results, tuple(tasks), first, second)
+
+
+@functools.cache
+def _difference(
+    results: Results, tasks: tuple[str, ...], first: tuple[str, Cost], second: tuple[str, Cost]
+) -> Difference | None:
     pairs = [results.together(task, first, second) for task in tasks]
     pairs = [by_model for by_model in pairs if by_model]
     if not pairs:
         return None
     values = [{model: _right(one) - _right(other) for model, (one, other) in by_model.items()} for by_model in pairs]
-    models = dict.fromkeys(model for by_model in values for model in by_model)
+    models = [model for model in results.models if any(model in by_model for by_model in values)]
     every = [pair for by_model in pairs for pair in by_model.values()]
     draws = range(min(max(len(one), len(other)) for one, other in every))
     p = max(

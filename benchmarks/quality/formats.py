@@ -23,13 +23,18 @@ def accuracy(one: Interval) -> str:
 
 def points(one: Difference) -> str:
     """In points, with the interval; bold where it is sure; how many models agree, and p where it is not sure."""
-    mean, low, high = (f"{100 * value:+.1f}" for value in (one.interval.mean, one.interval.low, one.interval.high))
+    mean, low, high = map(signed, (one.interval.mean, one.interval.low, one.interval.high))
     text = f"**{mean}** ({low} to {high})" if one.sure else f"{mean} ({low} to {high}), p {p_value(one.p)}"
     return f"{text}, {one.agreeing}/{len(one.by_model)}" if len(one.by_model) > 1 else text
 
 
+def signed(share: float) -> str:
+    """In points; zero is not negative."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
+
+
 def p_value(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 1 else "1"
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
 def executed(one: Measured | None, reason: str, models: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,11 @@ class Measured:
 
 def measured(results: Results, tasks: Sequence[str], name: str, cost: Cost) -> Measured | None:
     """None where the contender cannot reach the cost on any model."""
+    return _measured(results, tuple(tasks), name, cost)
+
+
+@functools.cache
+def _measured(results: Results, tasks: tuple[str, ...], name: str, cost: Cost) -> Measured | None:
     cells = [
         (model, task, draws, full[0])
         for task in tasks

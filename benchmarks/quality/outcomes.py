@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,13 @@ class Answers:
     """Of one contender to a task's items, on one model; C chunks of n items.
 
     Attributes:
+        chunks: their numbers.
         right, same: bool [C, n], the answer is right, and is that of the full model.
         found: int [C, n], objects and tones in question of which a token is there where it is needed.
         kl, mass, seen: [C] means over a chunk, see `examine.Cell`.
     """
 
+    chunks: tuple[int, ...]
     right: NDArray[np.bool_]
     same: NDArray[np.bool_]
     found: NDArray[np.int64]
@@ -56,15 +57,17 @@ class Results:
     def __init__(self, path: Path) -> None:
         """Raises ValueError: the file is none of results, or holds none."""
         self.path, self.revision = path, read_revision(path)
-        self._cells: dict[tuple[str, str, str], dict[int, list[Any]]] = {}
+        self._cells: dict[tuple[str, str, str], dict[int, tuple[Any, ...]]] = {}
         for row in read_rows(path):
             for key, cell in row["cells"].items():
-                self._cells.setdefault((row["model"], row["task"], key), {})[row["chunk"]] = cell
+                self._cells.setdefault((row["model"], row["task"], key), {})[row["chunk"]] = tuple(cell)
         self.models = tuple(sorted({model for model, _, _ in self._cells}))
         self.tasks = tuple(dict.fromkeys(task for _, task, _ in self._cells))
-        self._keys = {key for _, _, key in self._cells}
+        self._asked = dict.fromkeys((task, key) for _, task, key in self._cells)
         if not self.models:
             raise ValueError(f"{path}: expected results, got none; python -m benchmarks quality evaluate")
+        self.prompts = sum(len(one[0]) for cells in self._cells.values() for one in cells.values() if len(one) > 1)
+        """Answered, those of the full models among them."""
         self._answers = functools.cache(self._decoded)
         self.unpublished = {
             (model, task): share
@@ -88,22 +91,22 @@ class Results:
         digits = "".join(f"0{digit}" for chunk in chunks for digit in cells[chunk][0])
         code = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(len(chunks), -1).astype(np.int64)
         kl, mass, seen = np.array([cells[chunk][1:] for chunk in chunks], dtype=np.float64).T
-        return Answers((code & RIGHT) > 0, (code & SAME) > 0, code // FOUND, kl, mass, seen)
+        return Answers(chunks, (code & RIGHT) > 0, (code & SAME) > 0, code // FOUND, kl, mass, seen)
 
-    def names(self, cost: Cost, prefix: str = "") -> Iterator[str]:
+    def names(self, cost: Cost, task: str | None = None) -> list[str]:
         """Contenders at a cost in the order of the file, those that cannot reach it among them; draws as RANDOM."""
         found: dict[str, None] = {}
-        for key in dict.fromkeys(key for _, _, key in self._cells):
+        for key in dict.fromkeys(key for of, key in self._asked if task in (None, of)):
             name, axis, retention = key.split("|")
-            if (axis, retention) == (cost.axis, f"{cost.retention:g}") and name.startswith(prefix):
+            if (axis, retention) == (cost.axis, f"{cost.retention:g}"):
                 found[RANDOM if name.startswith(f"{RANDOM}-") else name] = None
-        return iter(found)
+        return list(found)
 
-    def draws(self, name: str, cost: Cost) -> list[str]:
-        """Keys of a contender: several for RANDOM."""
+    def draws(self, task: str, name: str, cost: Cost) -> list[str]:
+        """Keys of a contender on a task: several for RANDOM."""
         if name != RANDOM:
             return [cost.key(name)]
-        return [key for seed in RANDOM_SEEDS if (key := cost.key(f"{RANDOM}-{seed}")) in self._keys]
+        return [key for seed in RANDOM_SEEDS if (task, (key := cost.key(f"{RANDOM}-{seed}"))) in self._asked]
 
     def published(self, task: str) -> list[str]:
         """Models whose full accuracy on a task allows a result."""
@@ -116,7 +119,7 @@ class Results:
         """
         found = {}
         for model in self.published(task):
-            keys = [self.draws(name, cost) for name, cost in asked]
+            keys = [self.draws(task, name, cost) for name, cost in asked]
             sets = [set(self.chunks(model, task, key)) for several in keys for key in several]
             chunks = tuple(sorted(set.intersection(*sets))) if sets and all(keys) else ()
             if chunks:
@@ -126,7 +129,7 @@ class Results:
     def reason(self, task: str, name: str, cost: Cost) -> str:
         """Why a contender cannot reach a cost, on the first model on which it cannot; "" where it can on all."""
         for model in self.models:
-            for key in self.draws(name, cost):
+            for key in self.draws(task, name, cost):
                 for cell in self._cells.get((model, task, key), {}).values():
                     if len(cell) == 1:
                         return str(cell[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from benchmarks.quality.train import Recipe, train
 
 Told = Callable[[str, float], None]
 """Is told what is being done, and how much of it is."""
-SEEDS = (0, 1, 2)
+PLANNED = ("8x96-taught6-seed0", "8x96-taught6-seed1", "8x96-taught6-seed2", "12x96-taught9-seed0")
+"""Names of the models of docs/quality.md."""
 HORIZON_ITEMS, GATE_ITEMS = 100, 300
 ITEMS = "items.jsonl"
 
@@ -70,13 +72,23 @@ def trained_in(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     return found
 
 
-def train_missing(place: Place, size: Size, seeds: Sequence[int], recipe: Recipe, told: Told) -> list[Path]:
-    """A checkpoint for each seed; those that are there are left as they are."""
+def named(name: str) -> tuple[Size, int]:
+    """What `checkpoints.name_of` was given. Raises ValueError: no such name."""
+    found = re.fullmatch(r"(\d+)x(\d+)(?:-taught(\d+))?-seed(\d+)", name)
+    if found is None:
+        raise ValueError(f"models: expected names such as {PLANNED[0]}, got {name!r}")
+    layers, width, taught, seed = (int(part or 0) for part in found.groups())
+    return Size(layers, width, taught), seed
+
+
+def train_missing(place: Place, names: Sequence[str], recipe: Recipe, told: Told) -> list[Path]:
+    """A checkpoint of each name; those that are there are left as they are. Raises ValueError: no such name."""
+    wanted = {name: named(name) for name in names}
     found = []
-    for seed in seeds:
-        path = place.models / f"{checkpoints.name_of(size, seed)}.safetensors"
+    for name, (size, seed) in wanted.items():
+        path = place.models / f"{name}.safetensors"
         if not path.exists():
-            train(size, seed, recipe, place.models, lambda part, done, name=path.stem: told(f"{name}: {part}", done))
+            train(size, seed, recipe, place.models, lambda part, done, name=name: told(f"{name}: {part}", done))
         found.append(path)
     return found
 

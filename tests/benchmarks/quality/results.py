@@ -10,7 +10,7 @@ from benchmarks.quality.ledger import FOUND, RIGHT, SAME, Ledger
 from benchmarks.quality.run import FULL_KEY
 
 ITEMS = 100
-MODELS = ("a-seed0", "b-seed1")
+MODELS = ("8x96-seed1", "8x96-taught6-seed0")
 REVISION = {"rules": 1, "questions": "made up", "models": {name: "0" for name in MODELS}, "layers": {}}
 
 
