@@ -73,8 +73,9 @@ def facts(read: Read) -> list[str]:
     contenders = dict.fromkeys(name for cost in read.asked for name in results.names(cost))
     rows = [_model(name, digest) for name, digest in results.revision["models"].items()]
     return [
-        f"{len(results.models)} models, {len(TASKS)} tasks and {len(results.tasks) - len(TASKS)} more "
-        f"on curves, {each} items of each task over all models, {len(contenders)} contenders, {results.prompts:,} prompts answered.",
+        f"{len(results.models)} models, {len(TASKS)} tasks and {len(results.tasks) - len(TASKS)} more on curves, "
+        f"{each} items of each task over all models, {len(contenders)} contenders, "
+        f"{results.prompts:,} prompts answered.",
         "",
         table(["model", "layers", "width", "parameters", "answers taught at layer", "seed", "weights"], rows),
         "",
