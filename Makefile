@@ -61,7 +61,7 @@ bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to ben
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/benchmarks/test_speed.py $(ARGS)
 
-quality: $(VENV)/.dev ## train tiny models from their seeds, ask every method, write tables in build/quality: hours (ARGS="--smoke")
+quality: $(VENV)/.dev ## train tiny models from their seeds, ask every method, write tables in seats-ops-quality: hours (ARGS="--smoke")
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks quality all $(ARGS)
 
 bench-vllm: $(VENV)/vllm/.ready ## tokens a second and first tokens in vLLM, pruned and not (ARGS="--model FOLDER --device cuda" elsewhere)

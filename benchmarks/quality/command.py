@@ -24,7 +24,7 @@ Models = Annotated[
 ]
 Smoke = Annotated[bool, typer.Option("--smoke", help="200 items of every task at one retention, the first model.")]
 HERE = Path(__file__).parent
-FRESH = Path("build/quality")
+FRESH = Path("seats-ops-quality")
 
 
 @app.command()
@@ -41,11 +41,17 @@ def train(folder: Folder = HERE, model: Models = None) -> None:
 @app.command()
 def gates(folder: Folder = HERE) -> None:
     """Measure every model's horizon, choose its layers, see which gates it passes."""
-    from benchmarks.quality.steps import Place, pass_gates, trained_in
+    from benchmarks.quality.steps import Place, trained_in
+
+    _gate(folder, trained_in(Place(folder).models))
+
+
+def _gate(folder: Path, paths: list[Path]) -> None:
+    from benchmarks.quality.steps import Place, pass_gates
 
     place = Place(folder)
     with _told() as told:
-        for path in trained_in(place.models):
+        for path in paths:
             found = pass_gates(path, place.results, told)
             failed = [f"{one.name} on {one.task} ({one.right} of {one.items})" for one in found if not one.passed]
             print(f"{path.stem}: {len(found) - len(failed)} of {len(found)} gates passed", *failed, sep="\n  ")
@@ -80,8 +86,7 @@ def everything(folder: Folder = FRESH, model: Models = None, smoke: Smoke = Fals
 
     place = Place(folder)
     train(folder, model)
-    if not all(file_of(path).exists() for path in trained_in(place.models)):
-        gates(folder)
+    _gate(folder, [path for path in trained_in(place.models) if not file_of(path).exists()])
     evaluate(folder, smoke)
     if not smoke:
         page(folder)

@@ -41,10 +41,13 @@ def run_quality(console: Console, *, smoke: bool, output: Path, models: tuple[st
     if smoke and not models:
         paths = paths[:1]
     items = output / steps.items_file(extent)
-    with share_progress(Console(stderr=True)) as told:
-        steps.answer_all(
-            paths, items, extent, lambda done, of: told(f"{of} chunks of 100 items, all contenders", done / of), workers
-        )
+    try:
+        with share_progress(Console(stderr=True)) as told:
+            said = "{} chunks of 100 items, all contenders".format
+            steps.answer_all(paths, items, extent, lambda done, of: told(said(of), done / of), workers)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. The same command goes on from {items}", markup=False, soft_wrap=True)
+        raise
     results = Results(items)
     for retention in extent.retentions:
         _show(console, results, retention)
