@@ -21,6 +21,8 @@ alone, "name" an attribute of the class or of what it makes."""
 PROCESSOR = (
     "info",
     "apply(self, inputs, timing_ctx)",
+    "_apply_hf_processor(self, inputs, timing_ctx)",
+    "_merge_mm_kwargs(self, cache, mm_hashes, mm_is_cached, mm_missing_kwargs, mm_missing_prompt_updates)",
     "get_dummy_mm_inputs(self, mm_counts, *, cache, scheduler_config)",
     "_get_mm_hashes(self, inputs)",
     "_get_mm_fields_config(self, hf_inputs, hf_processor_mm_kwargs)",
@@ -30,6 +32,7 @@ PROCESSOR = (
 
 SOUND_PROCESSOR = (
     *PROCESSOR,
+    "_maybe_apply_prompt_updates(self, mm_items, mm_res)",
     "_get_cache_missing_items(self, cache, mm_data_items, mm_hashes)",
     "_derive_audio_from_video_placeholders(self, placeholders, mm_prompt_updates)",
 )
@@ -76,6 +79,7 @@ EVERY: Needs = {
         "get_merged_mm_kwargs(self, kwargs, ...)",
     ),
     "vllm.multimodal.processing.inputs:ProcessorInputs": ("mm_data_items", "hf_processor_mm_kwargs"),
+    "vllm.multimodal.processing.processor:MultiModalProcessingResult": ("kwargs", "hashes"),
     "vllm.multimodal.processing.processor:PlaceholderFeaturesInfo": ("is_embed",),
     "vllm.multimodal.processing.processor:PromptReplacement": ("modality", "replacement"),
     "vllm.multimodal.processing.processor:PromptUpdateDetails": (

@@ -23,6 +23,7 @@ Start = Callable[..., Any]
 References = dict[str, dict[str, Any]]
 RANKS = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
 CHUNKS = {"max_num_batched_tokens": 33, "max_num_seqs": 4, "enable_prefix_caching": True}
+SHARED = {"mm_processor_cache_type": "shm", "mm_processor_cache_gb": 0.5}
 SHARED_OUT = {"mm_encoder_tp_mode": "data"}
 MEDIA = ("video", "sound", "sound in video", "images", "two videos and a sound")
 
@@ -92,7 +93,7 @@ def test_the_first_rank_chooses_for_all(name: str, started: Start, references: R
         ("qwen2_5_vl", "weighted", CHUNKS),
         ("qwen3_vl", "unweighted", SHARED_OUT),
         ("qwen3_vl", "weighted", CHUNKS),
-        ("qwen3_omni", "unweighted", {}),
+        ("qwen3_omni", "unweighted", SHARED),
         ("qwen3_omni", "weighted", CHUNKS),
     ],
 )
