@@ -34,8 +34,8 @@ test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 test-vllm: $(VENV)/vllm/.ready ## the tests of the plugin for vLLM, with its CPU build (ARGS="-k chunks" narrows them)
 	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider tests/integrations/vllm $(LONG:%=--ignore=%) $(ARGS)
 
-LONG := tests/integrations/vllm/test_server.py tests/integrations/vllm/test_compiled.py
-test-vllm-long: $(VENV)/vllm/.ready ## the same of its server and of a compiled engine, which take a minute to start
+LONG := $(addprefix tests/integrations/vllm/test_, server.py compiled.py tensor_parallel.py)
+test-vllm-long: $(VENV)/vllm/.ready ## the same of its server, a compiled engine and two ranks, which take a minute to start
 	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider $(LONG) $(ARGS)
 
 pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
