@@ -38,6 +38,11 @@ def test_the_pages_are_those_of_the_results(name: Path) -> None:
     assert made == text, "run `python -m benchmarks quality page`"
 
 
+def test_the_page_says_whether_there_are_results() -> None:
+    text = next(path for path in page.PAGES if path.stem == "quality").read_text(encoding="utf-8")
+    assert ("Nothing is published yet" in text) != PACKED.exists()
+
+
 @committed
 @pytest.mark.parametrize("task", ["needle-1", "gist", "bind-sound-to-object"])
 @pytest.mark.parametrize("name", ["seats-even", "omnipack", "uniform"])
