@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm real-features gpu parity pictures kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm quality real-features gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -34,8 +34,8 @@ test-newest: $(VENV)/newest/.ready ## the same on the newest ones
 test-vllm: $(VENV)/vllm/.ready ## the tests of the plugin for vLLM, with its CPU build (ARGS="-k chunks" narrows them)
 	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider tests/integrations/vllm $(LONG:%=--ignore=%) $(ARGS)
 
-LONG := tests/integrations/vllm/test_server.py tests/integrations/vllm/test_compiled.py
-test-vllm-long: $(VENV)/vllm/.ready ## the same of its server and of a compiled engine, which take a minute to start
+LONG := $(addprefix tests/integrations/vllm/test_, server.py compiled.py tensor_parallel.py)
+test-vllm-long: $(VENV)/vllm/.ready ## the same of its server, a compiled engine and two ranks, which take a minute to start
 	OMP_NUM_THREADS=1 $(VENV)/vllm/bin/python -m pytest -q -p no:cacheprovider $(LONG) $(ARGS)
 
 pictures: $(VENV)/.dev ## write the docs' pictures of pages, in a browser, by the tests of these pages
@@ -60,6 +60,9 @@ bench: $(VENV)/.dev ## time primitives, stages and whole prefills, append to ben
 
 bench-small: $(VENV)/.dev ## the same entries at a small size, timed by pytest-benchmark (ARGS="-k compact")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --benchmark-only --benchmark-sort=name --benchmark-columns=median,iqr,rounds tests/benchmarks/test_speed.py $(ARGS)
+
+quality: $(VENV)/.dev ## train tiny models from their seeds, ask every method, write tables in seats-ops-quality: hours (ARGS="--smoke")
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks quality all $(ARGS)
 
 bench-vllm: $(VENV)/vllm/.ready ## tokens a second and first tokens in vLLM, pruned and not (ARGS="--model FOLDER --device cuda" elsewhere)
 	$(VENV)/vllm/bin/python -m benchmarks serving $(ARGS)

@@ -9,6 +9,7 @@ from benchmarks.gpu.command import gpu
 from benchmarks.growth import growth
 from benchmarks.methods import methods
 from benchmarks.primitives import run
+from benchmarks.quality.command import app as quality
 from benchmarks.real_features.run import real_features
 from benchmarks.report.command import compare, plot, report
 from benchmarks.serving import serving
@@ -27,6 +28,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(plot)
 app.command()(tune)
+app.add_typer(quality, name="quality")
 
 
 @app.callback(help=__doc__)

@@ -50,20 +50,31 @@ def mean_over_heads(scores: Tensor, layer: nn.Module, num_heads: int, num_heads_
             f"model: expected weights on a device mesh with a dimension {DIMENSION!r} where attention heads are split "
             f"over ranks, got {num_heads_here} of {num_heads} heads and no such mesh"
         )
-    scores *= num_heads_here / num_heads
+    return mean_of_shares(scores, num_heads_here / num_heads, group)
+
+
+def mean_of_shares(scores: Tensor, share: float, group: Any) -> Tensor:
+    """Means over parts of the heads, averaged over the ranks of a group.
+
+    Args:
+        scores: float32 [T, ...], mean over the heads of this rank; overwritten.
+        share: of all heads that are this rank's; those of all ranks add up to 1.
+        group: of processes.
+    """
+    scores *= share
     dist.all_reduce(scores, group=group)
     return scores
 
 
-def same_on_all_ranks(keep_mask: Tensor, group: Any) -> Tensor:
-    """The decision of the group's first rank: replicated values need not be equal to the last bit on every device.
+def same_on_all_ranks(x: Tensor, group: Any) -> Tensor:
+    """What the group's first rank has: replicated values need not be equal to the last bit on every device.
 
     Args:
-        keep_mask: bool [T].
+        x: a keep mask or other tensor, of one shape on all ranks.
         group: see `tensor_parallel_group`; with None nothing is sent.
     """
     if group is None:
-        return keep_mask
-    decided = keep_mask.clone()
+        return x
+    decided = x.clone()
     dist.broadcast(decided, group=group, group_src=0)
     return decided

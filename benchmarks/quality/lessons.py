@@ -20,11 +20,14 @@ from benchmarks.quality.prompts import (
     positions,
     tower_features,
 )
-from benchmarks.quality.render import Clips, draw_clips
+from benchmarks.quality.render import WINDOW_TOKENS, Clips, draw_clips
 from benchmarks.quality.scenes import Scene
+from benchmarks.quality.thinker import SOUND
 
 WINDOWS = (2, 3, 5, 8)
 """Of the clips of each level."""
+STRETCHED = 0.7
+"""Share of the clips whose windows stand apart, as if a longer clip had been cut."""
 VARIATIONS: tuple[dict[str, Any], ...] = (
     {},
     {"tokens": 2},
@@ -72,11 +75,16 @@ def questions_about(clips: Clips, most: int, generator: Generator) -> list[Asked
     return asked
 
 
-def packed(model: Any, clips: Clips, asked: list[Asked], taught_layer: int) -> tuple[Tensor, Tensor | None]:
+def packed(
+    model: Any, clips: Clips, asked: list[Asked], taught_layer: int, *, slots: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Logits [B, questions, vocabulary] of the answers, all questions of a clip behind it in one row.
 
     No question sees another and all stand at the same positions, so that each is answered as if it were alone. The
     second is read from the output of layer `taught_layer`, None for 0.
+
+    `slots` are int64 [windows + 1], ascending: where windows, and the question behind them, stand in a longer clip, in
+    windows; None: one after another.
     """
     decoder = model.model.language_model
     with torch.no_grad():
@@ -90,6 +98,8 @@ def packed(model: Any, clips: Clips, asked: list[Asked], taught_layer: int) -> t
     embeds = embeds.masked_scatter((ids == v.AUDIO)[..., None], audio)
 
     at = positions(model, clips.scene)
+    if slots is not None:
+        at = at + _moved(slots, at.shape[1])
     at = torch.cat([at[:, : len(head)], at[:, len(head) :].repeat(1, len(asked))], 1)
     question = torch.cat([torch.full_like(head, -1), torch.arange(len(asked)).repeat_interleave(QUESTION_TOKENS)])
     sees = (question[None] == -1) | (question[None] == question[:, None])
@@ -116,6 +126,22 @@ def packed(model: Any, clips: Clips, asked: list[Asked], taught_layer: int) -> t
     return model.lm_head(output[:, answers]), early
 
 
+def some_slots(windows: int, generator: Generator) -> Tensor:
+    """For `packed`: clips as long as these teach distances in clips up to three times as long."""
+    long = windows + int(torch.randint(2 * windows + 1, (), generator=generator))
+    slots = torch.randperm(long, generator=generator)[:windows].sort().values
+    return torch.cat([slots, torch.tensor([long])])
+
+
+def _moved(slots: Tensor, columns: int) -> Tensor:
+    """[columns] by how many positions each column of a prompt moves."""
+    moved = (slots - torch.arange(len(slots))) * SOUND
+    window = torch.arange(len(slots) - 1).repeat_interleave(WINDOW_TOKENS + SOUND)
+    before = torch.zeros(int((media_ids(1) == v.VIDEO).nonzero()[0]), dtype=torch.long)
+    after = torch.full((columns - len(before) - len(window),), len(slots) - 1)
+    return moved[torch.cat([before, window, after])].index_fill(0, torch.arange(len(before)), 0)
+
+
 def lesson_loss(
     model: Any, generator: Generator, lesson: Lesson, taught_layer: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,7 +150,8 @@ def lesson_loss(
     length = len(media_ids(lesson.windows)) + QUESTION_TOKENS * 4 * min(lesson.windows, lesson.questions)
     clips = draw_clips(scene, max(2, lesson.tokens // length), generator)
     asked = questions_about(clips, lesson.questions, generator)
-    logits, early = packed(model, clips, asked, taught_layer)
+    slots = some_slots(lesson.windows, generator) if torch.rand((), generator=generator) < STRETCHED else None
+    logits, early = packed(model, clips, asked, taught_layer, slots=slots)
     answers = torch.stack([one.answer for one in asked], 1)
     loss = functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
     if early is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -51,10 +52,15 @@ def evaluate(
         workers or os.cpu_count() or 1, multiprocessing.get_context("spawn"), initializer=_one_thread
     ) as pool:
         jobs = {pool.submit(answer, one): one for one in todo}
-        for number, job in enumerate(as_completed(jobs), start=1):
-            one = jobs[job]
-            ledger.add(one.path.stem, one.task, one.chunk, job.result())
-            progress(number, len(todo))
+        try:
+            for number, job in enumerate(as_completed(jobs), start=1):
+                one = jobs[job]
+                ledger.add(one.path.stem, one.task, one.chunk, job.result())
+                progress(number, len(todo))
+        except BaseException:
+            # Leaving the pool waits for everything that is queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _work(models: Mapping[Path, Layers], ledger: Ledger, extent: Extent) -> Iterator[Work]:
@@ -74,6 +80,8 @@ def _complete(there: frozenset[str], extent: Extent, name: str, path: Path, laye
 
 
 def _one_thread() -> None:
+    # A worker that is interrupted takes the next chunk; it has to end with the command.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
 
 

@@ -32,7 +32,7 @@ class Recipe:
     """
 
     alignment_steps: int = 500
-    steps: int = 3000
+    steps: int = 3600
     alignment_rate: float = 3e-3
     rate: float = 2e-3
     mastered: float = 0.9

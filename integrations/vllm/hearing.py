@@ -25,7 +25,8 @@ class HearingModel(SeatsModel):
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         asked = self.served.asked
-        self.audio_values = AudioValues(self.audio_tower, asked, "auto", self.audio_tower_kind) if asked else None
+        kind, group = self.audio_tower_kind, self.tp_group
+        self.audio_values = AudioValues(self.audio_tower, asked, "auto", kind, group) if asked else None
 
     def encoded(self, modality: str, inputs: Any, kwargs: Mapping[str, Any]) -> list[Encoded]:
         if modality == "audio":

@@ -21,6 +21,8 @@ alone, "name" an attribute of the class or of what it makes."""
 PROCESSOR = (
     "info",
     "apply(self, inputs, timing_ctx)",
+    "_apply_hf_processor(self, inputs, timing_ctx)",
+    "_merge_mm_kwargs(self, cache, mm_hashes, mm_is_cached, mm_missing_kwargs, mm_missing_prompt_updates)",
     "get_dummy_mm_inputs(self, mm_counts, *, cache, scheduler_config)",
     "_get_mm_hashes(self, inputs)",
     "_get_mm_fields_config(self, hf_inputs, hf_processor_mm_kwargs)",
@@ -30,6 +32,7 @@ PROCESSOR = (
 
 SOUND_PROCESSOR = (
     *PROCESSOR,
+    "_maybe_apply_prompt_updates(self, mm_items, mm_res)",
     "_get_cache_missing_items(self, cache, mm_data_items, mm_hashes)",
     "_derive_audio_from_video_placeholders(self, placeholders, mm_prompt_updates)",
 )
@@ -76,12 +79,15 @@ EVERY: Needs = {
         "get_merged_mm_kwargs(self, kwargs, ...)",
     ),
     "vllm.multimodal.processing.inputs:ProcessorInputs": ("mm_data_items", "hf_processor_mm_kwargs"),
+    "vllm.multimodal.processing.processor:MultiModalProcessingResult": ("kwargs", "hashes"),
     "vllm.multimodal.processing.processor:PlaceholderFeaturesInfo": ("is_embed",),
     "vllm.multimodal.processing.processor:PromptReplacement": ("modality", "replacement"),
     "vllm.multimodal.processing.processor:PromptUpdateDetails": (
         "select_token_ids(seq, embed_token_ids)",
         "from_seq(seq)",
     ),
+    "vllm.distributed.parallel_state:get_tp_group": (),
+    "vllm.distributed.parallel_state:GroupCoordinator": ("world_size", "device_group"),
     # Settings that are refused: one that has another name would be let through.
     "vllm.config:VllmConfig": (
         *("model_config", "parallel_config", "compilation_config", "scheduler_config"),
@@ -89,10 +95,11 @@ EVERY: Needs = {
     ),
     "vllm.config:ModelConfig": ("hf_config", "multimodal_config", "enable_prompt_embeds"),
     "vllm.config:SchedulerConfig": ("max_num_batched_tokens",),
-    "vllm.config:MultiModalConfig": ("video_pruning_rate", "enable_mm_embeds"),
+    "vllm.config:MultiModalConfig": ("video_pruning_rate", "enable_mm_embeds", "mm_encoder_tp_mode"),
     "vllm.config:CompilationConfig": ("compile_mm_encoder", "cudagraph_mm_encoder"),
     "vllm.config:ParallelConfig": (
         *("pipeline_parallel_size", "tensor_parallel_size", "prefill_context_parallel_size", "use_ubatching"),
+        *("decode_context_parallel_size", "enable_expert_parallel", "distributed_executor_backend"),
     ),
 }
 """For all models."""
@@ -104,10 +111,11 @@ OMNI = f"{MODELS}.qwen2_5_omni_thinker:Qwen2_5OmniThinker"
 VL = f"{MODELS}.qwen2_5_vl:Qwen2_5_VL"
 VL3 = f"{MODELS}.qwen3_vl:Qwen3VL"
 OMNI3 = f"{MODELS}.qwen3_omni_moe_thinker:Qwen3OmniMoe"
+TOWER = ("blocks", "num_heads", "spatial_merge_unit")
 ATTENTION = ("qkv", "attn", "hidden_size_per_attention_head")
 
 VISION_2_5: Needs = {
-    f"{VISION}Transformer": ("blocks", "spatial_merge_unit", "prepare_encoder_metadata(self, grid_thw, ...)"),
+    f"{VISION}Transformer": (*TOWER, "prepare_encoder_metadata(self, grid_thw, ...)"),
     f"{VISION}Block": ("attn",),
     f"{VISION}Attention": ATTENTION,
 }
@@ -145,7 +153,7 @@ FAMILIES: dict[str, Needs] = {
         f"{VL3}ForConditionalGeneration": (*MODEL, *DEEPSTACK),
         f"{VL3}ProcessingInfo": ("get_hf_config(self)", "get_tokenizer(self)"),
         f"{VL3}DummyInputsBuilder": (),
-        f"{MODELS}.qwen3_vl:Qwen3_VisionTransformer": ("blocks", "spatial_merge_unit"),
+        f"{MODELS}.qwen3_vl:Qwen3_VisionTransformer": TOWER,
         f"{MODELS}.qwen3_vl:Qwen3_VisionBlock": ("attn",),
         f"{VISION}Attention": ATTENTION,
     },
@@ -157,12 +165,12 @@ FAMILIES: dict[str, Needs] = {
         f"{OMNI3}ThinkerForConditionalGeneration": (*HEARING_MODEL, *DEEPSTACK),
         f"{OMNI3}ThinkerProcessingInfo": ("get_hf_config(self)",),
         f"{OMNI3}ThinkerDummyInputsBuilder": (),
-        f"{MODELS}.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer": ("blocks", "spatial_merge_unit"),
+        f"{MODELS}.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer": TOWER,
         f"{MODELS}.qwen3_omni_moe_thinker:Qwen3_VisionBlock": ("attn",),
         f"{VISION}Attention": ATTENTION,
         f"{OMNI3}AudioEncoder": ("layers", "n_window"),
         f"{OMNI3}AudioEncoderLayer": ("self_attn",),
-        f"{OMNI3}AudioAttention": ("attn", "scaling"),
+        f"{OMNI3}AudioAttention": ("attn", "num_heads", "scaling"),
     },
 }
 """What a model of ours adds, by the name of its module in this package."""

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from vllm.distributed.parallel_state import get_tp_group
 from vllm.model_executor.models.interfaces import SupportsMultiModal
 
+from seats_ops.integrations.ranks import same_on_all_ranks
 from seats_ops.integrations.vllm import channels
 from seats_ops.integrations.vllm.features import SECONDS, SOUND_FRAMES, TEXT, unit_of
 from seats_ops.integrations.vllm.positions import Placed, prompt_positions
@@ -35,6 +38,9 @@ class SeatsModel(SupportsMultiModal):
     """What stands before a model of vLLM among the bases of one that selects.
 
     The scheduler counts tokens that stay, but towers work on all: videos are encoded one by one.
+
+    Under tensor parallelism every rank goes through all of it. What towers tell is averaged over the heads of all
+    ranks, and what the first rank chose goes on everywhere.
 
     Attributes:
         lacks: inputs that no stage can be told in this family.
@@ -57,7 +63,11 @@ class SeatsModel(SupportsMultiModal):
         offsets = torch.zeros(3, columns, dtype=torch.int64, device=device)
         self.register_buffer("offsets", offsets, persistent=False)
         asked = served.asked
-        self.vision_values = VisionValues(self.visual, asked, "auto", self.window_order) if asked else None
+        ranks = get_tp_group()
+        self.tp_group = ranks.device_group if ranks.world_size > 1 else None
+        self.vision_values = (
+            VisionValues(self.visual, asked, "auto", self.window_order, self.tp_group) if asked else None
+        )
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:
         """[K, D + 6] of every unit: what stays, and where it stood."""
@@ -90,7 +100,7 @@ class SeatsModel(SupportsMultiModal):
         expected = self.served.kept(unit)
         if chosen.counts != expected:
             raise RuntimeError(f"seats_ops: expected stages to leave {expected} tokens of {unit}, got {chosen.counts}")
-        rows, positions = self.placed(unit, chosen)
+        rows, positions = self.placed(unit, self.agreed(chosen))
         return channels.load(rows, positions.to(rows.device))
 
     def chosen(self, unit: Unit, items: Encoded) -> Chosen:
@@ -101,6 +111,14 @@ class SeatsModel(SupportsMultiModal):
         values = {name: x[order] for name, x in values.items()}
         width = self.config.get_text_config().hidden_size
         return choose(self.served.stages, [unit], rows, values, width=width)
+
+    def agreed(self, chosen: Chosen) -> Chosen:
+        """What the first of the ranks chose: a tie that rounding breaks may go one way here and another way there."""
+        if self.tp_group is None:
+            return chosen
+        # Where the rows are, as no group sends from both.
+        index = same_on_all_ranks(chosen.index.to(chosen.rows.device), self.tp_group).cpu()
+        return replace(chosen, index=index, rows=same_on_all_ranks(chosen.rows, self.tp_group))
 
     def placed(self, unit: Unit, chosen: Chosen) -> tuple[Tensor, Tensor]:
         """Rows that fill the placeholders of a unit, and their positions from its begin on."""

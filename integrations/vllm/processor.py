@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 from vllm.multimodal.inputs import MultiModalFieldConfig
@@ -18,6 +18,9 @@ from seats_ops.integrations.vllm.served import ENTRY, Served, read_schedule
 from seats_ops.integrations.vllm.units import Unit
 from seats_ops.layout import Modality
 
+PROFILING: ContextVar[bool] = ContextVar("seats_ops_profiling", default=False)
+"""Of each thread that runs a processor."""
+
 
 class SeatsProcessor(BaseMultiModalProcessor[Any]):
     """What stands before a processor of vLLM among the bases of one that selects.
@@ -27,7 +30,10 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
     """
 
     table: ClassVar[int] = 4
-    _profiling = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reach = Reach(self.table)
 
     @property
     def served(self) -> Served:
@@ -35,18 +41,14 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
 
     def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """Of the largest request by number of items, which nobody answers."""
-        self._profiling = True
+        token = PROFILING.set(True)
         try:
             return super().get_dummy_mm_inputs(*args, **kwargs)
         finally:
-            self._profiling = False
-
-    @cached_property
-    def reach(self) -> Reach:
-        return Reach(self.table)
+            PROFILING.reset(token)
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
-        if self._profiling:
+        if PROFILING.get():
             return super().apply(inputs, timing_ctx)
         kinds = self.kinds(inputs)
         self.served.check_request(kinds)
@@ -55,6 +57,26 @@ class SeatsProcessor(BaseMultiModalProcessor[Any]):
         bearers = {"video" if "video" in kind else min(kind) for kind in kinds}
         self.reach.check(self.info.get_hf_config(), self.info.ctx.model_config.max_model_len, made, bearers)
         return made
+
+    def _apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
+        made = super()._apply_hf_processor(inputs, timing_ctx)
+        self._note(made.hashes, made.kwargs)
+        return made
+
+    def _merge_mm_kwargs(
+        self, cache: Any, mm_hashes: Any, mm_is_cached: Any, mm_missing_kwargs: Any, mm_missing_prompt_updates: Any
+    ) -> Any:
+        """What comes out of a cache may be an address: the last place where items that were new to it are at hand."""
+        new = {
+            modality: [name for name, known in zip(names, mm_is_cached[modality], strict=True) if not known]
+            for modality, names in mm_hashes.items()
+        }
+        self._note(new, mm_missing_kwargs)
+        return super()._merge_mm_kwargs(cache, mm_hashes, mm_is_cached, mm_missing_kwargs, mm_missing_prompt_updates)
+
+    def _note(self, names: Any, items: Any) -> None:
+        if not PROFILING.get():
+            self.reach.note(self.info.get_hf_config(), names, items)
 
     def kinds(self, inputs: Any) -> list[set[str]]:
         """Modalities of every unit of a request."""

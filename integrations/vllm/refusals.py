@@ -22,8 +22,14 @@ def check_engine(config: Any, served: Served) -> None:
     refused = {
         "speculative decoding": config.speculative_config is not None,
         "pipeline parallelism": parallel.pipeline_parallel_size > 1,
-        "tensor parallelism": parallel.tensor_parallel_size > 1,
         "prefill context parallelism": parallel.prefill_context_parallel_size > 1,
+        "decode context parallelism": parallel.decode_context_parallel_size > 1,
+        "expert parallelism (enable_expert_parallel) beside tensor parallelism": (
+            parallel.tensor_parallel_size > 1 and parallel.enable_expert_parallel
+        ),
+        "tensor parallelism by another executor (distributed_executor_backend) than 'mp'": (
+            parallel.tensor_parallel_size > 1 and parallel.distributed_executor_backend != "mp"
+        ),
         "dual batch overlap and other microbatches": parallel.use_ubatching,
         "video_pruning_rate, another way to choose tokens": bool(media.video_pruning_rate),
         "embedding inputs (enable_mm_embeds), which come without what encoders tell": media.enable_mm_embeds,
@@ -35,9 +41,13 @@ def check_engine(config: Any, served: Served) -> None:
         "an encoder in CUDA graphs (cudagraph_mm_encoder), which skips what selects": compilation.cudagraph_mm_encoder,
     }
     if served.asked:
+        names = ", ".join(sorted(served.asked))
         refused |= {
-            "a compiled encoder (compile_mm_encoder), which skips hooks, as stages ask for "
-            + ", ".join(sorted(served.asked)): compilation.compile_mm_encoder
+            f"a compiled encoder (compile_mm_encoder), which skips hooks, as stages ask for {names}": (
+                compilation.compile_mm_encoder
+            ),
+            "media shared out over ranks (mm_encoder_tp_mode='data'), of which a rank sees its own only, as stages ask "
+            f"for {names}": parallel.tensor_parallel_size > 1 and media.mm_encoder_tp_mode == "data",
         }
     for what, wrong in refused.items():
         if wrong:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seats_ops.cost.prompt_lengths import split_blocks
 from seats_ops.integrations.encoder_values import paper_windows, received_within, sound_positions, told
+from seats_ops.integrations.ranks import mean_of_shares
 from seats_ops.integrations.vllm.items import GRIDS_PER_BLOCK
 
 
@@ -55,14 +56,18 @@ class VisionValues:
     """Of the vision tower of Qwen2.5 or Qwen3.
 
     Args:
-        tower: vLLM's, whole on every rank.
+        tower: vLLM's, with all heads or those of this rank.
         asked: full names of inputs, see `seats_ops.Stage`.
         backend: of primitives.
         window_order: it works window by window and hands its tokens back in reading order (Qwen2.5).
+        group: of the ranks that share out heads, or None.
     """
 
-    def __init__(self, tower: Any, asked: frozenset[str], backend: str, window_order: bool = True) -> None:
+    def __init__(
+        self, tower: Any, asked: frozenset[str], backend: str, window_order: bool = True, group: Any = None
+    ) -> None:
         self.tower, self.asked, self.backend, self.window_order = tower, asked, backend, window_order
+        self.group = group
         self.watch = Watch()
 
     @contextmanager
@@ -96,6 +101,7 @@ class VisionValues:
             lambda q, k, windows: received_within(q, k, scale, windows, self.backend),
             self.backend,
         )
+        found = over_ranks(found, q.shape[1], self.tower.num_heads, self.group)
         if not self.window_order:
             return found
         order = self.tower.prepare_encoder_metadata(grids)["reverse_indices"].to(q.device)
@@ -124,8 +130,10 @@ QWEN3 = AudioTower(3, 52, 1)
 class AudioValues:
     """Of an audio tower of Qwen2.5-Omni (Hugging Face's module) or Qwen3-Omni; arguments as of `VisionValues`."""
 
-    def __init__(self, tower: Any, asked: frozenset[str], backend: str, kind: AudioTower = QWEN2_5) -> None:
-        self.tower, self.asked, self.backend, self.kind = tower, asked, backend, kind
+    def __init__(
+        self, tower: Any, asked: frozenset[str], backend: str, kind: AudioTower = QWEN2_5, group: Any = None
+    ) -> None:
+        self.tower, self.asked, self.backend, self.kind, self.group = tower, asked, backend, kind, group
         self.watch = Watch()
 
     @contextmanager
@@ -152,7 +160,7 @@ class AudioValues:
         else:
             q, k = (seen[name].flatten(0, 1) for name in ("query", "key"))
         positions = [sound_positions(n, 2 * self.tower.n_window, kind.halvings) for n in mel_frames]
-        return told(
+        found = told(
             self.asked,
             (q, k),
             (q, k),
@@ -163,6 +171,22 @@ class AudioValues:
             lambda q, k, windows: received_within(q, k, last.scaling, windows, self.backend),
             self.backend,
         )
+        return over_ranks(found, q.shape[1], last.num_heads, self.group)
+
+
+def over_ranks(values: dict[str, Tensor], heads: int, total: int, group: Any) -> dict[str, Tensor]:
+    """Means over this rank's heads, averaged over those of all ranks.
+
+    Args:
+        values: float32 [N, ...] by name; overwritten.
+        heads, total: of this rank and of the model; a tower that is whole on every rank has all.
+        group: of the ranks that share them out.
+    """
+    if heads == total:
+        return values
+    if group is None:
+        raise RuntimeError(f"seats_ops: expected ranks for the other heads of an encoder, got {heads} of {total} alone")
+    return {name: mean_of_shares(x, heads / total, group) for name, x in values.items()}
 
 
 def of_items(values: dict[str, Tensor], sizes: list[int]) -> list[dict[str, Tensor]]:

@@ -84,6 +84,15 @@ class SoundProcessor(SeatsProcessor):
         found = [config.audio_start_token_id, *found, config.audio_end_token_id]
         return PromptUpdateDetails.select_token_ids(found, [self.id_of(Modality.VIDEO), self.id_of(Modality.AUDIO)])
 
+    def _maybe_apply_prompt_updates(self, mm_items: Any, mm_res: Any) -> Any:
+        # vLLM asks a video whether its sound is its own, or counts placeholders where the video is in a cache. What a
+        # cache in shared memory gives for a video is an address, which neither answers nor counts as cached.
+        known = {
+            modality: [None if item and "address" in item else item for item in items]
+            for modality, items in mm_res.kwargs.items()
+        }
+        return super()._maybe_apply_prompt_updates(mm_items, mm_res._replace(kwargs=known))
+
     def _derive_audio_from_video_placeholders(self, placeholders: Any, mm_prompt_updates: Any) -> Any:
         """The video's item fills all placeholders between the sound's begin and end, and the sound's own fills none."""
         derived = dict(super()._derive_audio_from_video_placeholders(placeholders, mm_prompt_updates))

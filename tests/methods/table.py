@@ -8,7 +8,6 @@ import inspect
 import io
 import token
 import tokenize
-from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.methods import HIDDEN_SIZE, METHODS, PAPER, RATIO, Clip, accepted_ratio, given, run_stages
+from benchmarks.report.marks import replaced
 from benchmarks.results import read
 from seats_ops import Schedule
 from seats_ops.cli.model import qwen2_5_omni_7b_config
@@ -150,15 +150,6 @@ def usual() -> list[str]:
 
 
 PARTS = {"numbers": numbers, "notes": notes, "usual": usual, "protocols": sections}
-
-
-def replaced(text: str, found: Mapping[str, Sequence[str]]) -> str:
-    """A page with what stands between its marks made anew."""
-    for name, lines in found.items():
-        start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, after = text.split(start)[0], text.split(end)[1]
-        text = f"{before}{start}\n" + "\n".join(lines) + f"\n{end}{after}"
-    return text
 
 
 def made() -> str:

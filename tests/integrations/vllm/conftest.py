@@ -58,26 +58,38 @@ def started(checkpoint: Path, one_engine: Callable[..., Any]) -> Callable[..., A
 
 
 @pytest.fixture(scope="session")
-def started_family(tmp_path_factory: pytest.TempPathFactory, one_engine: Callable[..., Any]) -> Callable[..., Any]:
-    """Engine of a family by the name of its schedule and its options."""
+def family_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Of a family by its name, whose class is known to vLLM."""
     from importlib import import_module
 
     from vllm import ModelRegistry
 
     from seats_ops.integrations.vllm import ARCHITECTURES as PLACES
-    from tests.integrations.vllm.cases_families import SCHEDULES
-    from tests.integrations.vllm.checkpoint_families import ARCHITECTURES, sizes, write
-    from tests.integrations.vllm.engines import engine
+    from tests.integrations.vllm.checkpoint_families import ARCHITECTURES, write
 
     folder = tmp_path_factory.mktemp("families")
 
-    def start(family: str, schedule: str, **options: Any) -> Any:
+    def written(family: str) -> Path:
         path = folder / family
         if not path.exists():
             write(path, family)
             # By class: of a name, as the plugin gives it, vLLM asks a new process, which takes 15 seconds.
             module, name = PLACES[ARCHITECTURES[family]].split(":")
             ModelRegistry.register_model(ARCHITECTURES[family], getattr(import_module(module), name))
+        return path
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def started_family(family_checkpoint: Callable[[str], Path], one_engine: Callable[..., Any]) -> Callable[..., Any]:
+    """Engine of a family by the name of its schedule and its options."""
+    from tests.integrations.vllm.cases_families import SCHEDULES
+    from tests.integrations.vllm.checkpoint_families import ARCHITECTURES, sizes
+    from tests.integrations.vllm.engines import engine
+
+    def start(family: str, schedule: str, **options: Any) -> Any:
+        path = family_checkpoint(family)
         limits = {"video": 2, "image": 2} | ({"audio": 2} if family == "qwen3_omni" else {})
         known = {"limit_mm_per_prompt": limits, "mm_processor_kwargs": {"size": sizes(family)}}
         make = partial(engine, path, SCHEDULES[schedule], ARCHITECTURES[family], **known, **options)

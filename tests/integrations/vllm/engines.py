@@ -13,6 +13,7 @@ from seats_ops.integrations.vllm import overrides, register
 from tests.integrations.vllm.cases import RATE, Case
 from tests.integrations.vllm.checkpoint import PIXELS
 from tests.integrations.vllm.references import NEW_TOKENS
+from tests.integrations.vllm.workers import record, recorded
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -123,27 +124,12 @@ def forget(llm: Any) -> None:
 
 
 def answer_and_kept(llm: Any, case: Case) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Of one request; tokens that stages kept, by modality, numbered over all its items."""
-    import torch
-
-    model = model_of(llm)
-    kept: dict[str, list[int]] = {"video": [], "audio": [], "image": []}
-    before = dict.fromkeys(kept, 0)
-    choose = type(model).chosen
-
-    def recorded(unit: Any, items: Any) -> Any:
-        found = choose(model, unit, items)
-        for item, columns in zip(unit.items, unit.columns(), strict=True):
-            modality = item.modality.name.lower()
-            stays = torch.isin(columns, found.index).nonzero().squeeze(1)
-            kept[modality] += (stays + before[modality]).tolist()
-            before[modality] += item.num_tokens
-        return found
-
+    """Of one request; tokens that went on, by modality, numbered over all its items; the same on all ranks."""
     forget(llm)
-    model.chosen = recorded
+    llm.collective_rpc(record)
     try:
         (got,) = answers(llm, [case])
     finally:
-        del model.chosen
+        kept, *others = llm.collective_rpc(recorded)
+    assert all(other == kept for other in others)
     return got, kept

@@ -20,6 +20,7 @@ References = dict[str, dict[str, Any]]
 SMALL = {"num_gpu_blocks_override": 17, "max_model_len": 448, "disable_log_stats": False}
 """Blocks for less than two of the requests to their ends."""
 CACHED = {"enable_prefix_caching": True}
+SHARED = {"mm_processor_cache_type": "shm", "mm_processor_cache_gb": 0.5, **CACHED}
 MEDIA = ("video", "sound", "sound in video", "3 frames a second", "images", "two videos and a sound")
 
 
@@ -123,12 +124,30 @@ def test_other_questions_and_places_with_the_cache(started: Start, references: R
 
 
 @pytest.mark.parametrize("first", ["sound in video", "another sound"])
-def test_the_same_video_with_another_sound(first: str, started: Start, references: References) -> None:
-    llm = started("weighted", **CACHED)
+@pytest.mark.parametrize("cache", [CACHED, SHARED], ids=["lru", "shm"])
+def test_the_same_video_with_another_sound(
+    first: str, cache: dict[str, Any], started: Start, references: References
+) -> None:
+    llm = started("weighted", **cache)
     llm.reset_prefix_cache()
     forget(llm)
     for name in (first, "another sound", "sound in video", "longer sound", "video"):
         check(answers(llm, [CASES[name]])[0], references["weighted"][name])
+
+
+def test_items_in_shared_memory(started: Start, references: References) -> None:
+    llm = started("weighted", **SHARED)
+    llm.reset_prefix_cache()
+    forget(llm)
+    for _ in range(2):
+        for name, got in zip(CASES, answers(llm, list(CASES.values())), strict=True):
+            check(got, references["weighted"][name])
+    # Of a table of 16,384 the context needs 2,048. The sixth grid begins at 5 * 2 / 0.015 * 25 = 16,666.
+    slow = replace(CASES["video"], fps=0.015)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="expected positions at most 14336 ahead of tokens"):
+            answers(llm, [slow])
+    check(answers(llm, [CASES["video"]])[0], references["weighted"]["video"])
 
 
 def test_preempted(started: Start, references: References) -> None:

@@ -134,11 +134,13 @@ def engine_config(**changes: Any) -> SimpleNamespace:
     """What is looked at of a `VllmConfig`."""
     groups = {
         "parallel_config": {
-            **{f"{kind}_parallel_size": 1 for kind in ("pipeline", "tensor", "prefill_context")},
+            **{f"{kind}_parallel_size": 1 for kind in ("pipeline", "tensor", "prefill_context", "decode_context")},
+            "enable_expert_parallel": False,
+            "distributed_executor_backend": "mp",
             "use_ubatching": False,
         },
         "compilation_config": {"compile_mm_encoder": False, "cudagraph_mm_encoder": False},
-        "media": {"video_pruning_rate": None, "enable_mm_embeds": False},
+        "media": {"video_pruning_rate": None, "enable_mm_embeds": False, "mm_encoder_tp_mode": "weights"},
         "model": {"enable_prompt_embeds": False},
         "": {"speculative_config": None, "lora_config": None},
     }
@@ -155,8 +157,11 @@ def engine_config(**changes: Any) -> SimpleNamespace:
 SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"speculative_config": object()}, "speculative decoding"),
     ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
-    ({"tensor_parallel_size": 2}, "tensor parallelism"),
-    ({"prefill_context_parallel_size": 2}, "context parallelism"),
+    ({"tensor_parallel_size": 2, "enable_expert_parallel": True}, "expert parallelism.*beside tensor parallelism"),
+    ({"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}, "another executor.*than 'mp'"),
+    ({"tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}, "mm_encoder_tp_mode='data'.*saliency"),
+    ({"prefill_context_parallel_size": 2}, "prefill context parallelism"),
+    ({"decode_context_parallel_size": 2}, "decode context parallelism"),
     ({"use_ubatching": True}, "dual batch overlap"),
     ({"video_pruning_rate": 0.5}, "video_pruning_rate"),
     ({"enable_mm_embeds": True}, "embedding inputs .enable_mm_embeds"),
