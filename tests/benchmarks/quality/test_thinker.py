@@ -80,7 +80,7 @@ def test_twenty_steps_teach_something_and_an_interruption_changes_nothing(
 ) -> None:
     monkeypatch.setattr(training, "SAY_EVERY", 4)
     monkeypatch.setattr(training, "SAVE_EVERY", 8)
-    recipe = Recipe(alignment_steps=10, steps=20)
+    recipe = Recipe(alignment_steps=20, steps=20)
     whole = train(SMALL, 3, recipe, tmp_path / "whole", lambda part, done: None)
     rows = [json.loads(line) for line in (tmp_path / "whole" / f"{whole.stem}.jsonl").read_text().splitlines()]
     towers = [row["loss"] for row in rows[1:] if row["part"] == "towers"]
