@@ -23,13 +23,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "seats-selector": {"weighted": False, "exact_total": True},
     "dart": {"text_pivots": 0},
     "vidcom2": {"variant": "reconciled"},
-    **{f"random {seed}": {"seed": seed} for seed in SEEDS},
 }
 """Saliency and text are not to be had from an encoder of pictures: what does without them does. Counts are exact."""
 OF_VIDEO = ("divprune", "seats-selector", "evs", "vidcom2", "dart", "dycoke")
 OF_SOUND = ("divprune-om", "seats-selector")
-SAME = {"divprune-om": "divprune"}
-"""The same on a silent video."""
 AVAILABLE = {"features", "grid", "generators"}
 
 
@@ -57,14 +54,19 @@ def _largest_accepted(name: str, ratio: float) -> Schedule:
 
 
 @cache
-def _schedule(name: str, ratio: float, found: PromptLengths) -> Schedule | None:
-    kind = name.split(" ")[0]
-    options = {kind: OPTIONS.get(name, {})}
-    one = at_equal_cost([kind], config(), found, retention=ratio, options=options)[0]
-    return one.schedule
+def _own_ratio(name: str, ratio: float, found: PromptLengths) -> float | None:
+    return at_equal_cost([name], config(), found, retention=ratio, options={name: OPTIONS.get(name, {})})[0].ratio
 
 
-def kept_by(names: tuple[str, ...], ratio: float, layout: TokenLayout, media: Tensor) -> Iterator[tuple[str, Tensor]]:
+def seed_of(name: str, item: int) -> dict[str, int]:
+    """Of "random 3", another one for every item: masks that items share are few, however many items there are."""
+    _, _, place = name.partition(" ")
+    return {"seed": item * len(SEEDS) + int(place)} if place else {}
+
+
+def kept_by(
+    names: tuple[str, ...], ratio: float, layout: TokenLayout, media: Tensor, *, item: int
+) -> Iterator[tuple[str, Tensor]]:
     """Name and bool [N] keep mask of the prompt's media; left out is who cannot keep as few.
 
     Args:
@@ -72,12 +74,15 @@ def kept_by(names: tuple[str, ...], ratio: float, layout: TokenLayout, media: Te
         ratio: share of the media that enters the LLM.
         layout: of one prompt, on the CPU.
         media: float32 [N, D], features of the N tokens of its media.
+        item: number of the clip or sound, which seeds random.
     """
     features = whole(layout, media)
     for name in names:
-        schedule = _schedule(name, ratio, lengths(layout))
-        if schedule is None:
+        kind = name.split(" ")[0]
+        own = _own_ratio(kind, ratio, lengths(layout))
+        if own is None:
             continue
+        schedule = method(kind)(config(), own, **OPTIONS.get(kind, {}), **seed_of(name, item))
         left = run_stages(schedule, layout, {"features": features}, "reference")
         keep_mask = torch.zeros(len(layout), dtype=torch.bool, device="cpu")
         keep_mask[left.position] = True

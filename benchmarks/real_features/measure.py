@@ -30,7 +30,7 @@ from .coverage import coverage
 from .packages import FRAMES, VOICES, packaged
 from .prompts import sound_prompt, video_prompt
 from .reading import character_error
-from .sounds import PIECE, TOKENS, joined_sound, muted, recording, stretches
+from .sounds import PIECE, TOKENS, TOKENS_PER_PIECE, joined_sound, muted, recording, stretches
 from .summary import FULL, NOTHING, SMALLER
 
 Cells = dict[str, dict[str, float]]
@@ -47,23 +47,24 @@ def measure_clip(number: int, ratios: tuple[float, ...]) -> dict[str, Cells]:
     all_or_none = {FULL: np.ones((GRIDS, HEIGHT * WIDTH), bool), NOTHING: np.zeros((GRIDS, HEIGHT * WIDTH), bool)}
     cells = {"1": {name: {"cer": _error_of(clip, kept)} for name, kept in all_or_none.items()}}
     for ratio in ratios:
-        row = {
-            name: of_clip(clip, media, kept) for name, kept in kept_by((*BASELINES, *OF_VIDEO), ratio, layout, media)
-        }
+        masks = kept_by((*BASELINES, *OF_VIDEO), ratio, layout, media, item=number)
+        row = {name: of_clip(clip, media, kept) for name, kept in masks}
         smaller = [character_error(clip.captions[i].text, downsampled(clip, ratio, i)) for i in range(NUM_SHOTS)]
         cells[f"{ratio:g}"] = {**row, SMALLER: {"cer": float(np.mean(smaller))}}
     return cells
 
 
 def of_clip(clip: JoinedClip, media: Tensor, keep_mask: Tensor) -> dict[str, float]:
-    """Of bool [N] kept tokens: shares that are kept of all, of captions and after cuts; character error; coverage."""
+    """Of bool [N] kept tokens: shares of all, of captions (seen: in a grid), after cuts; character error; coverage."""
     kept = keep_mask.numpy().reshape(GRIDS, -1)
     radius, facility = coverage(media, keep_mask)
     after = kept[GRIDS_PER_SHOT::GRIDS_PER_SHOT]
-    written = np.stack([one.touches(SIDE, HEIGHT, WIDTH) for one in clip.captions for _ in range(GRIDS_PER_SHOT)])
+    written = np.stack([one.touches(SIDE, HEIGHT, WIDTH) for one in clip.captions])
+    by_shot = kept.reshape(NUM_SHOTS, GRIDS_PER_SHOT, -1)
     return {
         "kept": float(kept.mean()),
-        "caption": float(kept[written].mean()),
+        "caption": float(by_shot.mean(1)[written].mean()),
+        "caption_seen": float(by_shot.any(1)[written].mean()),
         "cer": _error_of(clip, kept),
         "radius": radius,
         "facility": facility,
@@ -81,13 +82,22 @@ def measure_sound(number: int, ratios: tuple[float, ...]) -> dict[str, Cells]:
     cells = {"1": {name: _voices(item.sound, item.speakers, kept) for name, kept in controls.items()}}
     for ratio in ratios:
         cells[f"{ratio:g}"] = {}
-        for name, keep_mask in kept_by((*BASELINES, *OF_SOUND), ratio, layout, media):
+        for name, keep_mask in kept_by((*BASELINES, *OF_SOUND), ratio, layout, media, item=number):
             radius, facility = coverage(media, keep_mask)
             heard = _voices(item.sound, item.speakers, keep_mask.numpy())
             cells[f"{ratio:g}"][name] = {
-                "kept": float(keep_mask.float().mean()), **heard, "radius": radius, "facility": facility
-            }  # fmt: skip
+                "kept": float(keep_mask.float().mean()),
+                "early": early(keep_mask.numpy()),
+                **heard,
+                "radius": radius,
+                "facility": facility,
+            }
     return cells
+
+
+def early(kept: np.ndarray) -> float:
+    """Share of kept tokens, bool [TOKENS], that are of the first quarter of a piece."""
+    return float(kept.reshape(-1, TOKENS_PER_PIECE)[:, : TOKENS_PER_PIECE // 4].sum() / kept.sum())
 
 
 def _voices(sound: np.ndarray, speakers: tuple[str, ...], kept: np.ndarray) -> dict[str, float]:

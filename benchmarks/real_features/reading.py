@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from jiwer import cer
 from PIL import Image
 
 ENLARGED = 2
@@ -30,4 +29,6 @@ def read(box: np.ndarray) -> str:
 
 def character_error(text: str, box: np.ndarray) -> float:
     """Insertions, deletions and substitutions, by characters of `text`: 0 if all is read, 1 if nothing is."""
+    from jiwer import cer  # Comes with the reader.
+
     return float(cer(text, read(box)))

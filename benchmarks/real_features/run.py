@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +18,8 @@ from benchmarks.results import RESULTS, append, read
 REAL = RESULTS / "real_features.jsonl.gz"
 RATIOS = (0.05, 0.1, 0.25, 0.5)
 CLIPS, SOUNDS = 24, 24
-RULES = 1
-"""Counts up with every change to what is measured that neither files nor versions show."""
+RULES = 2
+"""Counts up with every change to what is measured that the rest of a revision does not show."""
 VERSIONS = ("torch", "onnxruntime", "jiwer", "opencv-python-headless", "pillow", "av", "rapidocr-onnxruntime")
 
 
@@ -53,7 +55,24 @@ def current_revision(ratios: tuple[float, ...]) -> dict[str, Any]:
     from .packages import digest
 
     versions = {name: importlib.metadata.version(name).split("+")[0] for name in VERSIONS}
-    return {"rules": RULES, "files": digest(), "ratios": list(ratios), "versions": versions}
+    return {
+        "rules": RULES,
+        "settings": settings(),
+        "files": digest(),
+        "ratios": list(ratios),
+        "versions": versions,
+    }
+
+
+def settings() -> str:
+    """Digest, 16 hexadecimal digits, of what items are made of, and of who selects with which options."""
+    from . import captions, clips, contenders, mobilenet, prompts, reading, sounds, speaker
+
+    found = {
+        one.__name__: {name: value for name, value in vars(one).items() if name.isupper() and name[0] != "_"}
+        for one in (captions, clips, contenders, mobilenet, prompts, reading, sounds, speaker)
+    }
+    return hashlib.sha256(json.dumps(found, sort_keys=True, default=sorted).encode()).hexdigest()[:16]
 
 
 def done_of(path: Path, revision: dict[str, Any]) -> set[str]:

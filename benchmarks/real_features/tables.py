@@ -13,14 +13,17 @@ from .summary import RANDOM, Results
 CLIP = {"cer": "character error", "radius": "k-centre radius", "facility": "facility location"}
 SHARES = {
     "caption": "of captions",
+    "caption_seen": "of captions, in any grid",
     "after_cuts": "of grids after a cut",
     "cuts": "cuts with a kept token",
 }
+SHOWN = ("0.05", "0.1", "0.25")
 SOUND = {
     "similarity": "speaker similarity",
     "right": "right speaker",
     "radius": "k-centre radius",
     "facility": "facility location",
+    "early": "share of the first quarter of a piece",
 }
 
 
@@ -32,7 +35,7 @@ def tables(path: Path = REAL) -> dict[str, str]:
         "Coverage": "\n\n".join(
             f"{CLIP[number].capitalize()}:\n\n{_across(clips, number)}" for number in ("radius", "facility")
         ),
-        "Where tokens stay": _shares(clips, "0.1"),
+        "Where tokens stay": "\n\n".join(f"At {float(ratio):.0%}:\n\n{_shares(clips, ratio)}" for ratio in SHOWN),
         "Hearing": "\n\n".join(f"{SOUND[number].capitalize()}:\n\n{_across(sounds, number)}" for number in SOUND),
         "Controls": _controls(clips, sounds),
         "Left out": left_out(),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.real_features import clips, mobilenet, packages, prompts, run, sounds, speaker
+from benchmarks.real_features import clips, contenders, measure, mobilenet, packages, prompts, run, sounds, speaker
 from benchmarks.real_features.captions import Caption
 from benchmarks.real_features.contenders import BASELINES, OF_SOUND, OF_VIDEO, kept_by, why_not
 from benchmarks.real_features.coverage import coverage
@@ -167,11 +167,25 @@ def test_mels_find_a_tone_in_its_band() -> None:
 def test_kept_tokens_are_those_of_the_media() -> None:
     layout = prompts.video_prompt(6, 3, 4, 0.5)
     media = torch.randn(72, 16, generator=generator())
-    found = dict(kept_by(("uniform", "random 0", "random 1", "divprune", "dart"), 0.25, layout, media))
+    found = dict(kept_by(("uniform", "random 0", "random 1", "divprune", "dart"), 0.25, layout, media, item=0))
     assert {name: int(mask.sum()) for name, mask in found.items()} == dict.fromkeys(found, 18)
     assert not torch.equal(found["random 0"], found["random 1"])
     assert layout.shapes is not None and layout.shapes[0].num_tokens == 72
-    assert "dycoke" not in dict(kept_by(("dycoke",), 0.25, layout, media))  # one frame in three stays whole
+    # One frame in three stays whole.
+    assert "dycoke" not in dict(kept_by(("dycoke",), 0.25, layout, media, item=0))
+
+
+def test_no_two_items_share_a_random_mask() -> None:
+    layout, media = prompts.video_prompt(6, 3, 4, 0.5), torch.zeros(72, 4)
+    names = tuple(name for name in BASELINES if name.startswith(RANDOM))
+    masks = [mask for item in range(3) for _, mask in kept_by(names, 0.25, layout, media, item=item)]
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3 * len(names)
+
+
+def test_the_share_of_a_piece_s_first_quarter() -> None:
+    kept = np.zeros((sounds.NUM_PIECES, sounds.TOKENS_PER_PIECE), bool)
+    kept[0, 9] = kept[1, 10] = kept[2, 39] = kept[3, 0] = True
+    assert measure.early(kept.reshape(-1)) == 0.5
 
 
 def test_sounds_have_blocks_of_two_seconds() -> None:
@@ -203,6 +217,16 @@ def test_compressed_results_are_added_to(tmp_path: Path) -> None:
         append(path, {"name": name})
     assert [row["name"] for row in read(path)] == ["a", "b"]
     assert path.read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_a_changed_setting_is_another_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run.settings()
+    assert run.settings() == before == ROWS[0]["revision"]["settings"]
+    monkeypatch.setattr(clips, "SEED", clips.SEED + 1)
+    assert run.settings() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(contenders, "OF_VIDEO", contenders.OF_VIDEO[:-1])
+    assert run.settings() != before
 
 
 def test_numbers_are_stored_to_four_places() -> None:
