@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from seats_ops.files import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 FORMAT = 2
@@ -19,15 +20,41 @@ def append(path: Path, *rows: dict[str, Any]) -> None:
     """All of the rows or, whatever happens meanwhile, none; makes the folder and the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = _text(path) if path.exists() else ""
-    target = path.with_name(f"{path.name}.new")
-    after = (before + "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows)).encode()
-    target.write_bytes(gzip.compress(after, mtime=0) if path.suffix == ".gz" else after)
-    os.replace(target, path)
+    write(path, before + "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in rows))
+
+
+def write(path: Path, text: str) -> None:
+    """The whole file, equal bytes for equal text."""
+    write_whole(path, gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text)
+
+
+def opened(path: Path) -> TextIO:
+    """To read it line by line."""
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
 def _text(path: Path) -> str:
-    found = path.read_bytes()
-    return (gzip.decompress(found) if path.suffix == ".gz" else found).decode()
+    with opened(path) as file:
+        return file.read()
+
+
+def refuse_another(
+    said: str,
+    found: Mapping[str, Any],
+    here: Mapping[str, Any],
+    whose: str = "here",
+    mend: str = "choose another place with --output, or remove the file",
+) -> None:
+    """Results of different revisions are never mixed.
+
+    Raises:
+        ValueError: what is said (a file's results, an item that is), the first thing that differs, and how to go on.
+    """
+    for key in {**found, **here}:
+        if found.get(key) != here.get(key):
+            raise ValueError(
+                f"{said} of another revision, never mixed: {key} is {found.get(key)}, {whose} {here.get(key)}; {mend}"
+            )
 
 
 def into(output: Path, default: Path) -> str:

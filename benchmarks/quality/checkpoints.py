@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from benchmarks.quality.thinker import Size, new_thinker
+from seats_ops.files import write_whole
 
 FOLDER = Path(__file__).parent / "models"
 KIND = "AV-recall thinker"
@@ -43,10 +44,9 @@ def name_of(size: Size, seed: int) -> str:
 def save(path: Path, model: Any, size: Size, seed: int) -> None:
     """Weights in float32 and the settings, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, new, {"kind": KIND, "size": json.dumps(asdict(size)), "seed": str(seed)})
-    new.replace(path)
+    said = {"kind": KIND, "size": json.dumps(asdict(size)), "seed": str(seed)}
+    write_whole(path, safetensors.torch.save(weights, said))
 
 
 def load(path: Path) -> Trained:

@@ -16,7 +16,10 @@ from seats_ops.operators.selectors import RandomK
 from seats_ops.operators.stage import BUDGETED
 
 Build = Callable[..., Schedule]
-RANDOM_SEEDS = range(5)
+RANDOM = "random"
+"""Named in tables: the mean over its draws."""
+RANDOM_DRAWS = tuple(f"{RANDOM}-{seed}" for seed in range(5))
+"""Names of its contenders, by seed."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def _own(name: str, build: Build) -> Method:
 
 
 def _baselines() -> Iterator[Contender]:
-    for seed in RANDOM_SEEDS:
-        yield Contender(f"random-{seed}", "baseline", method("random"), {"seed": seed})
+    for seed, name in enumerate(RANDOM_DRAWS):
+        yield Contender(name, "baseline", method(RANDOM), {"seed": seed})
     yield Contender("uniform", "baseline", method("uniform"))
     yield Contender("pooled", "baseline", _own("pooled", _pooled_frames))
     for name, kept in (("oracle", True), ("anti-oracle", False)):
@@ -83,7 +86,7 @@ def _pooled_frames(config: Any, ratio: float) -> Schedule:
 def _published(layers: Layers) -> Iterator[Contender]:
     """Those with layers of their own get this model's; the rest is as published."""
     for name, one in methods().items():
-        if name in ("random", "uniform", "pooled"):
+        if name in (RANDOM, "uniform", "pooled"):
             continue
         options: dict[str, Any] = {}
         if "drop_layers" in one.options:

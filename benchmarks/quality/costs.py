@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.contenders import Layers
+from benchmarks.quality.contenders import RANDOM, RANDOM_DRAWS, Layers
 from benchmarks.quality.entries import Entry
-from benchmarks.quality.outcomes import FULL, RANDOM, Cost
+from benchmarks.quality.outcomes import FULL, Cost
 from benchmarks.quality.plan import FULL as EVERYTHING
 from benchmarks.quality.plan import entries_for
 from benchmarks.quality.scenes import Scene
+from benchmarks.results import refuse_another
 
 SHARES = ("layer_average", "flops", "kv")
 FILE = "costs.json"
+EVALUATE = "python -m benchmarks quality evaluate"
 
 
 def costs_of(config: Any, layers: Layers) -> dict[str, dict[str, float]]:
@@ -41,20 +43,15 @@ class Costs:
         """Raises ValueError: none, or of another revision."""
         file = folder / FILE
         if not file.exists():
-            raise ValueError(f"{file}: expected costs beside the results; python -m benchmarks quality evaluate")
+            raise ValueError(f"{file}: expected costs beside the results; {EVALUATE}")
         said = json.loads(file.read_text(encoding="utf-8"))
-        for key, found in said["revision"].items():
-            if found != revision.get(key):
-                raise ValueError(
-                    f"{file}: costs of another revision, never mixed: {key} is {found}, of the results"
-                    f" {revision.get(key)}"
-                )
+        refuse_another(f"{file}: costs", said["revision"], revision, whose="of the results", mend=EVALUATE)
         self._by_model = said["costs"]
 
     def share(self, name: str, cost: Cost, what: str) -> float | None:
         """Mean over models; None where none of them reaches the cost."""
         if name == FULL:
             return 1.0
-        key = cost.key(f"{RANDOM}-0" if name == RANDOM else name)
+        key = cost.key(RANDOM_DRAWS[0] if name == RANDOM else name)
         found = [costs[key][what] for costs in self._by_model.values() if key in costs]
         return sum(found) / len(found) if found else None

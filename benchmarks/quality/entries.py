@@ -8,9 +8,8 @@ from typing import Any
 
 from benchmarks.quality.contenders import Contender
 from benchmarks.quality.prompts import QUESTION_TOKENS, media_ids
-from benchmarks.quality.render import WINDOW_TOKENS
 from benchmarks.quality.scenes import Scene
-from benchmarks.quality.thinker import GRIDS_PER_WINDOW, SIDE, SOUND
+from benchmarks.quality.thinker import GRIDS_PER_WINDOW, SIDE, SOUND, WINDOW_TOKENS
 from seats_ops import Modality, Schedule
 from seats_ops.cost import PromptLengths
 from seats_ops.layout import MediaShape

@@ -18,6 +18,7 @@ from benchmarks.quality.render import Clips, draw_clips
 from benchmarks.quality.tasks import Task
 from benchmarks.quality.thinker import family_for
 from seats_ops import Schedule, StagePruner
+from seats_ops.compare.answers import divergence
 from seats_ops.integrations import attach
 
 BATCH = 100
@@ -132,12 +133,7 @@ class Examiner:
     def cell(self, batch: Batch, schedule: Schedule, **options: Any) -> Cell:
         """A schedule on a chunk; `options` are of `attach`."""
         video = batch.encoded[options.get("saliency_segments", "paper")]
-        external = {
-            name: value
-            for name, value in batch.external.items()
-            if any(f"external:{name}" in stage.inputs for _, stage in schedule.stages())
-        }
-        with attach(self.model, schedule, family=self.family, external=external or None, **options) as trace:
+        with attach(self.model, schedule, family=self.family, external=batch.external, **options) as trace:
             given = {**batch.inputs, "mm_encoder_outputs": {"video": video}}
             logits = self.model(**given, use_cache=False).logits[:, -1]
         return _judged(batch, logits, list(_kept(trace, batch.attention)), self.last_reader)
@@ -178,7 +174,6 @@ def _kept(trace: Any, attention: Tensor) -> Iterator[Tensor]:
 
 
 def _judged(batch: Batch, logits: Tensor, kept: list[Tensor], last_reader: int) -> Cell:
-    full, pruned = batch.logits.log_softmax(-1), logits.log_softmax(-1)
     answers = logits.argmax(-1)
     ids = batch.inputs["input_ids"]
     media = (ids == v.VIDEO) | (ids == v.AUDIO)
@@ -193,7 +188,7 @@ def _judged(batch: Batch, logits: Tensor, kept: list[Tensor], last_reader: int) 
         right=answers == batch.asked.answer,
         same=answers == batch.logits.argmax(-1),
         found=hit.sum(-1),
-        kl=(full.exp() * (full - pruned)).sum(-1),
+        kl=divergence(batch.logits, logits),
         mass=there / seen,
         seen=torch.stack([(one & media).sum(-1) for one in kept]).float().mean(0) / media.sum(-1),
     )

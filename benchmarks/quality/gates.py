@@ -18,7 +18,7 @@ from benchmarks.quality.tasks import TASKS, Task
 from benchmarks.quality.thinker import family_for
 from benchmarks.quality.vocabulary import Question
 from seats_ops import ModalityDropper, Schedule
-from seats_ops.horizon import Horizon, measure_horizon
+from seats_ops.horizon import Horizon, Suggestion, measure_horizon
 
 VALIDATION = 1_000_000
 """The first chunk of validation items; tests have lower numbers."""
@@ -113,13 +113,12 @@ def _passed(right: int, items: int, bound: float, at_most: bool, significant: fl
     return right >= bound * items
 
 
-def layers_of(horizon: Horizon, threshold: float) -> Layers:
-    """Of the measured horizon, for all methods.
+def layers_of(found: Suggestion) -> Layers:
+    """For all methods; without layers after which relevance helps, those just before the late drop.
 
     Raises:
-        ValueError: it suggests no late layer, or none to drop after.
+        ValueError: no late layer is suggested.
     """
-    found = horizon.suggest(threshold)
     if found.late_layer is None:
         raise ValueError(f"late layer: none is suggested; {' '.join(found.reasons)}")
     drops = found.drop_layers or tuple(range(max(1, found.late_layer - 3), found.late_layer - 1))

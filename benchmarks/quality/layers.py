@@ -20,8 +20,8 @@ def file_of(checkpoint: Path) -> Path:
 
 def choose(checkpoint: Path, trained: Trained, horizon: Horizon, threshold: float) -> Layers:
     """Of the horizon, written down with the reasons. Raises ValueError: see `layers_of`."""
-    layers = layers_of(horizon, threshold)
     found = horizon.suggest(threshold)
+    layers = layers_of(found)
     said = {
         "model": trained.digest,
         "threshold": threshold,

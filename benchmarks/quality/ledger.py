@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks.results import opened, refuse_another, write
 
 KIND = "AV-recall items"
 RIGHT, SAME, FOUND = 1, 2, 4
@@ -22,12 +23,7 @@ class Ledger:
         self.path, self.revision = path, revision
         if path.exists():
             self._mend()
-            for key, found in read_revision(path).items():
-                if found != revision.get(key):
-                    raise ValueError(
-                        f"{path}: results of another revision, never mixed: {key} is {found}, here {revision.get(key)};"
-                        " choose another folder with --output, or remove the file"
-                    )
+            refuse_another(f"{path}: results", read_revision(path), revision)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._add({"kind": KIND, "revision": revision})
@@ -41,7 +37,7 @@ class Ledger:
 
     def _add(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            file.write(_line(row))
             file.flush()
             os.fsync(file.fileno())
 
@@ -57,8 +53,7 @@ class Ledger:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    packed = path.suffix == ".gz"
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
+    with opened(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield json.loads(line)
@@ -85,11 +80,9 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def pack(path: Path, packed: Path) -> None:
     """A compressed copy, sorted, equal bytes for equal results."""
     rows = sorted(read_rows(path), key=lambda row: (row["model"], row["task"], row["chunk"], sorted(row["cells"])))
-    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in [_head(path), *rows])
-    new = packed.with_name(f"{packed.name}.new")
-    new.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-    new.replace(packed)
+    head = {"kind": KIND, "revision": read_revision(path)}
+    write(packed, "".join(_line(row) for row in [head, *rows]))
 
 
-def _head(path: Path) -> dict[str, Any]:
-    return {"kind": KIND, "revision": read_revision(path)}
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, separators=(",", ":")) + "\n"

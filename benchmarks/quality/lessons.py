@@ -20,9 +20,9 @@ from benchmarks.quality.prompts import (
     positions,
     tower_features,
 )
-from benchmarks.quality.render import WINDOW_TOKENS, Clips, draw_clips
+from benchmarks.quality.render import Clips, draw_clips
 from benchmarks.quality.scenes import Scene
-from benchmarks.quality.thinker import SOUND
+from benchmarks.quality.thinker import SOUND, WINDOW_TOKENS
 
 WINDOWS = (2, 3, 5, 8)
 """Of the clips of each level."""

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.contenders import RANDOM_SEEDS
+from benchmarks.quality.contenders import RANDOM, RANDOM_DRAWS
 from benchmarks.quality.gates import LEAST_RIGHT
 from benchmarks.quality.ledger import FOUND, RIGHT, SAME, read_revision, read_rows
 from benchmarks.quality.run import FULL_KEY
 
-RANDOM = "random"
-"""The mean over its draws, wherever a contender is named."""
 FULL = "full"
 
 
@@ -99,14 +97,14 @@ class Results:
         for key in dict.fromkeys(key for of, key in self._asked if task in (None, of)):
             name, axis, retention = key.split("|")
             if (axis, retention) == (cost.axis, f"{cost.retention:g}"):
-                found[RANDOM if name.startswith(f"{RANDOM}-") else name] = None
+                found[RANDOM if name in RANDOM_DRAWS else name] = None
         return list(found)
 
     def draws(self, task: str, name: str, cost: Cost) -> list[str]:
         """Keys of a contender on a task: several for RANDOM."""
         if name != RANDOM:
             return [cost.key(name)]
-        return [key for seed in RANDOM_SEEDS if (task, (key := cost.key(f"{RANDOM}-{seed}"))) in self._asked]
+        return [key for draw in RANDOM_DRAWS if (task, (key := cost.key(draw))) in self._asked]
 
     def published(self, task: str) -> list[str]:
         """Models whose full accuracy on a task allows a result."""

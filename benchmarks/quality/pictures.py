@@ -53,7 +53,9 @@ def draw_all(results: Results, costs: Costs, found: Mapping[str, Passed], folder
     return written
 
 
-def _panels(count: int, height: float = 2.3) -> tuple[Any, list[Any]]:
+def _panels(titles: Sequence[str], across: str, up: str, height: float = 2.3) -> tuple[Any, list[Any]]:
+    """One a title, with what all of them have on both axes."""
+    count = len(titles)
     columns = min(count, COLUMNS)
     rows = -(-count // columns)
     size = (11, height * rows + 0.7)
@@ -61,6 +63,11 @@ def _panels(count: int, height: float = 2.3) -> tuple[Any, list[Any]]:
     panels = list(grid.flat)
     for axes in panels[count:]:
         axes.axis("off")
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+    figure.supxlabel(across, fontsize=9)
+    figure.supylabel(up, fontsize=9)
     return figure, panels[:count]
 
 
@@ -72,7 +79,8 @@ def _legend(figure: Any, panels: Sequence[Any]) -> None:
 def accuracy_by_flops(results: Results, costs: Costs) -> Any:
     """A panel a task: percent right with intervals against the share of the full prefill's FLOPs."""
     tasks = [task for task in EVERY if task in results.tasks]
-    figure, panels = _panels(len(tasks))
+    across = "executed FLOPs of a prefill, choosing included, % of the full model's"
+    figure, panels = _panels(tasks, across, "right answers, %")
     for axes, task in zip(panels, tasks, strict=True):
         full = measured(results, (task,), FULL, Cost("layer-average", RETENTIONS[0]))
         if full:
@@ -90,34 +98,27 @@ def accuracy_by_flops(results: Results, costs: Costs) -> Any:
                 x, y, below, above = np.array(sorted(points)).T
                 style = {"color": color, "linestyle": line, "marker": mark, "markersize": 4, "linewidth": 1.2}
                 axes.errorbar(x, y, yerr=(below, above), label=name, elinewidth=0.8, capsize=1.5, **style)
-        axes.set_title(task, fontsize=9)
         axes.set_ylim(0, 104)
-        axes.tick_params(labelsize=8)
-    figure.supxlabel("executed FLOPs of a prefill, choosing included, % of the full model's", fontsize=9)
-    figure.supylabel("right answers, %", fontsize=9)
     _legend(figure, panels)
     return figure
 
 
 def knock_out(found: Mapping[str, Passed]) -> Any:
     """A panel a model: percent of answers that stay when all media leave after a layer, a line a task."""
-    figure, panels = _panels(len(found), height=3.2)
+    up = "answers that stay as they were, %"
+    figure, panels = _panels(list(found), "all media leave after this layer", up, height=3.2)
     styles = {
         task: {"color": color, "linestyle": LINES[number % len(LINES)], "marker": MARKS[number % len(MARKS)]}
         for color, tasks in zip((BLUE, GREEN, RED, YELLOW), GROUPS.values(), strict=True)
         for number, task in enumerate(tasks)
     }
-    for axes, (model, one) in zip(panels, found.items(), strict=True):
+    for axes, one in zip(panels, found.values(), strict=True):
         for task in dict.fromkeys(one.horizon.labels or ()):
             rows = one.horizon.of(task)
             y = [100 * np.mean(rows.cell(MEDIA, layer).agreement) for layer in rows.layers]
             axes.plot(rows.layers, y, linewidth=1.2, markersize=4, label=task, **styles[task])
         axes.axvline(one.layers["late"] - 1, color=INK, linewidth=1, linestyle="--", label="the late drop")
-        axes.set_title(model, fontsize=9)
         axes.set_ylim(0, 104)
-        axes.tick_params(labelsize=8)
-    figure.supxlabel("all media leave after this layer", fontsize=9)
-    figure.supylabel("answers that stay as they were, %", fontsize=9)
     _legend(figure, panels)
     return figure
 
@@ -127,14 +128,11 @@ def errors_by_position(results: Results, cost: Cost) -> Any:
     tasks = [task for task in WITH_NEEDLES if task in results.tasks]
     names = [FULL, *(name for name in DRAWN if name in competitors(results, cost)), *BASELINES]
     found = {name: parts for name in dict.fromkeys(names) if (parts := by_quarter(results, tasks, name, cost))}
-    figure, panels = _panels(len(found), height=2.0)
-    for axes, (name, parts) in zip(panels, found.items(), strict=True):
+    across = "quarter of the clip in which the thing in question comes"
+    figure, panels = _panels(list(found), across, "wrong answers, %", height=2.0)
+    for axes, parts in zip(panels, found.values(), strict=True):
         y = [100 * (1 - part.mean) for part in parts]
         errors = [[100 * (part.high - part.mean) for part in parts], [100 * (part.mean - part.low) for part in parts]]
         axes.bar(range(len(PARTS)), y, yerr=np.maximum(0.0, errors), color=BLUE, ecolor=INK, error_kw={"linewidth": 1})
         axes.set_xticks(range(len(PARTS)), ("1st", "2nd", "3rd", "4th"))
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=8)
-    figure.supxlabel("quarter of the clip in which the thing in question comes", fontsize=9)
-    figure.supylabel("wrong answers, %", fontsize=9)
     return figure

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.quality.contenders import Contender, Layers, contenders
+from benchmarks.quality.contenders import RANDOM_DRAWS, Contender, Layers, contenders
 from benchmarks.quality.entries import Entry, enter, lengths_of
 from benchmarks.quality.scenes import Scene
 from benchmarks.quality.tasks import TASKS, Task, curves
@@ -17,8 +17,7 @@ CLOSE = (0.2, 0.1)
 """At which ablations and faults are looked at."""
 OTHER_AXES = ("flops", "kv")
 OTHER_RETENTION = 0.2
-FIRST_RANDOM = "random-0"
-ON_CURVES = (FIRST_RANDOM, "uniform", "oracle", "seats-even", "seats-selector", "divprune-om", "omnipack")
+ON_CURVES = (RANDOM_DRAWS[0], "uniform", "oracle", "seats-even", "seats-selector", "divprune-om", "omnipack")
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,4 @@ def entries_for(extent: Extent, scene: Scene, on_curve: bool, config: Any, layer
 
 def _without_seeds(everyone: Sequence[Contender]) -> list[Contender]:
     """Baselines and methods, random once."""
-    random = FIRST_RANDOM.removesuffix("0")
-    return [
-        one
-        for one in everyone
-        if one.role in ("baseline", "method") and (one.name == FIRST_RANDOM or not one.name.startswith(random))
-    ]
+    return [one for one in everyone if one.role in ("baseline", "method") and one.name not in RANDOM_DRAWS[1:]]

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.quality import vocabulary as v
-from benchmarks.quality.render import WINDOW_TOKENS, Clips
+from benchmarks.quality.render import Clips
 from benchmarks.quality.scenes import MAX_OBJECT_TOKENS, TONE_LENGTH, Scene
-from benchmarks.quality.thinker import FRAMES_PER_TOKEN, GRIDS_PER_WINDOW, MERGE, SIDE, SOUND
+from benchmarks.quality.thinker import FRAMES_PER_TOKEN, GRIDS_PER_WINDOW, MERGE, SIDE, SOUND, WINDOW_TOKENS
 from benchmarks.quality.vocabulary import Question
 
 QUESTION_TOKENS = 2

@@ -13,7 +13,6 @@ from benchmarks.quality.scenes import Facts, Scene, draw_facts
 from benchmarks.quality.thinker import (
     CELLS,
     FRAMES_PER_TOKEN,
-    GRIDS_PER_WINDOW,
     MEL_BINS,
     MERGE,
     PATCH,
@@ -127,7 +126,3 @@ def _mel(facts: Facts, generator: Generator) -> Tensor:
         spectrum = torch.cat([TIMBRES[facts.timbre], TONES[facts.tone]], -1)
         mel = mel + torch.einsum("bpm,bpt->bmt", spectrum, sounding)[..., None]
     return mel.flatten(2)
-
-
-WINDOW_TOKENS = GRIDS_PER_WINDOW * CELLS
-"""Video tokens a window."""

@@ -121,7 +121,6 @@ def answer(work: Work) -> dict[str, list[Any]]:
 
 
 def _row(cell: Cell) -> list[Any]:
-    found = cell.found.long()
-    code = RIGHT * cell.right.long() + SAME * cell.same.long() + FOUND * found
+    code = RIGHT * cell.right.long() + SAME * cell.same.long() + FOUND * cell.found
     outcomes = "".join(f"{one:x}" for one in code.tolist())
     return [outcomes, *(round(float(part.mean()), 4) for part in (cell.kl, cell.mass, cell.seen))]

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from benchmarks.quality import vocabulary as v
-from benchmarks.quality.thinker import CELLS, GRIDS_PER_WINDOW, SOUND
+from benchmarks.quality.thinker import CELLS, GRIDS_PER_WINDOW, SOUND, WINDOW_TOKENS
 
 TONE_LENGTH = 3
 """Audio tokens of a tone."""
@@ -132,7 +132,7 @@ def draw_facts(scene: Scene, clips: int, generator: Generator) -> Facts:
     sink = torch.zeros_like(taken)
     if scene.sinks:
         where = rand(clips, grids, CELLS).masked_fill(taken, 2.0).unflatten(1, (windows, GRIDS_PER_WINDOW)).flatten(2)
-        sink = torch.nn.functional.one_hot(where.argmin(2), GRIDS_PER_WINDOW * CELLS).bool().view_as(taken)
+        sink = torch.nn.functional.one_hot(where.argmin(2), WINDOW_TOKENS).bool().view_as(taken)
     start = choose(SOUND - TONE_LENGTH + 1, clips, len(played)) + SOUND * played
     return Facts(
         scene,
@@ -153,11 +153,10 @@ def draw_facts(scene: Scene, clips: int, generator: Generator) -> Facts:
 
 def _object_tokens(scene: Scene, cells: Tensor, shown: Tensor, grid: Tensor) -> Tensor:
     """[B, windows shown, objects, 4] video tokens of a clip."""
-    per_window = GRIDS_PER_WINDOW * CELLS
     first = cells[..., : scene.objects]
     if scene.tokens == 1:
         tokens = (grid * CELLS + first)[..., None].expand(*first.shape, MAX_OBJECT_TOKENS)
     else:
         second = cells[..., scene.objects : 2 * scene.objects] if scene.tokens == MAX_OBJECT_TOKENS else first
         tokens = torch.stack([first, first + CELLS, second, second + CELLS], -1)
-    return tokens + per_window * shown[:, None, None]
+    return tokens + WINDOW_TOKENS * shown[:, None, None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.quality.contenders import RANDOM
 from benchmarks.quality.formats import CANNOT, UNPUBLISHED, accuracy, executed, percent
 from benchmarks.quality.groups import BOUNDS, EVERY, WITH_NEEDLES
 from benchmarks.quality.measures import Measured, measured
-from benchmarks.quality.outcomes import FULL, RANDOM, Cost, Results
+from benchmarks.quality.outcomes import FULL, Cost, Results
 from benchmarks.report.numbers import NOTHING, table
 
 Columns = Mapping[str, Sequence[str]]

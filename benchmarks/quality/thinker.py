@@ -18,6 +18,8 @@ SIDE = 3
 """A temporal grid is SIDE x SIDE tokens."""
 CELLS = SIDE * SIDE
 GRIDS_PER_WINDOW = 2
+WINDOW_TOKENS = GRIDS_PER_WINDOW * CELLS
+"""Of video."""
 SOUND = 10
 """Audio tokens a window, which lasts two seconds."""
 MEL_BINS = 24

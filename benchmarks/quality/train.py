@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from benchmarks.quality.alignment import Tutor, alignment_loss
 from benchmarks.quality.lessons import WINDOWS, Lesson, lesson_loss
 from benchmarks.quality.replicas import Loss, Replicas
 from benchmarks.quality.thinker import Size, new_thinker
+from seats_ops.files import write_whole
 
 SAY_EVERY, SAVE_EVERY = 50, 200
 
@@ -89,9 +91,9 @@ class Course:
             "smooth": self.smooth,
             "seconds": self.seconds,
         }
-        new = self.path.with_suffix(".new")
-        torch.save(state, new)
-        new.replace(self.path)
+        written = io.BytesIO()
+        torch.save(state, written)
+        write_whole(self.path, written.getvalue())
 
 
 def train(size: Size, seed: int, recipe: Recipe, folder: Path, progress: Callable[[str, float], None]) -> Path:

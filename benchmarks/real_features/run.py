@@ -13,7 +13,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.results import RESULTS, append, read
+from benchmarks.results import RESULTS, append, read, refuse_another
 
 REAL = RESULTS / "real_features.jsonl.gz"
 RATIOS = (0.05, 0.1, 0.25, 0.5)
@@ -79,12 +79,7 @@ def done_of(path: Path, revision: dict[str, Any]) -> set[str]:
     """Names of the items that are there. Raises ValueError: one is of another revision; they are never mixed."""
     rows = read(path) if path.exists() else []
     for row in rows:
-        for key, here in revision.items():
-            if row["revision"].get(key) != here:
-                raise ValueError(
-                    f"{path}: {row['name']} is of another revision, never mixed: {key} is {row['revision'].get(key)},"
-                    f" here {here}; choose another file with --output, or remove this one"
-                )
+        refuse_another(f"{path}: {row['name']} is", row["revision"], revision)
     return {row["name"] for row in rows}
 
 

@@ -17,7 +17,7 @@ from benchmarks.quality.planted import EarlyScores, Knowing, Renumbered, Shuffle
 from benchmarks.quality.scenes import Scene
 from benchmarks.quality.tasks import TASKS, curves, task
 from benchmarks.quality.thinker import Size, config_of, family_for, new_thinker
-from seats_ops import DiversitySelector, Modality, StagePruner, WindowBudgetAllocator
+from seats_ops import DiversitySelector, Modality, Schedule, StagePruner, WindowBudgetAllocator
 from seats_ops.cost import retained
 from seats_ops.methods import methods
 from seats_ops.testing import layout_of_runs
@@ -140,18 +140,15 @@ def test_a_cell_is_judged_by_what_the_model_answers_and_saw() -> None:
     batch = examiner.batch(task("order"), 0, (), items=6)
     full = examiner.full(batch)
     assert full.same.all() and full.kl.abs().max() == 0 and (full.found == 2).all()
-    from benchmarks.quality.planted import Knowing as Oracle
-    from seats_ops import Schedule
-
-    cell = examiner.cell(batch, Schedule(Oracle(0.1, needles_kept=True)))
+    cell = examiner.cell(batch, Schedule(Knowing(0.1, needles_kept=True)))
     assert (cell.found == 2).all() and (cell.kl >= 0).all()
     assert cell.seen == pytest.approx((round(14.4) + 8) / 224)
-    blind = examiner.cell(batch, Schedule(Oracle(0.1, needles_kept=False)))
+    blind = examiner.cell(batch, Schedule(Knowing(0.1, needles_kept=False)))
     assert (blind.found == 0).all()
-    late = examiner.cell(batch, Schedule(after_layer={2: Oracle(0.1, needles_kept=False)}))
+    late = examiner.cell(batch, Schedule(after_layer={2: Knowing(0.1, needles_kept=False)}))
     assert (late.found == 2).all(), "what leaves after the last reader was read"
     assert family_for(model).audio_block == 10
-    assert not isinstance(DiversitySelector(0.1), Oracle)
+    assert not isinstance(DiversitySelector(0.1), Knowing)
 
 
 class _Trained:

@@ -86,7 +86,7 @@ def test_gates_leave_three_files(checkpoint: Path, tmp_path: Path, monkeypatch: 
     gate = Gate("full", "menu", 299, 300, 0.95, at_most=False, passed=True)
     monkeypatch.setattr(steps, "horizon_of", lambda trained, items, told: horizon)
     monkeypatch.setattr(steps, "gates_of", lambda trained, chosen, items, told: [gate])
-    monkeypatch.setattr(layers, "layers_of", lambda found, threshold: Layers((1, 2), 3))
+    monkeypatch.setattr(layers, "layers_of", lambda found: Layers((1, 2), 3))
     results = tmp_path / "results"
     assert steps.pass_gates(checkpoint, results, lambda part, done: None) == [gate]
     found = read_all([checkpoint.stem], results, tmp_path)[checkpoint.stem]
